@@ -1,0 +1,122 @@
+"""The contract of a backend: the names and argument order of every kernel, and no code.
+
+Each folder beside this file is a backend: `reference` ("numpy", plain and readable, the oracle),
+`cpu` ("cython", compiled).  A backend has the modules named in `KERNELS`, each with at least the
+functions listed there, called by position in exactly that order.  Outputs come last, are written
+in full, and are never allocated by a kernel except where one returns something.
+
+Kernels trust their caller: `fusedmlp.ops` checks and copies for people, the plan for the executor.
+What they may rely on:
+
+- every array is C-contiguous, aligned, and of one floating dtype, float32 or float64, except
+  `labels` (int64) where they are class indices; inputs may be read-only; an output may be the same
+  array as an input only where it says so below;
+- names are keys of `fusedmlp.spec`, `params` a tuple of floats in the row's order;
+- any dimension may be 0.
+
+dense
+    x (n, d), kernel (d, m), bias (m,) or None, `activation` an elementwise row's name, out (n, m):
+    ``z = x @ kernel + bias``, ``out = activation(z)``.  `preactivation` (n, m) receives z, or is
+    None.  `dense_grad`: dz (n, m) is the gradient at z; dx (n, d) = dz @ kernel.T,
+    dkernel (d, m) = x.T @ dz, dbias (m,) = dz.sum(axis=0); each of the three may be None.
+
+activations
+    `activation`: x and out of one shape for elementwise rows, (n, c) for "row" rows; for "halves"
+    x (n, 2c) and out (n, c); for "pieces" x (n, pieces * c) and out (n, c).  `activation_grad`:
+    `saved` is x or y, as the row's `reads` says; dx has the shape of x and may be dy itself where
+    shapes agree.  `prelu`: alpha (m,), x (n, m); `prelu_grad` adds nothing up into dalpha (m,), it
+    overwrites.
+
+losses
+    Predictions (n, c); labels (n,) int64 or (n, c); sample_weight (n,) or None.  `losses` (n,)
+    receives the weighted loss of each row, the gradient array (n, c) or None the gradient of
+    ``scale * sum(losses)``.  A row whose label is `ignore_index` (None: no such label) gets loss 0
+    and gradient 0.  `label_smoothing` e turns targets t into t (1 - e) + e / c, in
+    `elementwise_loss` into t (1 - e) + e / 2.  `elementwise_loss` averages the function over the
+    last axis.  `hits` (n,) or None receives 1 where the first largest prediction is at the label
+    (integer labels) or at the first largest label (probability labels), else 0; it is not
+    weighted; 0 where ignored.  `binary_hits` receives per row the share of columns in which
+    ``predictions > threshold`` equals the label.
+
+optimizers
+    param, grad and the slots are flat, of one length, updated in place; `grad` is read only.
+    `step` counts from 1; `learning_rate` and hyperparameters are floats.
+
+random
+    `dropout_mask`: out (n, m) receives 0 with probability `rate` and 1 / (1 - rate) otherwise,
+    from Philox 4x32-10 with key (seed low, seed high) and counter (column // 4, row, step, stream);
+    word ``column % 4`` of the block drops the element when below floor(rate * 2**32).
+
+executor
+    `Executor(plan, parameters, slots, seed)` runs a plan (see `fusedmlp.plan`, which also says
+    what each op computes).  `plan` is read as plain data: `plan.buffers`, `plan.ops`,
+    `plan.batch_size`, `plan.dtype`, `plan.inputs`, `plan.outputs`, `plan.totals`,
+    `plan.parameter_size`, `plan.trainable_size`.  `parameters` is the flat arena that all
+    parameters lie in, `slots` the optimizer's flat state arrays, as long as the trainable part of
+    the arena; both stay the caller's and are updated in place.  Methods and attributes:
+
+    ``run(data, order, batch_size, start, stop, learning_rate, iteration, budget) -> step``
+        Run steps `start` to `stop`; step s takes the rows ``order[s*batch_size:(s+1)*batch_size]``
+        of every array in the tuple `data` (one per `plan.inputs`, 2-D, or 1-D int64 for class
+        labels and 1-D for weights); the last step of an epoch may be shorter.  ``learning_rate``
+        is a float64 array indexed by s; `iteration` is the number of updates made before step
+        `start`.  Returns the first step not run: `stop`, or earlier when about `budget` seconds
+        are over, or right after a step whose loss was not finite (then `nonfinite` is that step).
+        Holds no lock of the interpreter where the backend can do without.
+    ``forward(x, out)``
+        For a plan without loss: predictions of all rows of x (N, d) into out (N, m); any N.
+    ``totals``
+        float64 (len(plan.totals), 2), sums and counts added up by `run`; the caller zeroes it.
+    ``nonfinite``
+        -1, or the step at which `run` returned because the loss was not finite; the caller resets
+        it.  With `check_finite` False, `run` goes on.
+    ``buffer(index)``
+        A copy of what the last step left in that buffer, only its valid rows and columns.
+    ``threads``
+        The number of threads that the next call may use.
+"""
+
+KERNELS = {
+    "dense": {
+        "dense": ("x", "kernel", "bias", "activation", "params", "out", "preactivation"),
+        "dense_grad": ("dz", "x", "kernel", "dx", "dkernel", "dbias"),
+    },
+    "activations": {
+        "activation": ("name", "x", "params", "out"),
+        "activation_grad": ("name", "dy", "saved", "params", "dx"),
+        "prelu": ("x", "alpha", "out"),
+        "prelu_grad": ("dy", "x", "alpha", "dx", "dalpha"),
+    },
+    "losses": {
+        "softmax_cross_entropy": (
+            "logits", "labels", "sample_weight", "label_smoothing", "ignore_index", "scale",
+            "losses", "dlogits", "hits",
+        ),
+        "categorical_crossentropy": (
+            "probabilities", "labels", "sample_weight", "label_smoothing", "ignore_index",
+            "epsilon", "scale", "losses", "dprobabilities",
+        ),
+        "elementwise_loss": (
+            "name", "y_pred", "y_true", "params", "sample_weight", "label_smoothing", "scale",
+            "losses", "dpred",
+        ),
+        "categorical_hits": ("predictions", "labels", "hits"),
+        "binary_hits": ("predictions", "labels", "threshold", "hits"),
+    },
+    "optimizers": {
+        "sgd_update": ("param", "grad", "learning_rate", "weight_decay"),
+        "momentum_update": (
+            "param", "grad", "velocity", "learning_rate", "momentum", "nesterov", "weight_decay",
+        ),
+        "adam_update": (
+            "param", "grad", "m", "v", "step", "learning_rate", "beta_1", "beta_2", "epsilon",
+            "weight_decay",
+        ),
+    },
+    "random": {
+        "dropout_mask": ("rate", "seed", "stream", "step", "out"),
+    },
+    "executor": {
+        "Executor": ("plan", "parameters", "slots", "seed"),
+    },
+}

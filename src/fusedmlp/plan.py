@@ -1,0 +1,612 @@
+"""Lowering a network to a Plan: a flat list of kernel calls over numbered buffers.
+
+A plan is plain data.  It knows shapes, dtypes and the order of operations, and nothing of layers,
+arrays or backends; an executor (``kernels/*/executor.py``) binds it to memory and runs it.  Layers
+describe themselves to a `Builder` by forward operations only; the backward operations follow from
+the table of adjoints in this module.
+
+What each op computes (n is the number of rows of the batch):
+
+==================== ======================= ====================== =================================
+op                   inputs                  outputs                attributes
+==================== ======================= ====================== =================================
+gather               --                      rows of data[source]   source
+dense                x, kernel[, bias]       y[, z]                 activation, params
+activation           x                       y                      activation, params
+prelu                x, alpha                y                      --
+dropout              x                       y, mask                rate, stream, seed
+softmax_cross_entropy logits, labels[, w]    losses[, d[, hits]]    label_smoothing, ignore_index,
+                                                                    reduction, weight
+categorical_crossentropy p, labels[, w]      losses[, d]            the same and epsilon
+elementwise_loss     p, labels[, w]          losses[, d]            loss, params, label_smoothing,
+                                                                    reduction, weight
+categorical_hits     p, labels               hits                   --
+binary_hits          p, labels               hits                   threshold
+reduce               rows[, w]               --                     total, reduction
+activation_grad      dy, x or y              dx (may be dy)         activation, params
+dense_dw             x, dz                   dkernel[, dbias]       --
+dense_dx             dz, kernel[, x or y]    dx                     activation, params
+prelu_grad           dy, x, alpha            dx, dalpha             --
+multiply             dy, mask                dx                     --
+add                  a, b                    a + b (may be a)       --
+update               --                      --                     optimizer, params
+==================== ======================= ====================== =================================
+
+``dense_dx`` is dz @ kernel.T, times the derivative of `activation` at its third input where there
+is one.  A loss's gradient ``d`` is that of ``weight * sum(losses) / n`` for reduction "mean" and of
+``weight * sum(losses)`` for "sum".  ``reduce`` adds to total k the sum of its rows and n; with w the
+sum of rows times w and the sum of w; with reduction "sum" n times the sum, and n.  ``update``
+applies the optimizer to all trainable parameters, whose gradients lie at the same offsets in a
+gradient arena.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from . import spec
+
+__all__ = ["Buffer", "Builder", "Op", "Plan", "layout", "pitch"]
+
+_LINE = 64  # bytes; rows of buffers start on cache lines
+
+
+def pitch(columns, itemsize):
+    """Elements from one row to the next: whole cache lines, and no multiple of 1 KiB above that.
+
+    Rows that lie a large power of two apart fall into the same few cache sets, so twelve of them
+    read side by side would evict each other.
+
+    >>> pitch(10, 4), pitch(100, 4), pitch(256, 4), pitch(3, 8)
+    (16, 112, 272, 8)
+    """
+    per_line = _LINE // itemsize
+    elements = max(1, -(-columns // per_line)) * per_line
+    if elements * itemsize >= 1024 and (elements * itemsize) % 1024 == 0:
+        elements += per_line
+    return elements
+
+
+def layout(shapes, itemsize):
+    """Offsets and pitches, in elements, of parameters that lie one after another in one arena.
+
+    Parameters
+    ----------
+    shapes : list of tuple of int
+        One- or two-dimensional shapes.
+    itemsize : int
+        Bytes of an element.
+
+    Returns
+    -------
+    places : list of (offset, pitch)
+    size : int
+        Elements of the whole arena.
+
+    >>> layout([(4, 3), (3,)], 4)
+    ([(0, 16), (64, 16)], 80)
+    """
+    places, offset = [], 0
+    for shape in shapes:
+        step = pitch(shape[-1], itemsize)
+        places.append((offset, step))
+        offset += (shape[0] if len(shape) == 2 else 1) * step
+    return places, offset
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One numbered array of a plan.
+
+    `rows` None stands for the rows of the batch, at most `Plan.batch_size`.  `role` is one of
+    "input", "labels", "weight", "activation", "gradient" (of an activation), "mask", "row" (one
+    number per row), "parameter" and "parameter_gradient"; the last two have an `offset` in their
+    arena.  `pitch` counts elements from row to row.
+    """
+
+    index: int
+    name: str
+    rows: int | None
+    columns: int
+    dtype: str
+    role: str
+    pitch: int
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class Op:
+    """One kernel call: what it reads and writes by buffer number, and its constants."""
+
+    op: str
+    inputs: tuple
+    outputs: tuple
+    attributes: dict = field(default_factory=dict)
+    phase: str = "forward"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A lowered network: what an executor runs.  `print(plan)` shows it as a table.
+
+    Attributes
+    ----------
+    buffers, ops : tuple
+    batch_size : int
+        Most rows in one step.
+    dtype : str
+        "float32" or "float64".
+    inputs : tuple of int
+        Buffers that are filled from the data, in the order in which data is passed.
+    outputs : tuple of int
+        Buffers that hold the model's outputs.
+    totals : tuple of str
+        Names of the sums that a run adds up: the loss, then the metrics.
+    parameter_size, trainable_size : int
+        Elements of the parameter arena, and of its trainable front part.
+    """
+
+    buffers: tuple
+    ops: tuple
+    batch_size: int
+    dtype: str
+    inputs: tuple
+    outputs: tuple
+    totals: tuple = ()
+    parameter_size: int = 0
+    trainable_size: int = 0
+
+    def shape(self, index):
+        """Shape of a buffer for a full batch."""
+        buffer = self.buffers[index]
+        rows = self.batch_size if buffer.rows is None else buffer.rows
+        return (rows,) if buffer.role in ("row", "weight") else (rows, buffer.columns)
+
+    def flops(self, op):
+        """Floating-point operations of one op for a full batch; a multiply-add counts as two.
+
+        Elementwise functions count as one operation per element.
+        """
+        if op.op in ("dense", "dense_dx"):
+            rows, columns = self.shape(op.inputs[0])
+            kernel = self.buffers[op.inputs[1]]
+            other = kernel.columns if op.op == "dense" else kernel.rows
+            return 2 * rows * columns * other
+        if op.op == "dense_dw":
+            rows, columns = self.shape(op.inputs[0])
+            return 2 * rows * columns * self.buffers[op.inputs[1]].columns
+        if op.op == "update":
+            return 2 * self.trainable_size
+        if op.op == "gather":
+            return 0
+        return max((self._elements(i) for i in (*op.inputs, *op.outputs)), default=0)
+
+    def bytes(self, op):
+        """Bytes that one op reads and writes for a full batch, each array counted once."""
+        itemsize = 4 if self.dtype == "float32" else 8
+        if op.op == "update":
+            slots = len(spec.OPTIMIZERS[op.attributes["optimizer"]].slots)
+            return (3 + 2 * slots) * self.trainable_size * itemsize
+        touched = [*op.inputs, *op.outputs] * (2 if op.op == "gather" else 1)
+        return sum(self._elements(i) * itemsize for i in touched)
+
+    def _elements(self, index):
+        elements = 1
+        for extent in self.shape(index):
+            elements *= extent
+        return elements
+
+    def __str__(self):
+        rows = [("", "op", "inputs", "outputs", "shape", "flops", "bytes")]
+        for number, op in enumerate(self.ops):
+            name = op.op
+            activation = op.attributes.get("activation", "linear")
+            if activation != "linear":
+                name += f" [{activation}]"
+            if op.op == "update":
+                name += f" [{op.attributes['optimizer']}]"
+            shown = op.outputs or op.inputs
+            rows.append((
+                str(number),
+                name,
+                " ".join(self.buffers[i].name for i in op.inputs) or "-",
+                " ".join(self.buffers[i].name for i in op.outputs) or "-",
+                "x".join(map(str, self.shape(shown[0]))) if shown else f"{self.trainable_size}",
+                f"{self.flops(op):,}",
+                f"{self.bytes(op):,}",
+            ))
+        widths = [max(len(row[i]) for row in rows) for i in range(7)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if i in (0, 5, 6) else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        total = sum(self.flops(op) for op in self.ops)
+        lines.append(
+            f"{len(self.ops)} ops, {len(self.buffers)} buffers, batch {self.batch_size}, "
+            f"{self.dtype}, {total:,} flops per step"
+        )
+        return "\n".join(lines)
+
+
+class Builder:
+    """Collects the operations of a plan.
+
+    Layers call the forward methods (`dense`, `activation`, `dropout`, ...), each of which takes
+    and returns buffer numbers; then `loss`, `metric`, `backward` and `update` add the rest, and
+    `finish` fuses and returns the plan.
+
+    Parameters
+    ----------
+    batch_size : int
+    dtype : {"float32", "float64"}
+    training : bool
+        Whether layers that differ in training (dropout) are to be lowered as in training.
+    """
+
+    def __init__(self, batch_size, dtype="float32", training=False):
+        self.batch_size, self.dtype, self.training = batch_size, dtype, training
+        self.buffers, self.ops, self.inputs, self.totals = [], [], [], []
+        self._parameters = {}  # (offset, rows, columns) -> buffer
+        self._trainable = set()
+        self._streams = 0
+        self._loss_ops = []
+
+    # -- buffers -------------------------------------------------------------------------------
+
+    def _new(self, name, columns, role="activation", *, rows=None, dtype=None, step=None,
+             offset=None):
+        dtype = dtype or self.dtype
+        if step is None:
+            one = role in ("row", "weight") or dtype == "int64"
+            step = 1 if one else pitch(columns, 4 if dtype == "float32" else 8)
+        index = len(self.buffers)
+        self.buffers.append(Buffer(index, name, rows, columns, dtype, role, step, offset))
+        return index
+
+    def _emit(self, op, inputs, outputs, phase="forward", **attributes):
+        self.ops.append(Op(op, tuple(inputs), tuple(outputs), attributes, phase))
+
+    def columns(self, index):
+        """Width of a buffer."""
+        return self.buffers[index].columns
+
+    def input(self, columns, name="x", role="input", dtype=None):
+        """A buffer that every step fills with the rows of the next data array."""
+        index = self._new(name, columns, role, dtype=dtype)
+        self._emit("gather", (), (index,), "gather", source=len(self.inputs))
+        self.inputs.append(index)
+        return index
+
+    def parameter(self, name, shape, offset, step, trainable=True):
+        """The parameter that lies at `offset` of the arena, rows `step` elements apart."""
+        rows, columns = shape if len(shape) == 2 else (1, shape[0])
+        key = (offset, rows, columns)
+        if key not in self._parameters:
+            self._parameters[key] = self._new(name, columns, "parameter", rows=rows, step=step,
+                                              offset=offset)
+        index = self._parameters[key]
+        if trainable:
+            self._trainable.add(index)
+        return index
+
+    # -- forward -------------------------------------------------------------------------------
+
+    def dense(self, x, kernel, bias=None, name="dense"):
+        """``x @ kernel + bias``; an elementwise activation that follows is fused into it."""
+        y = self._new(name, self.columns(kernel))
+        inputs = (x, kernel) if bias is None else (x, kernel, bias)
+        self._emit("dense", inputs, (y,), activation="linear", params=())
+        return y
+
+    def activation(self, x, name, params=()):
+        """The activation of the row `name`; no op for ``linear``."""
+        row = spec.ACTIVATIONS[name]
+        if row.name == "linear":
+            return x
+        columns = self.columns(x)
+        if row.kind == "halves":
+            columns //= 2
+        elif row.kind == "pieces":
+            columns //= int(params[0])
+        y = self._new(f"{self.buffers[x].name}.{name}", columns)
+        self._emit("activation", (x,), (y,), activation=name, params=tuple(params))
+        return y
+
+    def prelu(self, x, alpha, name="prelu"):
+        """``x if x >= 0 else alpha x`` with one slope per column."""
+        y = self._new(name, self.columns(x))
+        self._emit("prelu", (x, alpha), (y,))
+        return y
+
+    def dropout(self, x, rate, seed=None, name="dropout"):
+        """Dropout in training; the input itself otherwise or where the rate is 0."""
+        stream = self._streams
+        self._streams += 1
+        if not self.training or rate == 0.0:
+            return x
+        y = self._new(name, self.columns(x))
+        mask = self._new(f"{name}.mask", self.columns(x), "mask")
+        self._emit("dropout", (x,), (y, mask), rate=float(rate), stream=stream, seed=seed)
+        return y
+
+    # -- loss and metrics ----------------------------------------------------------------------
+
+    def _producer(self, index):
+        for op in reversed(self.ops):
+            if index in op.outputs:
+                return op
+        return None
+
+    def loss(self, name, prediction, labels, sample_weight=None, *, params=(), from_logits=False,
+             label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True):
+        """Add a loss and, where `gradient`, what the backward pass starts from.
+
+        A softmax or sigmoid that produced `prediction` is fused with its cross-entropy.
+
+        Parameters
+        ----------
+        name : str
+            "categorical_crossentropy", "binary_crossentropy" or another row of the losses.
+        prediction, labels, sample_weight : int
+            Buffers.
+        """
+        fused = {"categorical_crossentropy": ("softmax", "softmax_cross_entropy"),
+                 "binary_crossentropy": ("sigmoid", "sigmoid_cross_entropy")}.get(name)
+        if fused is not None:
+            producer = self._producer(prediction)
+            if from_logits:
+                name = fused[1]
+            elif (producer is not None and producer.op == "activation"
+                  and producer.attributes["activation"] == fused[0]):
+                prediction, name = producer.inputs[0], fused[1]
+        row = spec.LOSSES[name]
+        if name.startswith(("softmax", "sigmoid")):
+            params = ()
+        elif not params:
+            params = tuple(value for _, value in row.params)
+        losses = self._new("losses", 1, "row")
+        inputs = [prediction, labels] + ([] if sample_weight is None else [sample_weight])
+        outputs = [losses]
+        if gradient:
+            outputs.append(self._new(f"d{self.buffers[prediction].name}",
+                                     self.columns(prediction), "gradient"))
+        attributes = {"label_smoothing": float(label_smoothing), "reduction": reduction,
+                      "weight": float(weight)}
+        if row.kind == "row":
+            attributes["ignore_index"] = ignore_index
+            if params:
+                attributes["epsilon"] = params[0]
+            op = name
+        else:
+            attributes.update(loss=name, params=tuple(params))
+            op = "elementwise_loss"
+        self._emit(op, inputs, outputs, "loss", **attributes)
+        self._loss_ops.append(len(self.ops) - 1)
+        self.reduce("loss", losses, reduction=reduction)
+        return losses
+
+    def reduce(self, name, rows, sample_weight=None, reduction="mean"):
+        """Add the numbers of a row buffer to a new total called `name`."""
+        inputs = (rows,) if sample_weight is None else (rows, sample_weight)
+        self._emit("reduce", inputs, (), "loss", total=len(self.totals), reduction=reduction)
+        self.totals.append(name)
+
+    def metric(self, name, kind, prediction, labels, sample_weight=None, **attributes):
+        """Add a metric: `kind` is "categorical_hits", "binary_hits" or the name of a loss row.
+
+        Hits of the prediction that a fused softmax cross-entropy reads come out of its pass.
+        """
+        rows = None
+        if kind == "categorical_hits":
+            producer = self._producer(prediction)
+            if (producer is not None and producer.op == "activation"
+                    and producer.attributes["activation"] == "softmax"):
+                prediction = producer.inputs[0]  # the largest is at the same place
+            for i in self._loss_ops:
+                op = self.ops[i]
+                if (op.op == "softmax_cross_entropy" and op.inputs[:2] == (prediction, labels)
+                        and len(op.outputs) == 2):
+                    rows = self._new("hits", 1, "row")
+                    self.ops[i] = replace(op, outputs=(*op.outputs, rows))
+        if rows is None:
+            rows = self._new(name, 1, "row")
+            inputs = (prediction, labels)
+            if kind in ("categorical_hits", "binary_hits"):
+                self._emit(kind, inputs, (rows,), "loss", **attributes)
+            else:
+                row = spec.LOSSES[kind]
+                params = tuple(attributes.pop("params", None) or (v for _, v in row.params))
+                common = {"label_smoothing": 0.0, "reduction": "mean", "weight": 1.0, **attributes}
+                if row.kind == "row":
+                    common.setdefault("ignore_index", None)
+                    if params:
+                        common["epsilon"] = params[0]
+                    self._emit(kind, inputs, (rows,), "loss", **common)
+                else:
+                    self._emit("elementwise_loss", inputs, (rows,), "loss", loss=kind,
+                               params=params, **common)
+        self.reduce(name, rows, sample_weight)
+
+    # -- backward ------------------------------------------------------------------------------
+
+    def backward(self):
+        """Append the operations that compute the gradient of every trainable parameter.
+
+        Call it after `fuse`, so that the adjoints are those of the fused operations.
+        """
+        gradients = {}
+        needed = self._needed()
+        for op in [self.ops[i] for i in self._loss_ops]:
+            self._accumulate(gradients, op.inputs[0], op.outputs[1])
+        for op in [op for op in reversed(self.ops) if op.phase == "forward"]:
+            if op.outputs[0] in gradients and op.outputs[0] in needed:
+                _ADJOINTS[op.op](self, op, gradients, needed)
+
+    def _needed(self):
+        """Buffers that depend on a trainable parameter, and those parameters."""
+        needed = set(self._trainable)
+        for op in self.ops:
+            if op.phase == "forward" and needed.intersection(op.inputs):
+                needed.update(op.outputs)
+        return needed
+
+    def _gradient_like(self, index):
+        buffer = self.buffers[index]
+        if buffer.role == "parameter":
+            return self._new(f"d{buffer.name}", buffer.columns, "parameter_gradient",
+                             rows=buffer.rows, step=buffer.pitch, offset=buffer.offset)
+        return self._new(f"d{buffer.name}", buffer.columns, "gradient")
+
+    def _accumulate(self, gradients, index, gradient):
+        if index in gradients:
+            self._emit("add", (gradients[index], gradient), (gradients[index],), "backward")
+        else:
+            gradients[index] = gradient
+
+    # -- update and finish ---------------------------------------------------------------------
+
+    def update(self, optimizer, params):
+        """Append the optimizer's update of all trainable parameters."""
+        self._emit("update", (), (), "update", optimizer=optimizer, params=tuple(params))
+
+    def fuse(self, outputs):
+        """Drop operations that nobody reads and fuse elementwise activations into dense ones."""
+        while True:
+            read = set(outputs).union(*(op.inputs for op in self.ops))
+            kept = [op for op in self.ops
+                    if op.phase != "forward" or read.intersection(op.outputs)]
+            if len(kept) == len(self.ops):
+                break
+            shift = {id(op): i for i, op in enumerate(kept)}
+            self._loss_ops = [shift[id(self.ops[i])] for i in self._loss_ops]
+            self.ops = kept
+        readers = {}
+        for op in self.ops:
+            for index in op.inputs:
+                readers.setdefault(index, []).append(op)
+        loss_ops = [self.ops[i] for i in self._loss_ops]
+        fused = []
+        skip = set()
+        for op in self.ops:
+            if id(op) in skip:
+                continue
+            if op.op == "dense" and op.outputs[0] not in outputs:
+                users = readers.get(op.outputs[0], [])
+                if (len(users) == 1 and users[0].op == "activation"
+                        and spec.ACTIVATIONS[users[0].attributes["activation"]].kind
+                        == "elementwise"):
+                    user = users[0]
+                    skip.add(id(user))
+                    saved = spec.ACTIVATIONS[user.attributes["activation"]].reads == "x"
+                    results = user.outputs + (op.outputs if saved and loss_ops else ())
+                    op = replace(op, outputs=results, attributes=dict(user.attributes))
+            fused.append(op)
+        self.ops = fused
+        self._loss_ops = [next(i for i, op in enumerate(fused) if op is old) for old in loss_ops]
+
+    def _fuse_backward(self):
+        """Turn dense_dx followed by the derivative of the activation in front into one op."""
+        ops = []
+        for op in self.ops:
+            last = ops[-1] if ops else None
+            if (op.op == "activation_grad" and last is not None and last.op == "dense_dx"
+                    and len(last.inputs) == 2 and last.outputs[0] == op.inputs[0]
+                    and spec.ACTIVATIONS[op.attributes["activation"]].kind == "elementwise"):
+                ops[-1] = replace(last, inputs=(*last.inputs, op.inputs[1]), outputs=op.outputs,
+                                  attributes=dict(op.attributes))
+            else:
+                ops.append(op)
+        self.ops = ops
+
+    def finish(self, outputs, *, optimizer=None, optimizer_params=(), parameter_size=0,
+               trainable_size=0):
+        """Fuse, add backward and update operations where there is a loss to train, and return.
+
+        Parameters
+        ----------
+        outputs : sequence of int
+            Buffers that the model returns.
+        optimizer : str, optional
+            Row of the optimizer; without it the plan only evaluates.
+        """
+        self.fuse(() if self._loss_ops else tuple(outputs))
+        if optimizer is not None:
+            self.backward()
+            self._fuse_backward()
+            self.update(optimizer, optimizer_params)
+        return self._compact(outputs, parameter_size, trainable_size)
+
+    def _compact(self, outputs, parameter_size, trainable_size):
+        """Number the buffers that are left from 0 on."""
+        used = sorted({i for op in self.ops for i in (*op.inputs, *op.outputs)})
+        number = {old: new for new, old in enumerate(used)}
+        buffers = tuple(replace(self.buffers[old], index=new) for old, new in number.items())
+        ops = tuple(
+            replace(op, inputs=tuple(number[i] for i in op.inputs),
+                    outputs=tuple(number[i] for i in op.outputs))
+            for op in self.ops
+        )
+        return Plan(buffers, ops, self.batch_size, self.dtype,
+                    tuple(number[i] for i in self.inputs),
+                    tuple(number[i] for i in outputs if i in number),
+                    tuple(self.totals), parameter_size, trainable_size)
+
+
+def _dense_adjoint(builder, op, gradients, needed):
+    x, kernel = op.inputs[:2]
+    bias = op.inputs[2] if len(op.inputs) == 3 else None
+    dz = gradients[op.outputs[0]]
+    _activation_adjoint_in_place(builder, op, dz, op.outputs)
+    if kernel in builder._trainable:
+        outputs = [builder._gradient_like(kernel)]
+        if bias is not None:
+            outputs.append(builder._gradient_like(bias))
+        builder._emit("dense_dw", (x, dz), outputs, "backward")
+    if x in needed:
+        dx = builder._gradient_like(x)
+        builder._emit("dense_dx", (dz, kernel), (dx,), "backward", activation="linear", params=())
+        builder._accumulate(gradients, x, dx)
+
+
+def _activation_adjoint_in_place(builder, op, dy, saved_outputs):
+    """dz of a dense with a fused activation, written over dy."""
+    name = op.attributes["activation"]
+    if name == "linear":
+        return
+    row = spec.ACTIVATIONS[name]
+    saved = saved_outputs[0] if row.reads == "y" else saved_outputs[1]
+    builder._emit("activation_grad", (dy, saved), (dy,), "backward", **op.attributes)
+
+
+def _activation_adjoint(builder, op, gradients, needed):
+    row = spec.ACTIVATIONS[op.attributes["activation"]]
+    dy = gradients[op.outputs[0]]
+    saved = op.outputs[0] if row.reads == "y" else op.inputs[0]
+    same = builder.columns(op.inputs[0]) == builder.columns(op.outputs[0])
+    dx = dy if same else builder._gradient_like(op.inputs[0])
+    builder._emit("activation_grad", (dy, saved), (dx,), "backward", **op.attributes)
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
+def _prelu_adjoint(builder, op, gradients, needed):
+    x, alpha = op.inputs
+    dx, dalpha = builder._gradient_like(x), builder._gradient_like(alpha)
+    builder._emit("prelu_grad", (gradients[op.outputs[0]], x, alpha), (dx, dalpha), "backward")
+    builder._accumulate(gradients, x, dx)
+
+
+def _dropout_adjoint(builder, op, gradients, needed):
+    dy = gradients[op.outputs[0]]
+    builder._emit("multiply", (dy, op.outputs[1]), (dy,), "backward")
+    builder._accumulate(gradients, op.inputs[0], dy)
+
+
+_ADJOINTS = {
+    "dense": _dense_adjoint,
+    "activation": _activation_adjoint,
+    "prelu": _prelu_adjoint,
+    "dropout": _dropout_adjoint,
+}
