@@ -1,2 +1,191 @@
-from setuptools import setup
-setup()
+"""Builds the compiled backend; everything else is in pyproject.toml.
+
+``kernels/cpu/isa_kernels.c`` is compiled once per instruction set with that set's flags and the
+objects are linked into one module, which picks a set at run time.  Where there is no compiler, or
+the compilation fails, the install succeeds and the NumPy backend runs.
+
+Environment:
+
+FUSEDMLP_REQUIRE_EXTENSIONS=1   a failed extension fails the install (CI and wheels)
+FUSEDMLP_NO_EXTENSIONS=1        build none
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+CPU = Path("kernels/cpu")
+MODULES = ("native", "dense", "activations", "losses", "optimizers", "random", "executor")
+FLAGS = ["-O3", "-std=gnu11", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off",
+         "-fno-strict-aliasing", "-fvisibility=hidden"]
+# Best first: name, flags, the test of the processor.
+SETS_X86 = (
+    ("avx512",
+     ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq",
+      "-mprefer-vector-width=512"],
+     '__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && '
+     '__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && '
+     '__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")'),
+    ("avx2", ["-mavx2", "-mfma"],
+     '__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")'),
+    ("portable", [], "1"),
+)
+REQUIRED = os.environ.get("FUSEDMLP_REQUIRE_EXTENSIONS", "") not in ("", "0")
+SKIPPED = os.environ.get("FUSEDMLP_NO_EXTENSIONS", "") not in ("", "0")
+
+
+def instruction_sets():
+    """The sets to compile for the processor family that this build is for."""
+    target = os.environ.get("ARCHFLAGS", "") + platform.machine().lower()
+    if "arm64" in target or "aarch64" in target:
+        return SETS_X86[-1:]
+    return SETS_X86 if target.endswith(("x86_64", "amd64")) else SETS_X86[-1:]
+
+
+def tables():
+    """C lists of the rows of spec.py, so that a new row needs no second place."""
+    sys.path.insert(0, str(HERE / "src" / "fusedmlp"))
+    try:
+        import spec
+    finally:
+        sys.path.pop(0)
+    losses = [row.name for row in spec.LOSSES.values() if row.kind == "elementwise"]
+    return "".join(
+        f"#define {macro}(X) {' '.join(f'X({name})' for name in names)}\n"
+        for macro, names in (("FM_ACTIVATIONS", spec.ELEMENTWISE), ("FM_LOSSES", losses))
+    )
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernels once per instruction set before the modules that use them."""
+
+    def build_extensions(self):
+        generated = Path(self.build_temp).resolve() / "generated"
+        generated.mkdir(parents=True, exist_ok=True)
+        (generated / "_tables.h").write_text(tables())
+        native = next(e for e in self.extensions if e.name.endswith(".native"))
+        for extension in self.extensions:
+            extension.include_dirs += [str(generated), str(CPU)]
+        try:
+            native.extra_objects += self.compile_sets(generated)
+        except Exception as error:
+            if REQUIRED:
+                raise
+            print(f"warning: no compiled backend, the NumPy backend will run: {error}")
+            self.extensions = []
+            return
+        super().build_extensions()
+
+    def compile_sets(self, generated):
+        objects, built = [], []
+        include = [str(generated), str(CPU)]
+        for name, flags, supported in instruction_sets():
+            try:
+                objects += self.compiler.compile(
+                    [str(CPU / "isa_kernels.c")],
+                    output_dir=str(Path(self.build_temp) / name),
+                    include_dirs=include,
+                    macros=[("FM_ISA", name)],
+                    extra_postargs=["-fPIC", *FLAGS, *flags],
+                    depends=[str(p) for p in CPU.glob("*.h")],
+                )
+            except Exception as error:
+                if REQUIRED or name == "portable":
+                    raise
+                print(f"warning: no kernels for {name}: {error}")
+                continue
+            built.append((name, supported))
+        objects += self.compiler.compile(
+            [str(CPU / "threads.c")], output_dir=self.build_temp, include_dirs=include,
+            extra_postargs=["-fPIC", *FLAGS, "-pthread"],
+        )
+        (generated / "_instruction_sets.h").write_text(self.sets_header(built))
+        return objects
+
+    def sets_header(self, built):
+        compiler = " ".join(getattr(self.compiler, "compiler", ["unknown"])[:1])
+        try:
+            version = subprocess.run([compiler, "--version"], capture_output=True, text=True,
+                                     check=True).stdout.splitlines()[0]
+        except (OSError, subprocess.CalledProcessError, IndexError):
+            version = compiler
+        externs = "".join(f"extern const fm_tables fm_tables_{name};\n" for name, _ in built)
+        pointers = ", ".join(f"&fm_tables_{name}" for name, _ in built)
+        cases = "".join(f"    case {i}: return {test};\n" for i, (_, test) in enumerate(built))
+        return (
+            f'#include "native.h"\n{externs}'
+            f"static const fm_tables *const fm_sets[] = {{{pointers}}};\n"
+            f"static const int fm_set_count = {len(built)};\n"
+            "static const fm_tables *fm_set_tables(int number) { return fm_sets[number]; }\n"
+            "static int fm_set_supported(int number)\n{\n    switch (number) {\n"
+            f"{cases}    default: return 0;\n    }}\n}}\n"
+            f'static const char *const FM_COMPILER = "{version}";\n'
+            f'static const char *const FM_FLAGS = "{" ".join(FLAGS)}";\n'
+        )
+
+
+def declarations(folder):
+    """Copies of the .pxd files under the package's name, where Cython looks for them.
+
+    The sources lie in kernels/, which becomes fusedmlp.kernels only when it is installed.
+    """
+    package = folder / "fusedmlp" / "kernels" / "cpu"
+    package.mkdir(parents=True, exist_ok=True)
+    for parent in (package, package.parent, package.parent.parent):
+        (parent / "__init__.py").touch()
+    for path in (HERE / CPU).glob("*.pxd"):
+        shutil.copy2(path, package / path.name)
+    return str(folder)
+
+
+def extensions():
+    if SKIPPED:
+        return []
+    try:
+        import numpy
+        from Cython.Build import cythonize
+    except ImportError:
+        if REQUIRED:
+            raise
+        return []
+    build = HERE / "build" if os.access(HERE, os.W_OK) else Path(tempfile.mkdtemp())
+    flags = [f for f in FLAGS if f != "-O3"] + ["-O2", "-fno-strict-aliasing", "-pthread"]
+    found = cythonize(
+        [
+            Extension(
+                f"fusedmlp.kernels.cpu.{name}",
+                [str(CPU / f"{name}.pyx")],
+                include_dirs=[numpy.get_include()],
+                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+                extra_compile_args=flags,
+                extra_link_args=["-pthread"],
+                depends=[str(p) for p in (HERE / CPU).glob("*.h")],
+            )
+            for name in MODULES
+        ],
+        include_path=[declarations(build / "declarations")],
+        build_dir=str(build / "cython"),
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "freethreading_compatible": True,
+            "embedsignature": True,
+        },
+    )
+    for extension in found:
+        extension.optional = not REQUIRED  # cythonize() drops it
+    return found
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

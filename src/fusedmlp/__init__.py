@@ -1,0 +1,112 @@
+"""fusedmlp: multilayer perceptrons, trained and served as fast as a CPU allows.
+
+The names are Keras 3's, for networks of dense layers.  ``import fusedmlp`` itself imports nothing
+heavy: every name below is loaded when it is first used.
+
+>>> import fusedmlp
+>>> fusedmlp.activations.relu([-1.0, 2.0])
+array([0., 2.], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from . import (
+        activations,
+        backend,
+        callbacks,
+        config,
+        datasets,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        ops,
+        optimizers,
+        random,
+        saving,
+        utils,
+    )
+    from .initializers import Initializer
+    from .layers import Input, Layer
+    from .losses import Loss
+    from .metrics import Metric
+    from .models import Model, Sequential
+    from .optimizers import Optimizer
+    from .variable import Variable
+
+_MODULES = (
+    "activations", "backend", "callbacks", "config", "datasets", "initializers", "layers",
+    "losses", "metrics", "models", "ops", "optimizers", "random", "saving", "utils",
+)
+_NAMES = {
+    "Initializer": "initializers",
+    "Input": "layers",
+    "Layer": "layers",
+    "Loss": "losses",
+    "Metric": "metrics",
+    "Model": "models",
+    "Optimizer": "optimizers",
+    "Sequential": "models",
+    "Variable": "variable",
+}
+
+__all__ = [
+    "Initializer",
+    "Input",
+    "Layer",
+    "Loss",
+    "Metric",
+    "Model",
+    "Optimizer",
+    "Sequential",
+    "Variable",
+    "__version__",
+    "activations",
+    "backend",
+    "callbacks",
+    "config",
+    "datasets",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optimizers",
+    "random",
+    "saving",
+    "utils",
+    "version",
+]
+
+
+def version() -> str:
+    """The version of the package, as `fusedmlp.__version__` is.
+
+    >>> import fusedmlp
+    >>> fusedmlp.version() == fusedmlp.__version__
+    True
+    """
+    return __version__
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use; it is then an ordinary attribute."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,36 @@
+"""Layers: what a network is made of, under Keras 3's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..registry import Registry
+from .activation import Activation
+from .dense import Dense
+from .dropout import Dropout
+from .input import Input, InputLayer
+from .layer import Layer
+
+__all__ = ["Activation", "Dense", "Dropout", "Input", "InputLayer", "Layer", "deserialize",
+           "serialize"]
+
+_REGISTRY = Registry("layer", Layer, (Activation, Dense, Dropout, InputLayer))
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The config dict of a layer, from which `deserialize` makes an equal one, without weights.
+
+    >>> serialize(Dropout(0.5, name="drop"))["class_name"]
+    'Dropout'
+    """
+    return _REGISTRY.serialize(layer)
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping | None = None) -> Layer:
+    """A layer from its config dict; ValueError if the class is unknown.
+
+    >>> deserialize(serialize(Dropout(0.5, name="drop"))).rate
+    0.5
+    """
+    return _REGISTRY.deserialize(config, custom_objects)

@@ -1,0 +1,59 @@
+"""How parameters follow their gradients: Keras 3's optimizers, as far as there are kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..registry import Registry
+from .adam import Adam, AdamW
+from .base import Optimizer
+from .sgd import SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "deserialize", "get", "serialize"]
+
+_REGISTRY = Registry("optimizer", Optimizer, (SGD, Adam, AdamW))
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """The config dict of an optimizer, without its state.
+
+    >>> serialize(Adam())["class_name"]
+    'Adam'
+    """
+    return _REGISTRY.serialize(optimizer)
+
+
+def deserialize(config, custom_objects: Mapping | None = None) -> Optimizer:
+    """An optimizer from its config dict or name; ValueError if it is unknown."""
+    if isinstance(config, Mapping) and isinstance(config.get("class_name"), str):
+        config = {**config, "class_name": _any_case(config["class_name"])}
+    return _REGISTRY.deserialize(_any_case(config), custom_objects)
+
+
+def get(identifier) -> Optimizer | None:
+    """An optimizer from a name in any case, a config dict, a class or an instance.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown (the nearest known ones are named) or the identifier none of these.
+
+    >>> get("adamw").name, get(None)
+    ('adam_w', None)
+    """
+    if isinstance(identifier, (str, Mapping)):
+        return deserialize(identifier)
+    found = _REGISTRY.get(identifier)
+    if found is None or isinstance(found, Optimizer):
+        return found
+    raise TypeError(
+        "Argument `optimizer` must be a name, a config dict or an Optimizer. "
+        f"Received: {identifier!r}"
+    )
+
+
+def _any_case(name):
+    """A built-in optimizer's name as its class spells it; anything else as it is."""
+    known = {cls.__name__.lower(): cls.__name__ for cls in (SGD, Adam, AdamW)}
+    return known.get(name.lower(), name) if isinstance(name, str) else name

@@ -1,0 +1,871 @@
+"""Runs a plan without returning to Python: one call for many steps, no lock of the interpreter held.
+
+A plan is translated once into an array of C structs.  Operations fall into two classes.  ROWS
+operations split the rows of the batch among threads; WEIGHTS operations split the rows of each
+weight matrix (gradient, update, refresh of the transposed copy), so that a thread updates what it
+computed.  Within a class, what a thread reads it wrote itself; threads wait for each other only
+between classes, twice in a step.  Sums of the loss and the metrics are added up by one thread in a
+fixed order.  So the result does not depend on the number of threads.
+"""
+
+cimport numpy as cnp
+from libc.math cimport exp, isfinite, log1p, sqrt
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+from cpython.pythread cimport (
+    NOWAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
+    PyThread_release_lock, PyThread_type_lock, WAIT_LOCK,
+)
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from .activations cimport Params, pack_params
+from .native cimport (
+    FM_LINE, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_kernels, fm_map,
+    fm_map_grad, fm_rows, fm_rows_grad, kernels_for, run, share, thread_limit,
+)
+
+import numpy as np
+
+from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, LOSSES
+
+cnp.import_array()
+
+cdef dict _NUMBER = {name: i for i, name in enumerate(ELEMENTWISE)}
+cdef dict _LOSS_NUMBER = {
+    row.name: i for i, row in enumerate(row for row in LOSSES.values() if row.kind == "elementwise")
+}
+# Multiply-adds and elements per nanosecond of one core: only to decide about threads.
+cdef double _RATE = 45.0
+# Nanoseconds of one step from which a second thread pays, and of one call, which wakes it.
+cdef double _STEP_WORTH = 12e3
+cdef double _CALL_WORTH = 100e3
+# Rows that pass through all layers of a prediction together: small enough for the caches.
+cdef long _BLOCK_ROWS = 96
+
+# Where an operand lies.
+cdef enum Base:
+    WORKSPACE
+    PARAMETERS
+    GRADIENTS
+    DATA
+    BASES
+
+cdef enum Code:
+    GATHER
+    DENSE
+    MAP
+    ROW_MAP
+    MAXOUT
+    PRELU
+    DROPOUT
+    SOFTMAX_CROSS_ENTROPY
+    CATEGORICAL_CROSSENTROPY
+    ELEMENTWISE_LOSS
+    CATEGORICAL_HITS
+    BINARY_HITS
+    MAP_GRAD
+    ROW_MAP_GRAD
+    MAXOUT_GRAD
+    DENSE_DX
+    PRELU_DX
+    MULTIPLY
+    ADD
+    # WEIGHTS operations from here on
+    REDUCE
+    DENSE_DW
+    PRELU_DALPHA
+    SGD
+    MOMENTUM
+    ADAM
+    TRANSPOSE
+
+cdef struct Operand:
+    Base base
+    long at        # bytes from the base to the first row
+    long ld        # elements from row to row
+    long columns
+    long rows      # of a parameter
+    bint classes   # int64
+    bint present
+
+cdef struct Step:
+    Code code
+    bint waits     # all threads meet before it
+    int number     # of a data array, a total
+    int ending
+    Operand a
+    Operand b
+    Operand c
+    Operand d
+    Operand e
+    Operand f
+    fm_map map
+    fm_map_grad map_grad
+    fm_rows rows_map
+    fm_rows_grad rows_grad
+    fm_elementwise_loss loss
+    Params params
+    double x       # smoothing, rate, threshold, ...
+    double y
+    double weight
+    bint mean
+    bint has_ignore
+    int64_t ignore
+    uint64_t seed
+    uint32_t stream
+
+cdef enum:
+    MAX_DATA = 16
+
+cdef struct Data:
+    const char *pointer
+    long columns   # 0 for one number per row
+    int itemsize
+
+cdef struct Run:
+    const fm_kernels *kernels
+    const Step *steps
+    int count
+    int itemsize
+    # what a call is about
+    Data data[MAX_DATA]
+    const int64_t *order
+    long order_length
+    long batch_size, start, stop
+    const double *learning_rate
+    int64_t iteration
+    double deadline
+    long clock_mask
+    bint check_finite
+    # memory
+    char *workspace
+    long workspace_bytes   # per thread, in predictions
+    char *parameters
+    char *gradients
+    char *slots[8]
+    double *totals
+    uint64_t seed
+    # a prediction
+    const char *x
+    long x_columns
+    char *out
+    const Operand *result
+    long rows, block
+    # what it tells
+    long next
+    long last_rows
+    bint halt
+    bint bad
+
+
+cdef inline char *_at(const Operand *o, char **bases, long row, int itemsize) noexcept nogil:
+    """Pointer to a row; NULL for an operand that is absent."""
+    if not o.present:
+        return NULL
+    return bases[<int> o.base] + o.at + row * o.ld * (8 if o.classes else itemsize)
+
+
+cdef inline double _clock() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + 1e-9 * now.tv_nsec
+
+
+cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *order, long first,
+                  long rows) noexcept nogil:
+    """Rows `first` on of a data array, picked by `order` where there is one, into a buffer."""
+    cdef const Data *data = &q.data[s.number]
+    cdef char *out = _at(&s.a, bases, first, q.itemsize)
+    cdef const float *narrow = <const float *> data.pointer
+    cdef const int64_t *wide = <const int64_t *> data.pointer
+    cdef long i
+    if data.columns:
+        q.kernels.gather(rows, data.columns, data.pointer, data.columns, order, out, s.a.ld)
+    elif data.itemsize == 4:
+        for i in range(rows):
+            (<float *> out)[i] = narrow[order[i]]
+    else:
+        for i in range(rows):
+            (<int64_t *> out)[i] = wide[order[i]]
+
+
+cdef void _rows_step(const Run *q, const Step *s, char **bases, long r0, long rows, long n,
+                     int64_t count) noexcept nogil:
+    """A ROWS operation on `rows` rows from r0 of a batch of n; `count` updates came before."""
+    cdef const fm_kernels *k = q.kernels
+    cdef int size = q.itemsize
+    cdef Code code = s.code
+    cdef char *a = _at(&s.a, bases, r0, size)
+    cdef char *b
+    cdef char *c
+    cdef char *d
+    cdef const int64_t *ignore
+    cdef double scale
+    if code == DENSE:
+        # a x, b kernel, c bias, d y, e z
+        b = _at(&s.b, bases, 0, size)
+        c = _at(&s.c, bases, 0, size)
+        d = _at(&s.e if s.e.present else &s.d, bases, r0, size)
+        k.gemm(0, rows, s.d.columns, s.b.rows, a, s.a.ld, b, s.b.ld, c, d, s.d.ld, s.ending, NULL)
+        if s.map != NULL:
+            s.map(rows * s.d.ld, d, _at(&s.d, bases, r0, size), &s.params)
+    elif code == DENSE_DX:
+        # a dz, b transposed kernel, c saved, d dx
+        b = _at(&s.b, bases, 0, size)
+        c = _at(&s.c, bases, r0, size)
+        d = _at(&s.d, bases, r0, size)
+        k.gemm(0, rows, s.d.columns, s.b.rows, a, s.a.ld, b, s.b.ld, NULL, d, s.d.ld, s.ending, c)
+        if s.map_grad != NULL:
+            s.map_grad(rows * s.d.ld, d, c, d, &s.params)
+    elif code == MAP:
+        s.map(rows * s.a.ld, a, _at(&s.b, bases, r0, size), &s.params)
+    elif code == MAP_GRAD:
+        s.map_grad(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size),
+                   &s.params)
+    elif code == ROW_MAP:
+        s.rows_map(rows, s.b.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
+    elif code == ROW_MAP_GRAD:
+        s.rows_grad(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
+                    _at(&s.c, bases, r0, size), s.c.ld)
+    elif code == MAXOUT:
+        k.maxout(rows, s.b.columns, s.number, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
+    elif code == MAXOUT_GRAD:
+        k.maxout_grad(rows, s.a.columns, s.number, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
+                      _at(&s.c, bases, r0, size), s.c.ld)
+    elif code == PRELU:
+        k.prelu(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
+                _at(&s.c, bases, r0, size), s.c.ld)
+    elif code == PRELU_DX:
+        k.prelu_grad(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
+                     _at(&s.c, bases, 0, size), _at(&s.d, bases, r0, size), s.d.ld)
+    elif code == DROPOUT:
+        # a x, b y, c mask
+        k.dropout_mask(r0, r0 + rows, s.c.columns, _at(&s.c, bases, 0, size), s.c.ld, s.x,
+                       s.seed, s.stream, <uint32_t> count)
+        k.multiply(rows * s.a.ld, a, _at(&s.c, bases, r0, size), _at(&s.b, bases, r0, size))
+    elif code == MULTIPLY:
+        k.multiply(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
+    elif code == ADD:
+        k.add(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
+    else:
+        # a prediction, b labels, c sample weight, d losses (or hits), e gradient, f hits
+        b = _at(&s.b, bases, r0, size)
+        c = _at(&s.c, bases, r0, size)
+        d = _at(&s.d, bases, r0, size)
+        scale = s.weight / n if s.mean else s.weight
+        ignore = &s.ignore if s.has_ignore else NULL
+        if code == SOFTMAX_CROSS_ENTROPY:
+            k.softmax_cross_entropy(
+                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
+                NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, scale, d,
+                _at(&s.e, bases, r0, size), s.e.ld, _at(&s.f, bases, r0, size))
+        elif code == CATEGORICAL_CROSSENTROPY:
+            k.categorical_crossentropy(
+                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
+                NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, s.y, scale, d,
+                _at(&s.e, bases, r0, size), s.e.ld)
+        elif code == ELEMENTWISE_LOSS:
+            s.loss(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.x, scale, d,
+                   _at(&s.e, bases, r0, size), s.e.ld, &s.params)
+        elif code == CATEGORICAL_HITS:
+            k.categorical_hits(
+                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
+                NULL if s.b.classes else b, s.b.ld, d)
+        elif code == BINARY_HITS:
+            k.binary_hits(
+                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
+                NULL if s.b.classes else b, s.b.ld, s.x, d)
+
+
+cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
+    cdef double total = 0.0, count = 0.0
+    q.kernels.sums(n, _at(&s.a, bases, 0, q.itemsize), _at(&s.b, bases, 0, q.itemsize), &total,
+                   &count)
+    if not s.mean:
+        total, count = total * n, n
+    q.totals[2 * s.number] += total
+    q.totals[2 * s.number + 1] += count
+    if s.has_ignore and not isfinite(total):  # marks the loss among the totals
+        q.bad = True
+
+
+cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread, int threads,
+                        double rate, int64_t count) noexcept nogil:
+    """A WEIGHTS operation: this thread's rows of a parameter; single rows are the first's."""
+    cdef const fm_kernels *k = q.kernels
+    cdef int size = q.itemsize
+    cdef long start, stop, at, elements
+    cdef char *a
+    cdef double t
+    if s.code == REDUCE:
+        if thread == 0:
+            _reduce(q, s, bases, n)
+    elif s.code == DENSE_DW:
+        # a x, b dz, c dkernel, d dbias
+        share(s.c.rows, 1, thread, threads, &start, &stop)
+        a = _at(&s.a, bases, 0, size) + start * size
+        if stop > start:
+            k.gemm(1, stop - start, s.c.columns, n, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
+                   NULL, _at(&s.c, bases, start, size), s.c.ld, FM_STORE, NULL)
+        if s.d.present and thread == 0:
+            k.column_sums(n, s.d.ld, _at(&s.b, bases, 0, size), s.b.ld,
+                          _at(&s.d, bases, 0, size))
+    elif s.code == PRELU_DALPHA:
+        if thread == 0:
+            k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                               _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
+    elif s.code == TRANSPOSE:
+        # a kernel, b transposed
+        share(s.a.rows, 1, thread, threads, &start, &stop)
+        if stop > start:
+            k.transpose(start, stop, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                        _at(&s.b, bases, 0, size), s.b.ld)
+    else:
+        # a parameter; gradient and slots at the same place of their arenas
+        share(s.a.rows, 1, thread, threads, &start, &stop)
+        elements = (stop - start) * s.a.ld
+        if elements <= 0:
+            return
+        at = s.a.at + start * s.a.ld * size
+        if s.code == ADAM:
+            # beta^t through exp(t log beta), which costs less than pow and depends on t alone
+            t = <double> (count + 1)
+            k.adam(elements, q.parameters + at, q.gradients + at, q.slots[0] + at,
+                   q.slots[1] + at,
+                   rate * sqrt(1.0 - exp(t * s.y)) / (1.0 - exp(t * s.x)),
+                   _params(s)[0], _params(s)[1], _params(s)[2], rate * _params(s)[3])
+        elif s.code == MOMENTUM:
+            k.momentum(elements, q.parameters + at, q.gradients + at, q.slots[0] + at, rate,
+                       _params(s)[0], _params(s)[1] != 0.0, _params(s)[2])
+        else:
+            k.sgd(elements, q.parameters + at, q.gradients + at, rate, _params(s)[0])
+
+
+cdef inline const double *_params(const Step *s) noexcept nogil:
+    """Hyperparameters of an optimizer: doubles in either precision."""
+    return s.params.storage
+
+
+cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
+    cdef Run *q = <Run *> argument
+    cdef char *bases[4]
+    cdef const int64_t *order
+    cdef long step, n, r0, r1
+    cdef int i
+    cdef int64_t count
+    cdef double rate
+    cdef const Step *s
+    bases[<int> WORKSPACE] = q.workspace
+    bases[<int> PARAMETERS] = q.parameters
+    bases[<int> GRADIENTS] = q.gradients
+    bases[<int> DATA] = NULL
+    for step in range(q.start, q.stop):
+        n = q.order_length - step * q.batch_size
+        n = n if n < q.batch_size else q.batch_size
+        order = q.order + step * q.batch_size
+        count = q.iteration + step - q.start
+        rate = q.learning_rate[step]
+        share(n, 1, thread, threads, &r0, &r1)
+        for i in range(q.count):
+            s = &q.steps[i]
+            if s.waits:
+                barrier(threads)
+            if s.code == GATHER:
+                if r1 > r0:
+                    _gather(q, s, bases, order + r0, r0, r1 - r0)
+            elif s.code < REDUCE:
+                if r1 > r0:
+                    _rows_step(q, s, bases, r0, r1 - r0, n, count)
+            else:
+                _weights_step(q, s, bases, n, thread, threads, rate, count)
+        if thread == 0:
+            q.next = step + 1
+            q.last_rows = n
+            if (q.bad and q.check_finite) or (
+                    (step & q.clock_mask) == 0 and _clock() >= q.deadline):
+                q.halt = True
+        barrier(threads)
+        if q.halt:
+            break
+
+
+cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
+    cdef Run *q = <Run *> argument
+    cdef char *bases[4]
+    cdef char *y
+    cdef char *out
+    cdef long start, stop, at, rows, i, size = q.itemsize
+    cdef long columns = q.result.columns
+    cdef const Step *s
+    cdef int j
+    share(q.rows, 1, thread, threads, &start, &stop)
+    bases[<int> WORKSPACE] = q.workspace + thread * q.workspace_bytes
+    bases[<int> PARAMETERS] = q.parameters
+    bases[<int> GRADIENTS] = NULL
+    at = start
+    while at < stop:
+        rows = stop - at if stop - at < q.block else q.block
+        bases[<int> DATA] = <char *> q.x + at * q.x_columns * size
+        for j in range(q.count):
+            s = &q.steps[j]
+            if s.code == GATHER:
+                y = _at(&s.a, bases, 0, <int> size)
+                for i in range(rows):
+                    memcpy(y + i * s.a.ld * size,
+                           bases[<int> DATA] + i * q.x_columns * size, q.x_columns * size)
+            else:
+                _rows_step(q, s, bases, 0, rows, rows, 0)
+        y = _at(q.result, bases, 0, <int> size)
+        out = q.out + at * columns * size
+        for i in range(rows):
+            memcpy(out + i * columns * size, y + i * q.result.ld * size, columns * size)
+        at += rows
+
+
+def _aligned(long bytes_):
+    """Zeroed memory that begins on a cache line."""
+    raw = np.zeros(bytes_ + FM_LINE, np.uint8)
+    cdef long skip = -<long> (<uintptr_t> cnp.PyArray_DATA(<cnp.ndarray> raw)) % FM_LINE
+    if skip < 0:
+        skip += FM_LINE
+    return raw[skip:skip + bytes_]
+
+
+cdef class Executor:
+    """See the contract in `fusedmlp.kernels`."""
+
+    cdef readonly object plan
+    cdef readonly object totals
+    cdef public long nonfinite
+    cdef public bint check_finite
+    cdef object _parameters, _slots, _workspace, _gradients, _steps_memory
+    cdef object _operands
+    cdef Run _run
+    cdef Step *_steps
+    cdef Operand _result
+    cdef int _transposes      # that a run begins with
+    cdef double _nanoseconds  # of a step, of a row in predictions
+    cdef int _workspaces
+    cdef PyThread_type_lock _lock  # one call at a time: the workspace is shared
+
+    def __cinit__(self, plan, parameters, slots, seed):
+        self._lock = PyThread_allocate_lock()
+        if self._lock == NULL:
+            raise MemoryError("No memory for a lock")
+        self.plan = plan
+        self.totals = np.zeros((len(plan.totals), 2))
+        self.nonfinite = -1
+        self.check_finite = True
+        self._parameters = parameters
+        self._slots = tuple(slots)
+        self._run.itemsize = 4 if plan.dtype == "float32" else 8
+        self._run.kernels = kernels_for(self._run.itemsize)
+        self._run.seed = seed & 0xFFFFFFFFFFFFFFFF
+        self._run.block = plan.batch_size
+        if not plan.totals:
+            self._run.block = min(plan.batch_size, _BLOCK_ROWS)
+        self._gradients = _aligned(plan.trainable_size * self._run.itemsize)
+        self._run.parameters = <char *> cnp.PyArray_DATA(<cnp.ndarray?> parameters)
+        self._run.gradients = <char *> cnp.PyArray_DATA(<cnp.ndarray?> self._gradients)
+        self._run.totals = <double *> cnp.PyArray_DATA(<cnp.ndarray> self.totals)
+        for i, slot in enumerate(self._slots):
+            self._run.slots[i] = <char *> cnp.PyArray_DATA(<cnp.ndarray?> slot)
+        self._translate()
+
+    def __dealloc__(self):
+        if self._lock != NULL:
+            PyThread_free_lock(self._lock)
+
+    cdef inline void _acquire(self) noexcept:
+        if PyThread_acquire_lock(self._lock, NOWAIT_LOCK) == 0:
+            with nogil:
+                PyThread_acquire_lock(self._lock, WAIT_LOCK)
+
+    # -- translation -------------------------------------------------------------------------
+
+    cdef _translate(self):
+        cdef long at = 0
+        cdef int i = 0
+        cdef long rows
+        plan = self.plan
+        size = self._run.itemsize
+        direct = self._direct_input()
+        self._operands = []
+        for buffer in plan.buffers:
+            if buffer.role == "parameter":
+                place = (<int> PARAMETERS, buffer.offset * size, buffer.pitch)
+            elif buffer.role == "parameter_gradient":
+                place = (<int> GRADIENTS, buffer.offset * size, buffer.pitch)
+            elif buffer.index == direct:
+                place = (<int> DATA, 0, buffer.columns)
+            else:
+                place = (<int> WORKSPACE, at, buffer.pitch)
+                rows = self._run.block if buffer.rows is None else buffer.rows
+                at += _lines(rows * buffer.pitch * (8 if buffer.dtype == "int64" else size))
+            self._operands.append((*place, buffer.columns, buffer.rows or 0,
+                                   buffer.dtype == "int64"))
+        ops = [op for op in self._scheduled() if not (op.op == "gather" and op.outputs[0] == direct)]
+        # every kernel that dense_dx reads gets a transposed copy, refreshed where it changes
+        copies = {}
+        for op in ops:
+            if op.op == "dense_dx" and op.inputs[1] not in copies:
+                kernel = plan.buffers[op.inputs[1]]
+                pitch = _lines(kernel.rows * size) // size
+                copies[kernel.index] = (<int> WORKSPACE, at, pitch, kernel.rows, kernel.columns,
+                                        False)
+                at += _lines(kernel.columns * pitch * size)
+        trainable = [b for b in plan.buffers if b.role == "parameter" and any(
+            g.role == "parameter_gradient" and g.offset == b.offset for g in plan.buffers)]
+        self._workspace = _aligned(at)
+        self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
+        self._run.workspace_bytes = at
+        self._workspaces = 1
+        total = len(copies)
+        for op in ops:
+            total += {"update": len(trainable) + len(copies), "prelu_grad": 2}.get(op.op, 1)
+        self._steps_memory = _aligned(total * sizeof(Step))
+        self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
+        for index, copy in copies.items():
+            self._transpose(&self._steps[i], index, copy)
+            i += 1
+        self._transposes = i
+        self._run.steps = self._steps + i
+        for op in ops:
+            if op.op == "update":
+                for buffer in trainable:
+                    self._update(&self._steps[i], op, buffer.index)
+                    i += 1
+                for index, copy in copies.items():
+                    self._transpose(&self._steps[i], index, copy)
+                    i += 1
+            elif op.op == "prelu_grad":
+                self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
+                i += 2
+            else:
+                self._step(&self._steps[i], op, copies)
+                i += 1
+        self._run.count = i - self._transposes
+        self._place_barriers()
+        if plan.outputs:
+            self._set(&self._result, plan.outputs[0])
+            self._run.result = &self._result
+        flops = sum(plan.flops(op) for op in plan.ops)
+        elements = sum(plan.bytes(op) for op in plan.ops if op.op == "update") / size
+        self._nanoseconds = flops / (2.0 * _RATE) + elements / 10.0
+        if not plan.totals:
+            self._nanoseconds /= plan.batch_size
+        self._run.clock_mask = 0
+        while (self._run.clock_mask + 1) * self._nanoseconds < 20e3:
+            self._run.clock_mask = 2 * self._run.clock_mask + 1
+
+    def _direct_input(self):
+        """The input buffer of a prediction that only products read: they take the data itself."""
+        plan = self.plan
+        if plan.totals or not plan.inputs:
+            return -1
+        index = plan.inputs[0]
+        readers = [op for op in plan.ops if index in op.inputs]
+        return index if readers and all(op.op == "dense" for op in readers) else -1
+
+    def _scheduled(self):
+        """ROWS operations first, WEIGHTS operations behind them, where nothing they read is lost."""
+        late = ("reduce", "dense_dw", "update")
+        rows = [op for op in self.plan.ops if op.op not in late]
+        weights = [op for op in self.plan.ops if op.op in late]
+        for op in weights:
+            after = self.plan.ops[self.plan.ops.index(op) + 1:]
+            if any(set(op.inputs).intersection(other.outputs) for other in after if other in rows):
+                return list(self.plan.ops)
+        return rows + weights
+
+    cdef void _place_barriers(self):
+        """Threads meet where the class of the operations changes, and at the end of a step."""
+        cdef int i
+        for i in range(1, self._run.count):
+            self._steps[self._transposes + i].waits = (
+                (self._steps[self._transposes + i].code >= REDUCE)
+                != (self._steps[self._transposes + i - 1].code >= REDUCE))
+
+    cdef int _set(self, Operand *operand, index) except -1:
+        return self._assign(operand, self._operands[index])
+
+    cdef int _assign(self, Operand *operand, values) except -1:
+        base, at, ld, columns, rows, classes = values
+        operand.base, operand.at, operand.ld = <Base> <int> base, at, ld
+        operand.columns, operand.rows, operand.classes = columns, rows, classes
+        operand.present = True
+        return 0
+
+    cdef int _assign_all(self, Step *s, op) except -1:
+        """Inputs to a, b, c in order, outputs behind them."""
+        cdef Operand *places[6]
+        places[0], places[1], places[2] = &s.a, &s.b, &s.c
+        places[3], places[4], places[5] = &s.d, &s.e, &s.f
+        cdef int i
+        for i, index in enumerate((*op.inputs, *op.outputs)):
+            self._set(places[i], index)
+        return 0
+
+    cdef int _transpose(self, Step *s, index, copy) except -1:
+        s.code = TRANSPOSE
+        self._set(&s.a, index)
+        self._assign(&s.b, copy)
+        return 0
+
+    cdef int _update(self, Step *s, op, index) except -1:
+        cdef int i
+        name = op.attributes["optimizer"]
+        s.code = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}[name]
+        self._set(&s.a, index)
+        for i, value in enumerate(op.attributes["params"]):
+            s.params.storage[i] = value
+        if s.code == ADAM:
+            s.x, s.y = log1p(s.params.storage[0] - 1.0), log1p(s.params.storage[1] - 1.0)
+        return 0
+
+    cdef int _prelu_grad(self, Step *s, Step *slope, op) except -1:
+        dy, x, alpha = op.inputs
+        dx, dalpha = op.outputs
+        s.code = PRELU_DX
+        self._set(&s.a, dy)
+        self._set(&s.b, x)
+        self._set(&s.c, alpha)
+        self._set(&s.d, dx)
+        slope.code = PRELU_DALPHA
+        self._set(&slope.a, dy)
+        self._set(&slope.b, x)
+        self._set(&slope.c, dalpha)
+        return 0
+
+    cdef int _activation(self, Step *s, op, bint gradient) except -1:
+        """Function pointers of an activation, and the code of an op that is nothing else."""
+        cdef const fm_kernels *k = self._run.kernels
+        name, params = op.attributes["activation"], op.attributes["params"]
+        kind = ACTIVATIONS[name].kind
+        if kind == "elementwise":
+            pack_params(params, self._run.itemsize, &s.params)
+            s.map = k.map[<int> _NUMBER[name]]
+            s.map_grad = k.map_grad[<int> _NUMBER[name]]
+            s.code = MAP_GRAD if gradient else MAP
+        elif name == "maxout":
+            s.number = int(params[0])
+            s.code = MAXOUT_GRAD if gradient else MAXOUT
+        else:
+            s.code = ROW_MAP_GRAD if gradient else ROW_MAP
+            if name == "softmax":
+                s.rows_map, s.rows_grad = k.softmax, k.softmax_grad
+            elif name == "log_softmax":
+                s.rows_map, s.rows_grad = k.log_softmax, k.log_softmax_grad
+            elif name == "sparsemax":
+                s.rows_map, s.rows_grad = k.sparsemax, k.sparsemax_grad
+            elif name == "glu":
+                s.rows_map, s.rows_grad = k.glu, k.glu_grad
+            else:
+                raise NotImplementedError(f"activation {name!r} in the compiled executor")
+        return 0
+
+    cdef int _step(self, Step *s, op, copies) except -1:
+        cdef int i
+        attributes = op.attributes
+        name = op.op
+        if name in ("activation", "activation_grad", "multiply", "add", "prelu"):
+            self._assign_all(s, op)
+        if name == "gather":
+            s.code = GATHER
+            s.number = attributes["source"]
+            self._set(&s.a, op.outputs[0])
+        elif name == "dense":
+            for i, index in enumerate(op.inputs):
+                self._set(&s.a if i == 0 else &s.b if i == 1 else &s.c, index)
+            for i, index in enumerate(op.outputs):
+                self._set(&s.d if i == 0 else &s.e, index)
+            if attributes["activation"] != "linear":
+                self._activation(s, op, False)
+            if attributes["activation"] == "relu":
+                s.map, s.ending = NULL, FM_RELU
+            s.code = DENSE
+        elif name == "dense_dx":
+            self._set(&s.a, op.inputs[0])
+            self._assign(&s.b, copies[op.inputs[1]])
+            self._set(&s.d, op.outputs[0])
+            # the transposed copy has as many rows as dz has columns
+            s.b.rows = self._operands[op.inputs[0]][3]
+            if len(op.inputs) == 3:
+                self._set(&s.c, op.inputs[2])
+                self._activation(s, op, True)
+                if attributes["activation"] == "relu" and s.c.ld == s.d.ld:
+                    s.map_grad, s.ending = NULL, FM_RELU_GRAD
+            s.code = DENSE_DX
+        elif name == "dense_dw":
+            s.code = DENSE_DW
+            self._set(&s.a, op.inputs[0])
+            self._set(&s.b, op.inputs[1])
+            self._set(&s.c, op.outputs[0])
+            if len(op.outputs) == 2:
+                self._set(&s.d, op.outputs[1])
+        elif name == "activation":
+            self._activation(s, op, False)
+        elif name == "activation_grad":
+            self._activation(s, op, True)
+        elif name == "prelu":
+            s.code = PRELU
+        elif name == "multiply":
+            s.code = MULTIPLY
+        elif name == "add":
+            s.code = ADD
+        elif name == "dropout":
+            s.code = DROPOUT
+            self._set(&s.a, op.inputs[0])
+            self._set(&s.b, op.outputs[0])
+            self._set(&s.c, op.outputs[1])
+            s.x, s.stream = attributes["rate"], attributes["stream"] & 0xFFFFFFFF
+            s.seed = self._run.seed if attributes["seed"] is None \
+                else attributes["seed"] & 0xFFFFFFFFFFFFFFFF
+        elif name == "reduce":
+            s.code = REDUCE
+            self._set(&s.a, op.inputs[0])
+            if len(op.inputs) == 2:
+                self._set(&s.b, op.inputs[1])
+            s.number = attributes["total"]
+            s.mean = attributes["reduction"] == "mean"
+            s.has_ignore = self.plan.totals[s.number] == "loss"
+        else:
+            self._loss(s, op)
+        return 0
+
+    cdef int _loss(self, Step *s, op) except -1:
+        attributes = op.attributes
+        codes = {
+            "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
+            "categorical_crossentropy": CATEGORICAL_CROSSENTROPY,
+            "elementwise_loss": ELEMENTWISE_LOSS,
+            "categorical_hits": CATEGORICAL_HITS,
+            "binary_hits": BINARY_HITS,
+        }
+        if op.op not in codes:
+            raise NotImplementedError(f"op {op.op!r} in the compiled executor")
+        s.code = codes[op.op]
+        self._set(&s.a, op.inputs[0])
+        self._set(&s.b, op.inputs[1])
+        if len(op.inputs) == 3:
+            self._set(&s.c, op.inputs[2])
+        self._set(&s.d, op.outputs[0])
+        if len(op.outputs) > 1:
+            self._set(&s.e, op.outputs[1])
+        if len(op.outputs) > 2:
+            self._set(&s.f, op.outputs[2])
+        if s.code == CATEGORICAL_HITS:
+            return 0
+        if s.code == BINARY_HITS:
+            s.x = attributes["threshold"]
+            return 0
+        s.x = attributes["label_smoothing"]
+        s.mean = attributes["reduction"] == "mean"
+        s.weight = attributes["weight"]
+        if attributes.get("ignore_index") is not None:
+            s.has_ignore, s.ignore = True, attributes["ignore_index"]
+        if s.code == CATEGORICAL_CROSSENTROPY:
+            s.y = attributes["epsilon"]
+        elif s.code == ELEMENTWISE_LOSS:
+            s.loss = self._run.kernels.elementwise_loss[<int> _LOSS_NUMBER[attributes["loss"]]]
+            pack_params(attributes["params"], self._run.itemsize, &s.params)
+        return 0
+
+    # -- running -----------------------------------------------------------------------------
+
+    @property
+    def threads(self):
+        return thread_limit()
+
+    def run(self, tuple data, cnp.ndarray order not None, long batch_size, long start, long stop,
+            cnp.ndarray learning_rate not None, int64_t iteration, double budget):
+        self._acquire()
+        try:
+            return self._train(data, order, batch_size, start, stop, learning_rate, iteration,
+                               budget)
+        finally:
+            PyThread_release_lock(self._lock)
+
+    cdef long _train(self, tuple data, cnp.ndarray order, long batch_size, long start, long stop,
+                     cnp.ndarray learning_rate, int64_t iteration, double budget) except -1:
+        cdef int i, threads
+        cdef char *bases[4]
+        cdef cnp.ndarray array
+        cdef Run *q = &self._run
+        for i, array in enumerate(data):
+            q.data[i].pointer = <const char *> cnp.PyArray_DATA(array)
+            q.data[i].columns = array.shape[1] if cnp.PyArray_NDIM(array) == 2 else 0
+            q.data[i].itemsize = cnp.PyArray_ITEMSIZE(array)
+            if q.data[i].columns and cnp.PyArray_TYPE(array) == cnp.NPY_INT64:
+                q.data[i].columns = 0  # one class a row
+        if cnp.PyArray_TYPE(order) != cnp.NPY_INT64 \
+                or cnp.PyArray_TYPE(learning_rate) != cnp.NPY_FLOAT64:
+            raise TypeError("Executor.run takes an int64 order and float64 learning rates")
+        q.order = <const int64_t *> cnp.PyArray_DATA(order)
+        q.order_length = cnp.PyArray_SIZE(order)
+        q.learning_rate = <const double *> cnp.PyArray_DATA(learning_rate)
+        q.batch_size, q.start, q.stop = batch_size, start, stop
+        q.iteration = iteration
+        q.check_finite = self.check_finite
+        q.halt = q.bad = False
+        q.next = start
+        bases[<int> WORKSPACE] = q.workspace
+        bases[<int> PARAMETERS] = q.parameters
+        threads = 1
+        if self._nanoseconds >= _STEP_WORTH and self._nanoseconds * (stop - start) >= _CALL_WORTH:
+            threads = thread_limit()
+        with nogil:
+            for i in range(self._transposes):
+                _weights_step(q, &self._steps[i], bases, 0, 0, 1, 0.0, 0)
+            q.deadline = _clock() + budget
+            run(threads, _train_task, q)
+        if q.bad and q.check_finite:
+            self.nonfinite = q.next - 1
+        return q.next
+
+    def forward(self, cnp.ndarray x not None, cnp.ndarray out not None):
+        self._acquire()
+        try:
+            self._predict(x, out)
+        finally:
+            PyThread_release_lock(self._lock)
+
+    cdef int _predict(self, cnp.ndarray x, cnp.ndarray out) except -1:
+        cdef Run *q = &self._run
+        cdef int threads = 1
+        q.x = <const char *> cnp.PyArray_DATA(x)
+        q.rows, q.x_columns = x.shape[0], x.shape[1]
+        q.out = <char *> cnp.PyArray_DATA(out)
+        if q.rows > 1 and self._nanoseconds * q.rows >= _CALL_WORTH:
+            threads = thread_limit()
+            if threads > self._workspaces:
+                self._workspace = _aligned(threads * q.workspace_bytes)
+                q.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
+                self._workspaces = threads
+            with nogil:
+                run(threads, _forward_task, q)
+        else:
+            with nogil:
+                _forward_task(q, 0, 1)
+        q.last_rows = q.rows if q.rows < q.block else q.block
+        return 0
+
+    def buffer(self, index):
+        """A copy of what the last step left in a buffer."""
+        base, at, ld, columns, rows, classes = self._operands[index]
+        buffer = self.plan.buffers[index]
+        dtype = np.dtype(buffer.dtype)
+        rows = self._run.last_rows if buffer.rows is None else rows
+        memory = {
+            <int> WORKSPACE: self._workspace,
+            <int> PARAMETERS: self._parameters.view(np.uint8),
+            <int> GRADIENTS: self._gradients,
+        }[base]
+        flat = memory[at:at + rows * ld * dtype.itemsize].view(dtype).reshape(rows, ld)
+        one = buffer.role in ("row", "weight") or classes
+        return flat[:, 0].copy() if one else flat[:, :columns].copy()
+
+
+def _lines(bytes_):
+    """Rounded up to whole cache lines."""
+    return -(-bytes_ // FM_LINE) * FM_LINE

@@ -1,0 +1,107 @@
+/* What the compiled modules share: the table of kernels of one instruction set, and the threads.
+ *
+ * `isa_kernels.c` is compiled once per instruction set and fills one `fm_tables` each time;
+ * `native.pyx` picks one at import through cpuid.  Kernels know nothing of threads: a caller splits
+ * outputs among threads by passing ranges.  Every output element is computed the same way wherever
+ * a range begins, so results do not depend on how the work was split.
+ *
+ * Arrays are row-major; `ld` counts elements from row to row.  "Padded" arguments may be read and
+ * written up to the next multiple of FM_LINE bytes behind each row.
+ */
+#ifndef FM_NATIVE_H
+#define FM_NATIVE_H
+
+#include <stdint.h>
+
+#define FM_LINE 64
+
+typedef void (*fm_map)(long n, const void *x, void *y, const void *params);
+typedef void (*fm_map_grad)(long n, const void *dy, const void *saved, void *dx,
+                            const void *params);
+typedef void (*fm_rows)(long rows, long c, const void *x, long ldx, void *y, long ldy);
+typedef void (*fm_rows_grad)(long rows, long c, const void *dy, long lddy, const void *saved,
+                             long lds, void *dx, long lddx);
+typedef void (*fm_elementwise_loss)(long rows, long c, const void *p, long ldp, const void *t,
+                                    long ldt, const void *weight, double smoothing, double scale,
+                                    void *losses, void *d, long ldd, const void *params);
+
+/* How a matrix product ends: what happens to a tile on its way to memory. */
+enum { FM_STORE = 0, FM_RELU = 1, FM_RELU_GRAD = 2 };
+
+typedef struct {
+    /* c (m, n) = bias + a b; a is (m, k), or (k, m) read transposed; b (k, n); n padded.
+     * `saved` (m, n) is read by FM_RELU_GRAD only, with row distance ldc. */
+    void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda, const void *b,
+                 long ldb, const void *bias, void *c, long ldc, int ending, const void *saved);
+    void (*column_sums)(long rows, long c, const void *x, long ldx, void *sums);
+    /* y (c, rows) = x (rows, c) transposed, for rows from..to of x. */
+    void (*transpose)(long from, long to, long c, const void *x, long ldx, void *y, long ldy);
+    void (*gather)(long rows, long c, const void *x, long ldx, const int64_t *order, void *y,
+                   long ldy);
+    void (*multiply)(long n, const void *a, const void *b, void *c);
+    void (*add)(long n, const void *a, const void *b, void *c);
+    void (*sums)(long n, const void *values, const void *weight, double *sum, double *count);
+
+    const fm_map *map;             /* by the row's number in spec.ELEMENTWISE */
+    const fm_map_grad *map_grad;
+    fm_rows softmax, log_softmax, sparsemax, glu;
+    fm_rows_grad softmax_grad, log_softmax_grad, sparsemax_grad, glu_grad;
+    void (*maxout)(long rows, long c, long pieces, const void *x, long ldx, void *y, long ldy);
+    void (*maxout_grad)(long rows, long c, long pieces, const void *dy, long lddy, const void *x,
+                        long ldx, void *dx, long lddx);
+    void (*prelu)(long rows, long c, const void *x, long ldx, const void *alpha, void *y,
+                  long ldy);
+    void (*prelu_grad)(long rows, long c, const void *dy, long lddy, const void *x, long ldx,
+                       const void *alpha, void *dx, long lddx);
+    /* dalpha of the columns from..to, over all rows in order */
+    void (*prelu_slope_grad)(long rows, long from, long to, const void *dy, long lddy,
+                             const void *x, long ldx, void *dalpha);
+
+    /* labels: classes (int64) or, where classes is NULL, probabilities t. */
+    void (*softmax_cross_entropy)(long rows, long c, const void *z, long ldz,
+                                  const int64_t *classes, const void *t, long ldt,
+                                  const void *weight, double smoothing, const int64_t *ignore,
+                                  double scale, void *losses, void *d, long ldd, void *hits);
+    void (*categorical_crossentropy)(long rows, long c, const void *p, long ldp,
+                                     const int64_t *classes, const void *t, long ldt,
+                                     const void *weight, double smoothing, const int64_t *ignore,
+                                     double epsilon, double scale, void *losses, void *d,
+                                     long ldd);
+    const fm_elementwise_loss *elementwise_loss; /* by the row's number among such losses */
+    void (*categorical_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
+                             const void *t, long ldt, void *hits);
+    void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
+                        const void *t, long ldt, double threshold, void *hits);
+
+    void (*sgd)(long n, void *w, const void *g, double learning_rate, double weight_decay);
+    void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
+                     double momentum, int nesterov, double weight_decay);
+    /* `rate` is the learning rate with the bias corrections in it, `decay` that of the weights. */
+    void (*adam)(long n, void *w, const void *g, void *m, void *v, double rate, double beta_1,
+                 double beta_2, double epsilon, double decay);
+    /* mask of the rows from..to; row r of the array is row r of the counter */
+    void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
+                         uint64_t seed, uint32_t stream, uint32_t step);
+} fm_kernels;
+
+typedef struct {
+    const char *name;
+    fm_kernels f32, f64;
+} fm_tables;
+
+/* -- threads (threads.c) --------------------------------------------------------------------- */
+
+typedef void (*fm_task)(void *argument, int thread, int threads);
+
+/* Run `task` on `threads` threads, the caller among them, and return when all are done.  Falls
+ * back to fewer threads, at least one, when another caller uses the pool or threads can't be
+ * had; `task` is told how many there are.  Workers sleep between calls. */
+void fm_run(int threads, fm_task task, void *argument);
+
+/* All threads of the running task wait here for each other. */
+void fm_barrier(int threads);
+
+/* Nanoseconds for a cache line to travel to the other core and back, or 0 with one core. */
+double fm_round_trip(void);
+
+#endif

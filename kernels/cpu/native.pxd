@@ -1,0 +1,100 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "native.h" nogil:
+    ctypedef void (*fm_map)(long n, const void *x, void *y, const void *params) noexcept nogil
+    ctypedef void (*fm_map_grad)(long n, const void *dy, const void *saved, void *dx,
+                                 const void *params) noexcept nogil
+    ctypedef void (*fm_rows)(long rows, long c, const void *x, long ldx, void *y,
+                             long ldy) noexcept nogil
+    ctypedef void (*fm_rows_grad)(long rows, long c, const void *dy, long lddy, const void *saved,
+                                  long lds, void *dx, long lddx) noexcept nogil
+    ctypedef void (*fm_elementwise_loss)(
+        long rows, long c, const void *p, long ldp, const void *t, long ldt, const void *weight,
+        double smoothing, double scale, void *losses, void *d, long ldd,
+        const void *params) noexcept nogil
+
+    enum:
+        FM_LINE
+        FM_STORE
+        FM_RELU
+        FM_RELU_GRAD
+
+    ctypedef struct fm_kernels:
+        void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda,
+                     const void *b, long ldb, const void *bias, void *c, long ldc, int ending,
+                     const void *saved) noexcept nogil
+        void (*column_sums)(long rows, long c, const void *x, long ldx, void *sums) noexcept nogil
+        void (*transpose)(long start, long stop, long c, const void *x, long ldx, void *y,
+                          long ldy) noexcept nogil
+        void (*gather)(long rows, long c, const void *x, long ldx, const int64_t *order, void *y,
+                       long ldy) noexcept nogil
+        void (*multiply)(long n, const void *a, const void *b, void *c) noexcept nogil
+        void (*add)(long n, const void *a, const void *b, void *c) noexcept nogil
+        void (*sums)(long n, const void *values, const void *weight, double *sum,
+                     double *count) noexcept nogil
+        const fm_map *map
+        const fm_map_grad *map_grad
+        fm_rows softmax, log_softmax, sparsemax, glu
+        fm_rows_grad softmax_grad, log_softmax_grad, sparsemax_grad, glu_grad
+        void (*maxout)(long rows, long c, long pieces, const void *x, long ldx, void *y,
+                       long ldy) noexcept nogil
+        void (*maxout_grad)(long rows, long c, long pieces, const void *dy, long lddy,
+                            const void *x, long ldx, void *dx, long lddx) noexcept nogil
+        void (*prelu)(long rows, long c, const void *x, long ldx, const void *alpha, void *y,
+                      long ldy) noexcept nogil
+        void (*prelu_grad)(long rows, long c, const void *dy, long lddy, const void *x, long ldx,
+                           const void *alpha, void *dx, long lddx) noexcept nogil
+        void (*prelu_slope_grad)(long rows, long start, long stop, const void *dy, long lddy,
+                                 const void *x, long ldx, void *dalpha) noexcept nogil
+        void (*softmax_cross_entropy)(
+            long rows, long c, const void *z, long ldz, const int64_t *classes, const void *t,
+            long ldt, const void *weight, double smoothing, const int64_t *ignore, double scale,
+            void *losses, void *d, long ldd, void *hits) noexcept nogil
+        void (*categorical_crossentropy)(
+            long rows, long c, const void *p, long ldp, const int64_t *classes, const void *t,
+            long ldt, const void *weight, double smoothing, const int64_t *ignore,
+            double epsilon, double scale, void *losses, void *d, long ldd) noexcept nogil
+        const fm_elementwise_loss *elementwise_loss
+        void (*categorical_hits)(long rows, long c, const void *p, long ldp,
+                                 const int64_t *classes, const void *t, long ldt,
+                                 void *hits) noexcept nogil
+        void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
+                            const void *t, long ldt, double threshold, void *hits) noexcept nogil
+        void (*sgd)(long n, void *w, const void *g, double learning_rate,
+                    double weight_decay) noexcept nogil
+        void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
+                         double momentum, int nesterov, double weight_decay) noexcept nogil
+        void (*adam)(long n, void *w, const void *g, void *m, void *v, double rate, double beta_1,
+                     double beta_2, double epsilon, double decay) noexcept nogil
+        void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
+                             uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
+
+    ctypedef struct fm_tables:
+        const char *name
+        fm_kernels f32
+        fm_kernels f64
+
+    ctypedef void (*fm_task)(void *argument, int thread, int threads) noexcept nogil
+    void fm_run(int threads, fm_task task, void *argument)
+    void fm_barrier(int threads)
+    double fm_round_trip()
+
+
+cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil
+cdef int thread_limit() noexcept nogil
+cdef void run(int threads, fm_task task, void *argument) noexcept nogil
+cdef void barrier(int threads) noexcept nogil
+
+# A sleeping thread takes tens of microseconds to wake: work below this runs on the caller alone.
+cdef inline int threads_for(double nanoseconds) noexcept nogil:
+    return thread_limit() if nanoseconds > 100e3 else 1
+
+
+# The part of `n` items that a thread takes, in whole blocks.
+cdef inline void share(long n, long block, int thread, int threads, long *start,
+                       long *stop) noexcept nogil:
+    cdef long blocks = (n + block - 1) // block
+    start[0] = blocks * thread // threads * block
+    stop[0] = blocks * (thread + 1) // threads * block
+    if stop[0] > n:
+        stop[0] = n

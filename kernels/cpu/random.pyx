@@ -1,0 +1,38 @@
+"""Counter-based random numbers on contiguous arrays; see the contract for arguments."""
+
+cimport numpy as cnp
+from libc.stdint cimport uint32_t, uint64_t
+
+from .native cimport fm_kernels, kernels_for, run, share, threads_for
+
+cnp.import_array()
+
+
+cdef struct Mask:
+    const fm_kernels *kernels
+    long rows, columns
+    double rate
+    uint64_t seed
+    uint32_t stream, step
+    char *out
+
+
+cdef void _task(void *argument, int thread, int threads) noexcept nogil:
+    cdef Mask *q = <Mask *> argument
+    cdef long start, stop
+    share(q.rows, 1, thread, threads, &start, &stop)
+    q.kernels.dropout_mask(start, stop, q.columns, q.out, q.columns, q.rate, q.seed, q.stream,
+                           q.step)
+
+
+def dropout_mask(rate, seed, stream, step, cnp.ndarray out not None):
+    cdef Mask q
+    cdef int threads
+    q.kernels = kernels_for(cnp.PyArray_ITEMSIZE(out))
+    q.rows, q.columns = out.shape[0], out.shape[1]
+    q.rate, q.seed = rate, seed & 0xFFFFFFFFFFFFFFFF
+    q.stream, q.step = stream & 0xFFFFFFFF, step & 0xFFFFFFFF
+    q.out = <char *> cnp.PyArray_DATA(out)
+    threads = threads_for(<double> q.rows * q.columns)
+    with nogil:
+        run(threads, _task, &q)

@@ -1,0 +1,706 @@
+/* Every kernel in one precision: included twice by isa_kernels.c with R, A, M and C defined.
+ *
+ * Loops run over whole blocks of BLOCK elements, a rest through a padded copy, so that an element
+ * passes the same instructions wherever it stands in an array.
+ */
+#include "activations.h"
+#include "losses.h"
+#include "product.h"
+
+#ifndef FM_TEMPLATE_ONCE
+#define FM_TEMPLATE_ONCE
+enum { BLOCK = 64, MAX_PARAMS = 4 };
+/* More lanes than a vector has keep several sums in flight; their number fixes the order. */
+enum { LANES = 32 };
+#endif
+
+/* -- elementwise ------------------------------------------------------------------------------ */
+
+/* `body` computes one block from x (and s) to y; every array may be the same as another. */
+#define MAP(name, expression)                                                                    \
+    static void name(long n, const void *x_, void *y_, const void *params)                       \
+    {                                                                                            \
+        const R *x = x_;                                                                         \
+        R *y = y_, p[MAX_PARAMS], rest[BLOCK];                                                   \
+        memcpy(p, params, sizeof p);                                                             \
+        for (long i = 0; i + BLOCK <= n; i += BLOCK) {                                           \
+            INDEPENDENT for (int j = 0; j < BLOCK; j++) { y[i + j] = expression(x[i + j], p); }  \
+        }                                                                                        \
+        const long at = n - n % BLOCK;                                                           \
+        if (at < n) {                                                                            \
+            memset(rest, 0, sizeof rest);                                                        \
+            memcpy(rest, x + at, (n - at) * sizeof(R));                                          \
+            INDEPENDENT for (int j = 0; j < BLOCK; j++) { rest[j] = expression(rest[j], p); }    \
+            memcpy(y + at, rest, (n - at) * sizeof(R));                                          \
+        }                                                                                        \
+    }
+#define MAP_GRAD(name, expression)                                                               \
+    static void name(long n, const void *dy_, const void *s_, void *dx_, const void *params)     \
+    {                                                                                            \
+        const R *dy = dy_, *s = s_;                                                              \
+        R *dx = dx_, p[MAX_PARAMS], rest[BLOCK], drest[BLOCK];                                   \
+        memcpy(p, params, sizeof p);                                                             \
+        for (long i = 0; i + BLOCK <= n; i += BLOCK) {                                           \
+            INDEPENDENT for (int j = 0; j < BLOCK; j++)                                          \
+            {                                                                                    \
+                dx[i + j] = dy[i + j] * expression(s[i + j], p);                                 \
+            }                                                                                    \
+        }                                                                                        \
+        const long at = n - n % BLOCK;                                                           \
+        if (at < n) {                                                                            \
+            memset(rest, 0, sizeof rest);                                                        \
+            memset(drest, 0, sizeof drest);                                                      \
+            memcpy(rest, s + at, (n - at) * sizeof(R));                                          \
+            memcpy(drest, dy + at, (n - at) * sizeof(R));                                        \
+            INDEPENDENT for (int j = 0; j < BLOCK; j++) { drest[j] *= expression(rest[j], p); }  \
+            memcpy(dx + at, drest, (n - at) * sizeof(R));                                        \
+        }                                                                                        \
+    }
+#define MAPS_OF(row) MAP(A(map_##row), A(act_##row)) MAP_GRAD(A(grad_##row), A(act_##row##_grad))
+FM_ACTIVATIONS(MAPS_OF)
+#define NAME_OF(row) A(map_##row),
+#define GRAD_NAME_OF(row) A(grad_##row),
+static const fm_map A(maps)[] = {FM_ACTIVATIONS(NAME_OF)};
+static const fm_map_grad A(grads)[] = {FM_ACTIVATIONS(GRAD_NAME_OF)};
+#undef NAME_OF
+#undef GRAD_NAME_OF
+#undef MAPS_OF
+#undef MAP
+#undef MAP_GRAD
+
+static void A(multiply)(long n, const void *a_, const void *b_, void *c_)
+{
+    const R *a = a_, *b = b_;
+    R *c = c_;
+    INDEPENDENT for (long i = 0; i < n; i++) { c[i] = a[i] * b[i]; }
+}
+
+static void A(add)(long n, const void *a_, const void *b_, void *c_)
+{
+    const R *a = a_, *b = b_;
+    R *c = c_;
+    INDEPENDENT for (long i = 0; i < n; i++) { c[i] = a[i] + b[i]; }
+}
+
+/* -- moving and adding up --------------------------------------------------------------------- */
+
+static void A(gather)(long rows, long c, const void *x_, long ldx, const int64_t *order, void *y_,
+                      long ldy)
+{
+    const R *x = x_;
+    R *y = y_;
+    for (long i = 0; i < rows; i++) {
+        memcpy(y + i * ldy, x + order[i] * ldx, c * sizeof(R));
+    }
+}
+
+static void A(transpose)(long from, long to, long c, const void *x_, long ldx, void *y_, long ldy)
+{
+    const R *x = x_;
+    R *y = y_;
+    enum { SIDE = 16 };
+    for (long i0 = from; i0 < to; i0 += SIDE) {
+        for (long j0 = 0; j0 < c; j0 += SIDE) {
+            if (i0 + SIDE <= to && j0 + SIDE <= c) {
+                for (int j = 0; j < SIDE; j++) {
+                    for (int i = 0; i < SIDE; i++) {
+                        y[(j0 + j) * ldy + i0 + i] = x[(i0 + i) * ldx + j0 + j];
+                    }
+                }
+            } else {
+                for (long j = j0; j < c && j < j0 + SIDE; j++) {
+                    for (long i = i0; i < to && i < i0 + SIDE; i++) {
+                        y[j * ldy + i] = x[i * ldx + j];
+                    }
+                }
+            }
+        }
+    }
+}
+
+static void A(column_sums)(long rows, long c, const void *x_, long ldx, void *sums_)
+{
+    const R *x = x_;
+    R *sums = sums_;
+    long j = 0;
+    for (; j + 16 <= c; j += 16) {
+        R sum[16] = {0};
+        for (long i = 0; i < rows; i++) {
+            INDEPENDENT for (int v = 0; v < 16; v++) { sum[v] += x[i * ldx + j + v]; }
+        }
+        memcpy(sums + j, sum, sizeof sum);
+    }
+    for (; j < c; j++) {
+        R sum = 0;
+        for (long i = 0; i < rows; i++) {
+            sum += x[i * ldx + j];
+        }
+        sums[j] = sum;
+    }
+}
+
+/* Sum of values (times weight) and count (sum of weight), in double, in LANES interleaved parts. */
+static void A(sums)(long n, const void *values_, const void *weight_, double *sum, double *count)
+{
+    const R *values = values_, *weight = weight_;
+    double part[LANES] = {0}, parts[LANES] = {0};
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int v = 0; v < LANES; v++) {
+            double w = weight ? weight[i + v] : 1;
+            part[v] += weight ? w * values[i + v] : values[i + v];
+            parts[v] += w;
+        }
+    }
+    for (int v = 0; i + v < n; v++) {
+        double w = weight ? weight[i + v] : 1;
+        part[v] += weight ? w * values[i + v] : values[i + v];
+        parts[v] += w;
+    }
+    double total = 0, totals = 0;
+    for (int v = 0; v < LANES; v++) {
+        total += part[v];
+        totals += parts[v];
+    }
+    *sum = total;
+    *count = weight ? totals : (double)n;
+}
+
+/* -- reductions along a row ------------------------------------------------------------------- */
+
+/* NaN wins: (a > b ? a : b) would drop a NaN in a. */
+#define LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
+
+INLINE R A(fold)(const R *part, int larger)
+{
+    R one[LANES];
+    memcpy(one, part, sizeof one);
+    for (int width = LANES / 2; width > 0; width /= 2) {
+        for (int v = 0; v < width; v++) {
+            one[v] = larger ? LARGER(one[v], one[v + width]) : one[v] + one[v + width];
+        }
+    }
+    return one[0];
+}
+
+INLINE R A(row_max)(long c, const R *x)
+{
+    R part[LANES];
+    long j = 0;
+    for (int v = 0; v < LANES; v++) {
+        part[v] = -C(INFINITY);
+    }
+    for (; j + LANES <= c; j += LANES) {
+        INDEPENDENT for (int v = 0; v < LANES; v++) { part[v] = LARGER(x[j + v], part[v]); }
+    }
+    for (int v = 0; j + v < c; v++) {
+        part[v] = LARGER(x[j + v], part[v]);
+    }
+    return A(fold)(part, 1);
+}
+
+/* sum_j expression(j) in the fixed order of LANES interleaved parts. */
+#define ROW_SUM(result, c, expression)                                                           \
+    do {                                                                                         \
+        R part[LANES] = {0};                                                                     \
+        long j0 = 0;                                                                             \
+        for (; j0 + LANES <= (c); j0 += LANES) {                                                 \
+            INDEPENDENT for (int v = 0; v < LANES; v++)                                          \
+            {                                                                                    \
+                const long j = j0 + v;                                                           \
+                part[v] += (expression);                                                         \
+            }                                                                                    \
+        }                                                                                        \
+        for (int v = 0; j0 + v < (c); v++) {                                                     \
+            const long j = j0 + v;                                                               \
+            part[v] += (expression);                                                             \
+        }                                                                                        \
+        (result) = A(fold)(part, 0);                                                             \
+    } while (0)
+
+/* y = exp(x - pivot), and the sum of it; whole blocks so that the loop is the vector one. */
+static R A(exp_row)(long c, const R *x, R pivot, R *y)
+{
+    R part[LANES] = {0}, rest[LANES];
+    long j = 0;
+    for (; j + LANES <= c; j += LANES) {
+        INDEPENDENT for (int v = 0; v < LANES; v++)
+        {
+            const R e = M(exp)(x[j + v] - pivot);
+            y[j + v] = e;
+            part[v] += e;
+        }
+    }
+    if (j < c) {
+        const long left = c - j;
+        for (int v = 0; v < LANES; v++) {
+            rest[v] = v < left ? x[j + v] : -C(INFINITY);
+        }
+        INDEPENDENT for (int v = 0; v < LANES; v++) { rest[v] = M(exp)(rest[v] - pivot); }
+        for (int v = 0; v < LANES; v++) {
+            part[v] += v < left ? rest[v] : 0;
+        }
+        memcpy(y + j, rest, left * sizeof(R));
+    }
+    return A(fold)(part, 0);
+}
+
+/* -- row activations -------------------------------------------------------------------------- */
+
+static void A(softmax)(long rows, long c, const void *x_, long ldx, void *y_, long ldy)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *x = (const R *)x_ + i * ldx;
+        R *y = (R *)y_ + i * ldy;
+        const R sum = A(exp_row)(c, x, A(row_max)(c, x), y);
+        for (long j = 0; j < c; j++) {
+            y[j] = y[j] / sum;
+        }
+    }
+}
+
+static void A(softmax_grad)(long rows, long c, const void *dy_, long lddy, const void *y_,
+                            long ldy, void *dx_, long lddx)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *dy = (const R *)dy_ + i * lddy, *y = (const R *)y_ + i * ldy;
+        R *dx = (R *)dx_ + i * lddx, sum;
+        ROW_SUM(sum, c, dy[j] * y[j]);
+        INDEPENDENT for (long j = 0; j < c; j++) { dx[j] = y[j] * (dy[j] - sum); }
+    }
+}
+
+static void A(log_softmax)(long rows, long c, const void *x_, long ldx, void *y_, long ldy)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *x = (const R *)x_ + i * ldx;
+        R *y = (R *)y_ + i * ldy;
+        const R largest = A(row_max)(c, x);
+        const R log_sum = M(log)(A(exp_row)(c, x, largest, y));
+        INDEPENDENT for (long j = 0; j < c; j++) { y[j] = (x[j] - largest) - log_sum; }
+    }
+}
+
+static void A(log_softmax_grad)(long rows, long c, const void *dy_, long lddy, const void *y_,
+                                long ldy, void *dx_, long lddx)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *dy = (const R *)dy_ + i * lddy, *y = (const R *)y_ + i * ldy;
+        R *dx = (R *)dx_ + i * lddx, sum;
+        ROW_SUM(sum, c, dy[j]);
+        INDEPENDENT for (long j = 0; j < c; j++) { dx[j] = dy[j] - M(exp)(y[j]) * sum; }
+    }
+}
+
+/* The threshold tau with sum max(x - tau, 0) = 1, found by Newton's method from below: each round
+ * drops the elements that the last tau excluded, and their number falls until it stays (Michelot
+ * 1986, exact in finitely many rounds). */
+static void A(sparsemax)(long rows, long c, const void *x_, long ldx, void *y_, long ldy)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *x = (const R *)x_ + i * ldx;
+        R *y = (R *)y_ + i * ldy;
+        const R largest = A(row_max)(c, x);
+        double tau = -1; /* of x - largest: at most 0 and at least -1 */
+        long count = 0, before;
+        if (largest - largest != 0) { /* NaN or infinite: the limit is not unique */
+            for (long j = 0; j < c; j++) {
+                y[j] = C(NAN);
+            }
+            continue;
+        }
+        do {
+            double sum = 0;
+            before = count;
+            count = 0;
+            for (long j = 0; j < c; j++) {
+                const double z = (double)x[j] - (double)largest;
+                sum += z > tau ? z : 0;
+                count += z > tau;
+            }
+            tau = count ? (sum - 1) / (double)count : tau;
+        } while (count != before);
+        for (long j = 0; j < c; j++) {
+            const double z = (double)x[j] - (double)largest - tau;
+            y[j] = (R)(z > 0 ? z : 0);
+        }
+    }
+}
+
+static void A(sparsemax_grad)(long rows, long c, const void *dy_, long lddy, const void *y_,
+                              long ldy, void *dx_, long lddx)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *dy = (const R *)dy_ + i * lddy, *y = (const R *)y_ + i * ldy;
+        R *dx = (R *)dx_ + i * lddx, sum, count;
+        ROW_SUM(sum, c, y[j] > 0 ? dy[j] : 0);
+        ROW_SUM(count, c, y[j] > 0 ? C(1) : C(0));
+        const R mean = sum / count;
+        INDEPENDENT for (long j = 0; j < c; j++) { dx[j] = y[j] > 0 ? dy[j] - mean : 0 * y[j]; }
+    }
+}
+
+/* glu: the halves a, b of a row give a sigmoid(b); c counts the columns of the result. */
+static void A(glu)(long rows, long c, const void *x_, long ldx, void *y_, long ldy)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *a = (const R *)x_ + i * ldx, *b = a + c;
+        R *y = (R *)y_ + i * ldy;
+        A(map_sigmoid)(c, b, y, (const R[MAX_PARAMS]){0});
+        INDEPENDENT for (long j = 0; j < c; j++) { y[j] = a[j] * y[j]; }
+    }
+}
+
+static void A(glu_grad)(long rows, long c, const void *dy_, long lddy, const void *x_, long ldx,
+                        void *dx_, long lddx)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *dy = (const R *)dy_ + i * lddy, *a = (const R *)x_ + i * ldx, *b = a + c;
+        R *da = (R *)dx_ + i * lddx, *db = da + c;
+        for (long j0 = 0; j0 < c; j0 += BLOCK) {
+            const long left = c - j0 < BLOCK ? c - j0 : BLOCK;
+            R s[BLOCK];
+            A(map_sigmoid)(left, b + j0, s, (const R[MAX_PARAMS]){0});
+            for (long v = 0; v < left; v++) {
+                const long j = j0 + v;
+                const R d = dy[j], value = a[j];
+                da[j] = d * s[v];
+                db[j] = d * (value * (s[v] * (1 - s[v])));
+            }
+        }
+    }
+}
+
+static void A(maxout)(long rows, long c, long pieces, const void *x_, long ldx, void *y_, long ldy)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *x = (const R *)x_ + i * ldx;
+        R *y = (R *)y_ + i * ldy;
+        for (long j = 0; j < c; j++, x += pieces) {
+            R best = x[0];
+            for (long k = 1; k < pieces; k++) {
+                best = LARGER(x[k], best);
+            }
+            y[j] = best;
+        }
+    }
+}
+
+static void A(maxout_grad)(long rows, long c, long pieces, const void *dy_, long lddy,
+                           const void *x_, long ldx, void *dx_, long lddx)
+{
+    for (long i = 0; i < rows; i++) {
+        const R *dy = (const R *)dy_ + i * lddy, *x = (const R *)x_ + i * ldx;
+        R *dx = (R *)dx_ + i * lddx;
+        for (long j = 0; j < c; j++, x += pieces, dx += pieces) {
+            long best = 0;
+            for (long k = 1; k < pieces; k++) {
+                best = x[k] > x[best] || (x[k] != x[k] && x[best] == x[best]) ? k : best;
+            }
+            for (long k = 0; k < pieces; k++) {
+                dx[k] = dy[j] * (k == best ? C(1) : C(0));
+            }
+        }
+    }
+}
+
+static void A(prelu)(long rows, long c, const void *x_, long ldx, const void *alpha_, void *y_,
+                     long ldy)
+{
+    const R *alpha = alpha_;
+    for (long i = 0; i < rows; i++) {
+        const R *x = (const R *)x_ + i * ldx;
+        R *y = (R *)y_ + i * ldy;
+        INDEPENDENT for (long j = 0; j < c; j++) { y[j] = x[j] >= 0 ? x[j] : alpha[j] * x[j]; }
+    }
+}
+
+static void A(prelu_grad)(long rows, long c, const void *dy_, long lddy, const void *x_, long ldx,
+                          const void *alpha_, void *dx_, long lddx)
+{
+    const R *alpha = alpha_;
+    for (long i = 0; i < rows; i++) {
+        const R *dy = (const R *)dy_ + i * lddy, *x = (const R *)x_ + i * ldx;
+        R *dx = (R *)dx_ + i * lddx;
+        INDEPENDENT for (long j = 0; j < c; j++) { dx[j] = dy[j] * (x[j] > 0 ? 1 : alpha[j]); }
+    }
+}
+
+static void A(prelu_slope_grad)(long rows, long from, long to, const void *dy_, long lddy,
+                                const void *x_, long ldx, void *dalpha_)
+{
+    const R *dy = dy_, *x = x_;
+    R *dalpha = dalpha_;
+    for (long j = from; j < to; j++) {
+        dalpha[j] = 0;
+    }
+    for (long i = 0; i < rows; i++, dy += lddy, x += ldx) {
+        INDEPENDENT for (long j = from; j < to; j++) { dalpha[j] += dy[j] * (x[j] >= 0 ? 0 : x[j]); }
+    }
+}
+
+/* -- losses ----------------------------------------------------------------------------------- */
+
+/* First largest of a row; a NaN counts as the largest, as in numpy.argmax. */
+INLINE long A(argmax)(long c, const R *x)
+{
+    const R largest = A(row_max)(c, x);
+    long j = 0;
+    while (j < c && !(x[j] == largest || x[j] != x[j])) {
+        j++;
+    }
+    return j < c ? j : 0;
+}
+
+/* Loss and gradient of one row of logits, given exp(z - largest) in e and its sum. */
+static void A(softmax_cross_entropy_row)(long c, const R *z, const R *t, int64_t label, R weight,
+                                         R smoothing, R scale, R *loss, R *d)
+{
+    enum { CHUNK = 1024 };
+    R local[CHUNK];
+    const R largest = A(row_max)(c, z);
+    R *e = d ? d : local, sum = 0;
+    if (d) {
+        sum = A(exp_row)(c, z, largest, e);
+    } else {
+        for (long j = 0; j < c; j += CHUNK) { /* only the sum is wanted */
+            sum += A(exp_row)(c - j < CHUNK ? c - j : CHUNK, z + j, largest, local);
+        }
+    }
+    /* loss = log sum_k exp z_k - sum_k t_k z_k, with z measured from the largest */
+    const R log_sum = M(log)(sum), even = smoothing / (R)c;
+    R expected, total = 1; /* sum_k t_k (z_k - largest), sum_k t_k */
+    if (t) {
+        ROW_SUM(expected, c,
+                (t[j] * (1 - smoothing) + even == 0)
+                    ? C(0) : (t[j] * (1 - smoothing) + even) * (z[j] - largest));
+        ROW_SUM(total, c, t[j] * (1 - smoothing) + even);
+    } else if (smoothing != 0) {
+        ROW_SUM(expected, c, z[j] - largest);
+        expected = expected * even + (1 - smoothing) * (z[label] - largest);
+    } else {
+        expected = z[label] - largest;
+    }
+    *loss = weight * (total * log_sum - expected);
+    if (d) {
+        /* dz_k = weight scale (softmax_k total - t_k) */
+        const R factor = weight * scale;
+        if (t) {
+            INDEPENDENT for (long j = 0; j < c; j++)
+            {
+                d[j] = factor * (e[j] / sum * total - (t[j] * (1 - smoothing) + even));
+            }
+        } else {
+            INDEPENDENT for (long j = 0; j < c; j++) { d[j] = factor * (e[j] / sum - even); }
+            const R own = M(exp)(z[label] - largest) / sum;
+            d[label] = factor * (own - ((1 - smoothing) + even));
+        }
+    }
+}
+
+static void A(softmax_cross_entropy)(long rows, long c, const void *z_, long ldz,
+                                     const int64_t *classes, const void *t_, long ldt,
+                                     const void *weight_, double smoothing, const int64_t *ignore,
+                                     double scale, void *losses_, void *d_, long ldd, void *hits_)
+{
+    const R *weight = weight_;
+    R *losses = losses_, *hits = hits_;
+    for (long i = 0; i < rows; i++) {
+        const R *z = (const R *)z_ + i * ldz, *t = t_ ? (const R *)t_ + i * ldt : NULL;
+        R *d = d_ ? (R *)d_ + i * ldd : NULL;
+        const int64_t label = classes ? classes[i] : 0;
+        if (classes && ignore && label == *ignore) {
+            losses[i] = 0;
+            if (d) {
+                memset(d, 0, c * sizeof(R));
+            }
+            if (hits) {
+                hits[i] = 0;
+            }
+            continue;
+        }
+        if (hits) { /* before d, which may lie over z */
+            hits[i] = A(argmax)(c, z) == (classes ? label : A(argmax)(c, t));
+        }
+        A(softmax_cross_entropy_row)(c, z, t, label, weight ? weight[i] : 1, (R)smoothing,
+                                     (R)scale, losses + i, d);
+    }
+}
+
+static void A(categorical_crossentropy)(long rows, long c, const void *p_, long ldp,
+                                        const int64_t *classes, const void *t_, long ldt,
+                                        const void *weight_, double smoothing,
+                                        const int64_t *ignore, double epsilon, double scale,
+                                        void *losses_, void *d_, long ldd)
+{
+    const R *weight = weight_, low = (R)epsilon, high = (R)(1 - epsilon);
+    const R even = (R)smoothing / (R)c, main = 1 - (R)smoothing;
+    R *losses = losses_;
+    for (long i = 0; i < rows; i++) {
+        const R *p = (const R *)p_ + i * ldp, *t = t_ ? (const R *)t_ + i * ldt : NULL;
+        R *d = d_ ? (R *)d_ + i * ldd : NULL, sum, loss, moment;
+        const int64_t label = classes ? classes[i] : 0;
+        if (classes && ignore && label == *ignore) {
+            losses[i] = 0;
+            if (d) {
+                memset(d, 0, c * sizeof(R));
+            }
+            continue;
+        }
+        const R factor = weight ? weight[i] : 1;
+        ROW_SUM(sum, c, p[j]);
+#define TARGET(j) ((t ? t[j] : (j) == label ? C(1) : C(0)) * main + even)
+#define RATIO(j) (p[j] / sum)
+#define CLIPPED(j) (RATIO(j) < low ? low : RATIO(j) > high ? high : RATIO(j))
+#define INSIDE(j) (RATIO(j) >= low && RATIO(j) <= high)
+        ROW_SUM(loss, c, TARGET(j) == 0 ? C(0) : -TARGET(j) * M(log)(CLIPPED(j)));
+        losses[i] = factor * loss;
+        if (d) {
+            /* h_k = t_k / q_k where unclipped; dp_i = (sum_k h_k p_k / s - h_i) / s */
+            const R all = factor * (R)scale;
+            ROW_SUM(moment, c, INSIDE(j) ? TARGET(j) / CLIPPED(j) * RATIO(j) : C(0));
+            for (long j = 0; j < c; j++) {
+                const R h = INSIDE(j) ? TARGET(j) / CLIPPED(j) : C(0);
+                d[j] = all * ((moment - h) / sum);
+            }
+        }
+#undef TARGET
+#undef RATIO
+#undef CLIPPED
+#undef INSIDE
+    }
+}
+
+#define ELEMENTWISE_LOSS(row)                                                                    \
+    static void A(mean_##row)(long rows, long c, const void *p_, long ldp, const void *t_,       \
+                              long ldt, const void *weight_, double smoothing, double scale,     \
+                              void *losses_, void *d_, long ldd, const void *params)             \
+    {                                                                                            \
+        const R *weight = weight_, main = 1 - (R)smoothing, even = (R)smoothing / 2;             \
+        R *losses = losses_, q[MAX_PARAMS];                                                      \
+        memcpy(q, params, sizeof q);                                                             \
+        for (long i = 0; i < rows; i++) {                                                        \
+            const R *p = (const R *)p_ + i * ldp, *t = (const R *)t_ + i * ldt;                  \
+            R *d = d_ ? (R *)d_ + i * ldd : NULL, sum;                                           \
+            const R factor = weight ? weight[i] : 1, all = factor * (R)scale / (R)c;             \
+            ROW_SUM(sum, c, A(loss_##row)(p[j], t[j] * main + even, q));                         \
+            losses[i] = factor * (sum / (R)c);                                                   \
+            if (d) {                                                                             \
+                INDEPENDENT for (long j = 0; j < c; j++)                                         \
+                {                                                                                \
+                    d[j] = all * A(loss_##row##_grad)(p[j], t[j] * main + even, q);              \
+                }                                                                                \
+            }                                                                                    \
+        }                                                                                        \
+    }
+FM_LOSSES(ELEMENTWISE_LOSS)
+#define NAME_OF(row) A(mean_##row),
+static const fm_elementwise_loss A(elementwise_losses)[] = {FM_LOSSES(NAME_OF)};
+#undef NAME_OF
+#undef ELEMENTWISE_LOSS
+
+static void A(categorical_hits)(long rows, long c, const void *p_, long ldp,
+                                const int64_t *classes, const void *t_, long ldt, void *hits_)
+{
+    R *hits = hits_;
+    for (long i = 0; i < rows; i++) {
+        const long truth = classes ? classes[i] : A(argmax)(c, (const R *)t_ + i * ldt);
+        hits[i] = A(argmax)(c, (const R *)p_ + i * ldp) == truth;
+    }
+}
+
+static void A(binary_hits)(long rows, long c, const void *p_, long ldp, const int64_t *classes,
+                           const void *t_, long ldt, double threshold, void *hits_)
+{
+    R *hits = hits_;
+    const R limit = (R)threshold;
+    for (long i = 0; i < rows; i++) {
+        const R *p = (const R *)p_ + i * ldp, *t = t_ ? (const R *)t_ + i * ldt : NULL;
+        long count = 0;
+        for (long j = 0; j < c; j++) {
+            count += (p[j] > limit ? C(1) : C(0)) == (classes ? (R)classes[i] : t[j]);
+        }
+        hits[i] = (R)count / (R)c;
+    }
+}
+
+/* -- optimizers: one pass over parameters, gradient and state ---------------------------------- */
+
+static void A(sgd)(long n, void *w_, const void *g_, double learning_rate, double weight_decay)
+{
+    const R rate = (R)learning_rate, decay = (R)(learning_rate * weight_decay), *g = g_;
+    R *w = w_;
+    INDEPENDENT for (long i = 0; i < n; i++) { w[i] = (w[i] - decay * w[i]) - rate * g[i]; }
+}
+
+static void A(momentum)(long n, void *w_, const void *g_, void *v_, double learning_rate,
+                        double momentum_, int nesterov, double weight_decay)
+{
+    const R rate = (R)learning_rate, decay = (R)(learning_rate * weight_decay), *g = g_;
+    const R momentum = (R)momentum_;
+    R *w = w_, *v = v_;
+    INDEPENDENT for (long i = 0; i < n; i++)
+    {
+        const R kept = w[i] - decay * w[i], step = rate * g[i];
+        const R velocity = momentum * v[i] - step;
+        v[i] = velocity;
+        w[i] = kept + (nesterov ? momentum * velocity - step : velocity);
+    }
+}
+
+static void A(adam)(long n, void *w_, const void *g_, void *m_, void *v_, double rate_,
+                    double beta_1, double beta_2, double epsilon_, double decay_)
+{
+    const R rate = (R)rate_, keep_1 = (R)(1 - beta_1), keep_2 = (R)(1 - beta_2);
+    const R epsilon = (R)epsilon_, decay = (R)decay_, *g = g_;
+    R *w = w_, *m = m_, *v = v_;
+    INDEPENDENT for (long i = 0; i < n; i++)
+    {
+        const R m1 = m[i] + keep_1 * (g[i] - m[i]), v1 = v[i] + keep_2 * (g[i] * g[i] - v[i]);
+        m[i] = m1;
+        v[i] = v1;
+        w[i] = (w[i] - decay * w[i]) - rate * m1 / (M(sqrt)(v1) + epsilon);
+    }
+}
+
+/* -- random numbers ----------------------------------------------------------------------------*/
+
+static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, double rate,
+                            uint64_t seed, uint32_t stream, uint32_t step)
+{
+    const uint32_t drop = (uint32_t)(rate * 4294967296.0);
+    const R kept = (R)(1 / (1 - rate));
+    for (long i = from; i < to; i++) {
+        R *mask = (R *)mask_ + i * ld;
+        for (long j0 = 0; j0 < c; j0 += 4 * PHILOX_BLOCKS) {
+            uint32_t word[4][PHILOX_BLOCKS];
+            fm_philox((uint32_t)(j0 / 4), (uint32_t)i, step, stream, seed, word);
+            const long left = c - j0 < 4 * PHILOX_BLOCKS ? c - j0 : 4 * PHILOX_BLOCKS;
+            for (long v = 0; v < left; v++) {
+                mask[j0 + v] = word[v % 4][v / 4] < drop ? 0 : kept;
+            }
+        }
+    }
+}
+
+#undef LARGER
+#undef ROW_SUM
+
+#ifndef FM_KERNELS
+#define FM_KERNELS(t)                                                                            \
+    {                                                                                            \
+        .gemm = gemm##t, .column_sums = column_sums##t, .transpose = transpose##t,               \
+        .gather = gather##t, .multiply = multiply##t, .add = add##t, .sums = sums##t,            \
+        .map = maps##t, .map_grad = grads##t, .softmax = softmax##t,                             \
+        .softmax_grad = softmax_grad##t, .log_softmax = log_softmax##t,                          \
+        .log_softmax_grad = log_softmax_grad##t, .sparsemax = sparsemax##t,                      \
+        .sparsemax_grad = sparsemax_grad##t, .glu = glu##t, .glu_grad = glu_grad##t,             \
+        .maxout = maxout##t, .maxout_grad = maxout_grad##t, .prelu = prelu##t,                   \
+        .prelu_grad = prelu_grad##t, .prelu_slope_grad = prelu_slope_grad##t,                    \
+        .softmax_cross_entropy = softmax_cross_entropy##t,                                       \
+        .categorical_crossentropy = categorical_crossentropy##t,                                 \
+        .elementwise_loss = elementwise_losses##t, .categorical_hits = categorical_hits##t,      \
+        .binary_hits = binary_hits##t, .sgd = sgd##t, .momentum = momentum##t, .adam = adam##t,  \
+        .dropout_mask = dropout_mask##t                                                          \
+    }
+#endif

@@ -1,0 +1,373 @@
+/* The functions of vecmath.h, once for float and once for double; included by it alone.
+ *
+ * Exponentials reduce x = n ln 2 + r, |r| <= ln(2)/2 (Cody and Waite), and stay a pair (s, p) with
+ * exp(x) = s (1 + p), s a power of two and p = expm1(r): what is made of it then costs a single
+ * rounding, fma(s, p, s + c).  n is rounded by adding FM_MAGIC = 1.5 * 2^MANTISSA, so that the low
+ * bits of the sum hold n, and shifting them into the exponent gives 2^n without a conversion.
+ * Scales that leave the range of normal numbers are split: s carries a spare factor 2^+-SPLIT that
+ * the last operation takes out again, which rounds denormal results once.
+ */
+
+#define FM_INF ((FM_R)__builtin_inff())
+#define FM_NAN ((FM_R)__builtin_nanf(""))
+
+FM_INLINE FM_U FM(bits)(FM_R x) {
+    FM_U u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+
+FM_INLINE FM_R FM(from_bits)(FM_U u) {
+    FM_R x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+FM_INLINE FM_R FM(abs)(FM_R x) { return FM(from_bits)(FM(bits)(x) & ~FM_SIGN_MASK); }
+
+FM_INLINE FM_R FM(copysign)(FM_R x, FM_R s) {
+    return FM(from_bits)((FM(bits)(x) & ~FM_SIGN_MASK) | (FM(bits)(s) & FM_SIGN_MASK));
+}
+
+FM_INLINE FM_R FM(sqrt)(FM_R x) {
+    return sizeof(FM_R) == sizeof(float) ? (FM_R)__builtin_sqrtf((float)x)
+                                         : (FM_R)__builtin_sqrt((double)x);
+}
+
+/* min(x, high) and max(x, low) that keep NaN */
+FM_INLINE FM_R FM(at_most)(FM_R x, FM_R high) { return high < x ? high : x; }
+FM_INLINE FM_R FM(at_least)(FM_R x, FM_R low) { return low > x ? low : x; }
+
+/* a b - ab, exactly, where ab is a b rounded */
+FM_INLINE FM_R FM(product_error)(FM_R a, FM_R b, FM_R ab) {
+#if FM_HAS_FMA
+    return FM(fma)(a, b, -ab);
+#else
+    /* Dekker (1971), the halves cut off by masks */
+    FM_R ah = FM(from_bits)(FM(bits)(a) & FM_HALF_MASK), al = a - ah;
+    FM_R bh = FM(from_bits)(FM(bits)(b) & FM_HALF_MASK), bl = b - bh;
+    return ((ah * bh - ab) + ah * bl + al * bh) + al * bl;
+#endif
+}
+
+typedef struct {
+    FM_R s, p;
+} FM(exp_pair);
+
+/* exp(x + x_low) 2^shift = s (1 + p); x finite or NaN and 2^(n + shift) a normal number */
+FM_INLINE FM(exp_pair) FM(exp_split)(FM_R x, FM_R x_low, int shift) {
+    FM_R magic = FM_MAGIC + (FM_R)(FM_BIAS + shift);
+    FM_R t = FM(fma)(x, FM_C(0x1.71547652b82fep+0), magic);
+    FM_R n = t - magic;
+    FM_R r = FM(fma)(n, -FM_LN2_HI, x);
+    r = FM(fma)(n, -FM_LN2_LO, r) + x_low;
+    FM(exp_pair) e;
+    e.s = FM(from_bits)(FM(bits)(t) << FM_MANTISSA);
+    e.p = FM(fma)(r * r, FM(poly_expm1)(r), r);
+    return e;
+}
+
+#define FM_EXP_SPLIT(x, shift) FM(exp_split)(x, (FM_R)-0.0, shift)
+#define FM_SPARE (1 / (FM_R)(UINT64_C(1) << (FM_SPLIT - 1)) / 2) /* 2^-SPLIT */
+
+FM_INLINE FM_R FM(exp)(FM_R x) {
+    x = FM(at_least)(FM(at_most)(x, FM_EXP_MAX), FM_EXP_MIN);
+    FM_R magic = FM_MAGIC + (FM_R)(2 * FM_BIAS);
+    FM_R t = FM(fma)(x, FM_C(0x1.71547652b82fep+0), magic);
+    FM_R n = t - magic;
+    FM_R r = FM(fma)(n, -FM_LN2_LO, FM(fma)(n, -FM_LN2_HI, x));
+    FM_R p = FM(fma)(r * r, FM(poly_expm1)(r), r);
+    /* 2^n in two factors with exponents n/2 rounded down and up */
+    FM_U both = FM(bits)(t), down = both >> 1, up = both - down;
+    FM_R s = FM(from_bits)(down << FM_MANTISSA);
+    return FM(fma)(s, p, s) * FM(from_bits)(up << FM_MANTISSA);
+}
+
+/* exp(x) for x <= 0 or NaN */
+FM_INLINE FM_R FM(exp_nonpositive)(FM_R x) {
+    FM(exp_pair) e = FM_EXP_SPLIT(FM(at_least)(x, FM_EXP_MIN), FM_SPLIT);
+    return FM(fma)(e.s, e.p, e.s) * FM_SPARE;
+}
+
+/* exp(x) - 1 for x <= 0 or NaN; the sign of a zero is lost */
+FM_INLINE FM_R FM(expm1_nonpositive)(FM_R x) {
+    FM(exp_pair) e = FM_EXP_SPLIT(FM(at_least)(x, FM_EXPM1_MIN), 0);
+    return FM(fma)(e.s, e.p, e.s - 1);
+}
+
+FM_INLINE FM_R FM(expm1)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_EXP_MAX), FM_EXPM1_MIN);
+    FM(exp_pair) e = FM_EXP_SPLIT(c, -1);
+    FM_R half = FM(fma)(e.s, e.p, e.s - FM_C(0.5));
+    /* below 1/4 n is 0, and doubling would have cost a bit of denormal results */
+    FM_R y = FM(abs)(x) < FM_C(0.25) ? e.p : half + half;
+    return FM(copysign)(y, x);
+}
+
+/* log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1], plus k ln 2 */
+FM_INLINE FM_R FM(log_sum)(FM_R k, FM_R f) {
+    FM_R g = FM(fma)(f, FM(poly_log1p)(f), FM_C(-0.5));
+    FM_R low = FM(fma)(f * f, g, k * FM_LN2_LO);
+    return FM(fma)(k, FM_LN2_HI, f + low);
+}
+
+/* the exponent that brings u into [sqrt(1/2), sqrt(2)), plus the bias */
+#define FM_LOG_OFFSET (((FM_U)FM_BIAS << FM_MANTISSA) - FM(bits)(FM_C(0x1.6a09e667f3bcdp-1)))
+
+/* a small count as a number */
+FM_INLINE FM_R FM(from_count)(FM_U count, FM_R minus) {
+    FM_R two_m = (FM_R)(UINT64_C(1) << FM_MANTISSA);
+    return FM(from_bits)(count | FM(bits)(two_m)) - (two_m + minus);
+}
+
+FM_INLINE FM_R FM(log)(FM_R x) {
+    FM_R small = x < FM_MIN_NORMAL ? (FM_R)FM_SPLIT : (FM_R)0;
+    FM_U i = FM(bits)(x < FM_MIN_NORMAL ? x / FM_SPARE : x) + FM_LOG_OFFSET;
+    FM_R k = FM(from_count)(i >> FM_MANTISSA, (FM_R)FM_BIAS) - small;
+    FM_R m = FM(from_bits)((i & (((FM_U)1 << FM_MANTISSA) - 1)) +
+                           FM(bits)(FM_C(0x1.6a09e667f3bcdp-1)));
+    FM_R y = FM(log_sum)(k, m - 1);
+    y = x < FM_INF ? y : x;
+    y = x == 0 ? -FM_INF : y;
+    return x < 0 ? FM_NAN : y;
+}
+
+FM_INLINE FM_R FM(log1p)(FM_R x) {
+    /* 1 + x = 2^k (1 + f), f = 2^-k x + (2^-k - 1); from 2^60 on the 1 counts for nothing */
+    FM_R one = x > FM_C(0x1p+60) ? (FM_R)0 : (FM_R)1;
+    FM_R v = x > FM_C(0x1p+60) ? x * FM_C(0x1p-64) : x;
+    FM_R shifted = x > FM_C(0x1p+60) ? (FM_R)64 : (FM_R)0;
+    FM_U e = (FM(bits)(one + v) + FM_LOG_OFFSET) >> FM_MANTISSA;
+    FM_R s = FM(from_bits)(((FM_U)(2 * FM_BIAS) - e) << FM_MANTISSA);
+    FM_R f = FM(fma)(v, s, FM(fma)(one, s, (FM_R)-1));
+    FM_R y = FM(log_sum)(FM(from_count)(e, (FM_R)FM_BIAS) + shifted, f);
+    y = x < FM_INF ? y : x;
+    y = x == -1 ? -FM_INF : y;
+    y = x < -1 ? FM_NAN : y;
+    return x == 0 ? x : y;
+}
+
+/* log(1 + z) for z in [0, 1] or NaN */
+FM_INLINE FM_R FM(log1p_unit)(FM_R z) {
+    FM_R k = z > FM_C(0x1.a827999fcef32p-2) ? (FM_R)1 : (FM_R)0;
+    FM_R s = z > FM_C(0x1.a827999fcef32p-2) ? FM_C(0.5) : (FM_R)1;
+    return FM(log_sum)(k, FM(fma)(z, s, s - 1));
+}
+
+FM_INLINE FM_R FM(softplus)(FM_R x) {
+    return FM(at_least)(x, (FM_R)0) + FM(log1p_unit)(FM(exp_nonpositive)(-FM(abs)(x)));
+}
+
+/* 1 / (1 + exp(-x)), numerator and denominator times 2^-SPLIT so that exp(-x) cannot overflow */
+FM_INLINE FM_R FM(sigmoid_denominator)(FM_R x, FM_R x_low) {
+    FM(exp_pair) e = FM(exp_split)(-x, -x_low, -FM_SPLIT);
+    return FM(fma)(e.s, e.p, e.s + FM_SPARE);
+}
+
+FM_INLINE FM_R FM(sigmoid)(FM_R x) {
+    x = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
+    return FM_SPARE / FM(sigmoid_denominator)(x, (FM_R)0);
+}
+
+/* x sigmoid(x) */
+FM_INLINE FM_R FM(silu)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
+    FM_R y = c / FM(sigmoid_denominator)(c, (FM_R)0) * FM_SPARE;
+    return x > FM_SIGMOID_MAX ? x : y;
+}
+
+/* s (1 + x (1 - s)), s = sigmoid(x) */
+FM_INLINE FM_R FM(silu_grad)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
+    FM_R d = FM(sigmoid_denominator)(c, (FM_R)0);
+    FM_R s = FM_SPARE / d, rest = (d - FM_SPARE) / d;
+    return FM(fma)(s * c, rest, s);
+}
+
+/* exp(2a) - 1 for 0 <= a or NaN, up to where tanh is 1 */
+FM_INLINE FM_R FM(tanh_numerator)(FM_R a) {
+    a = FM(at_most)(a, FM_TANH_MAX);
+    FM(exp_pair) e = FM_EXP_SPLIT(a + a, 0);
+    return FM(fma)(e.s, e.p, e.s - 1);
+}
+
+FM_INLINE FM_R FM(tanh)(FM_R x) {
+    FM_R e = FM(tanh_numerator)(FM(abs)(x));
+    return FM(copysign)(e / (e + 2), x);
+}
+
+/* x - tanh(x) */
+FM_INLINE FM_R FM(tanh_shrink)(FM_R x) {
+    FM_R a = FM(abs)(x), z = a * a;
+    FM_R near = a * z * FM(poly_tanh_shrink)(z);
+    FM_R far = (a - 1) + 2 / (FM(tanh_numerator)(a) + 2);
+    return FM(copysign)(a < 1 ? near : far, x);
+}
+
+FM_INLINE FM_R FM(atan)(FM_R x) {
+    FM_R a = FM(abs)(x);
+    /* arctan(a) = pi/2 + arctan(-1/a) */
+    FM_R t = (a > 1 ? (FM_R)-1 : a) / (a > 1 ? a : (FM_R)1);
+    FM_R high = a > 1 ? FM_C(0x1.921fb54442d18p+0) : (FM_R)0;
+    FM_R low = a > 1 ? (FM_R)(0x1.921fb54442d18p+0 - (double)FM_C(0x1.921fb54442d18p+0) +
+                              0x1.1a62633145c07p-54)
+                     : (FM_R)0;
+    FM_R z = t * t;
+    return FM(copysign)(high + (t + FM(fma)(t * z, FM(poly_atan)(z), low)), x);
+}
+
+FM_INLINE FM_R FM(erf)(FM_R x) {
+    FM_R a = FM(abs)(x);
+    FM_R near = FM(fma)(a, FM(poly_erf)(a * a), a);
+    FM_R b = FM(at_most)(a, FM_ERF_MAX);
+    FM(exp_pair) e = FM_EXP_SPLIT(-b * FM(poly_erf_tail)(b), 0);
+    FM_R far = FM(fma)(-e.s, e.p, 1 - e.s);
+    return FM(copysign)(a < 1 ? near : far, x);
+}
+
+/* The normal tail at 0 <= t: Phi(-t) = exp(-t^2/2) m / (t + SHIFT) / 2.  The square is taken with
+ * its rounding error, which the exponential would otherwise multiply by t^2. */
+typedef struct {
+    FM_R t, inverse, m;
+    FM(exp_pair) e; /* 2^SPLIT exp(-t^2/2) */
+} FM(normal_tail);
+
+FM_INLINE FM(normal_tail) FM(normal_parts)(FM_R x) {
+    FM(normal_tail) r;
+    FM_R t = FM(at_most)(FM(abs)(x), FM_NORMAL_MAX);
+    FM_R square = t * t;
+    FM_R low = FM(product_error)(t, t, square);
+    r.t = t;
+    r.inverse = 1 / (t + FM_NORMAL_SHIFT);
+    r.m = FM(poly_normal_tail)((t - FM_NORMAL_SHIFT) * r.inverse);
+    r.e = FM(exp_split)(FM_C(-0.5) * square, FM_C(-0.5) * low, FM_SPLIT);
+    return r;
+}
+
+/* x Phi(x) */
+FM_INLINE FM_R FM(gelu)(FM_R x) {
+    FM(normal_tail) r = FM(normal_parts)(x);
+    FM_R g = r.t * r.inverse * r.m;
+    g = FM(fma)(g, r.e.p, g) * r.e.s * (FM_SPARE / 2);
+    return x < 0 ? -g : x - g;
+}
+
+/* Phi(x) + x phi(x) */
+FM_INLINE FM_R FM(gelu_grad)(FM_R x) {
+    FM(normal_tail) r = FM(normal_parts)(x);
+    FM_R g = FM(fma)(-r.t, FM_C(0x1.9884533d43651p-1), r.inverse * r.m);
+    g = FM(fma)(g, r.e.p, g) * r.e.s * (FM_SPARE / 2);
+    return x < 0 ? g : 1 - g;
+}
+
+/* 2 sqrt(2/pi) (x + 0.044715 x^3) in two parts: its error is multiplied by itself in the tail */
+FM_INLINE FM_R FM(gelu_tanh_argument)(FM_R x, FM_R *low) {
+    const FM_R a = FM_C(0x1.9884533d43651p+0), b = FM_C(0x1.2444f2a4d8b4bp-4);
+    const FM_R a_low = (FM_R)(0x1.9884533d43651p+0 - (double)a - 0x1.cbc0d30ebfd15p-54);
+    const FM_R b_low = (FM_R)(0x1.2444f2a4d8b4bp-4 - (double)b - 0x1.6c843a29d1c7p-61);
+    FM_R square = x * x;
+    FM_R cubic = b * square;
+    FM_R cubic_low = FM(product_error)(b, square, cubic) +
+                     FM(fma)(b, FM(product_error)(x, x, square), b_low * square);
+    FM_R sum = a + cubic;
+    FM_R part = sum - a;
+    FM_R sum_low = ((a - (sum - part)) + (cubic - part)) + (cubic_low + a_low);
+    FM_R y = x * sum;
+    *low = FM(fma)(x, sum_low, FM(product_error)(x, sum, y));
+    return y;
+}
+
+FM_INLINE FM_R FM(gelu_tanh)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_GELU_TANH_MAX), -FM_GELU_TANH_MAX);
+    FM_R low, v = FM(gelu_tanh_argument)(c, &low);
+    FM_R limit = FM(at_most)(v, FM_SIGMOID_MAX);
+    low = v > FM_SIGMOID_MAX ? (FM_R)0 : low;
+    FM_R y = c / FM(sigmoid_denominator)(limit, low) * FM_SPARE;
+    return x > FM_GELU_TANH_MAX ? x : y;
+}
+
+FM_INLINE FM_R FM(gelu_tanh_grad)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_GELU_TANH_MAX), -FM_GELU_TANH_MAX);
+    FM_R low, v = FM(gelu_tanh_argument)(c, &low);
+    FM_R limit = FM(at_most)(v, FM_SIGMOID_MAX);
+    low = v > FM_SIGMOID_MAX ? (FM_R)0 : low;
+    FM_R d = FM(sigmoid_denominator)(limit, low);
+    FM_R s = FM_SPARE / d, rest = (d - FM_SPARE) / d;
+    FM_R slope = FM(fma)(c * c, FM_C(3 * 0x1.2444f2a4d8b4bp-4), FM_C(0x1.9884533d43651p+0));
+    return FM(fma)(s * c, rest * slope, s);
+}
+
+/* x tanh(softplus(x)).  With z = exp(-|x|), tanh(softplus(x)) is
+ * 1 - 2 z^2 / (1 + 2 z + 2 z^2) for x >= 0 and z (1 - (z^2 + z) / (z^2 + 2 z + 2)) below. */
+FM_INLINE FM_R FM(mish)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
+    FM(exp_pair) e = FM_EXP_SPLIT(-FM(abs)(c), FM_SPLIT);
+    FM_R z = FM(fma)(e.s, e.p, e.s) * FM_SPARE, zz = z * z;
+    FM_R share = (zz + (x < 0 ? z : zz)) / (FM(fma)((FM_R)2, z, zz) + (x < 0 ? (FM_R)2 : 1 + zz));
+    FM_R head = c * e.s, product = FM(fma)(head, e.p, head);
+    FM_R rest = FM(fma)(head, e.p, head - product);
+    FM_R below = (product - FM(fma)(product, share, -rest)) * FM_SPARE;
+    FM_R above = FM(fma)(-x, share, x);
+    return x > FM_SIGMOID_MAX ? x : (x < 0 ? below : above);
+}
+
+/* t + x (1 - t^2) sigmoid(x), t = tanh(softplus(x)) */
+FM_INLINE FM_R FM(mish_grad)(FM_R x) {
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
+    FM_R z = FM(exp_nonpositive)(-FM(abs)(c)), zz = z * z;
+    FM_R d = 1 / (FM(fma)((FM_R)2, z, zz) + (x < 0 ? (FM_R)2 : 1 + zz));
+    FM_R t = (x < 0 ? FM(fma)((FM_R)2, z, zz) : FM(fma)((FM_R)2, z, (FM_R)1)) * d;
+    FM_R rest = (x < 0 ? (FM_R)2 : 2 * zz) * d;
+    FM_R s = (x < 0 ? z : (FM_R)1) / (1 + z);
+    return FM(fma)(c * rest, (1 + t) * s, t);
+}
+
+/* sqrt(x^2 + b), b >= 0, without overflow and never below |x| */
+FM_INLINE FM_R FM(root_of_sum)(FM_R x, FM_R b) {
+    FM_R a = FM(abs)(x);
+    FM_R down = a > FM_SQUARE_MAX ? FM_SQUARE_DOWN : (FM_R)1;
+    FM_R up = a > FM_SQUARE_MAX ? FM_SQUARE_UP : (FM_R)1;
+    FM_R v = a * down;
+    return FM(at_least)(FM(sqrt)(FM(fma)(v, v, b * down * down)) * up, a);
+}
+
+/* 1 / (1 + x^2) without overflow */
+FM_INLINE FM_R FM(atan_grad)(FM_R x) {
+    FM_R a = FM(abs)(x);
+    FM_R down = a > FM_SQUARE_MAX ? FM_SQUARE_DOWN : (FM_R)1;
+    FM_R one = a > FM_SQUARE_MAX ? (FM_R)0 : (FM_R)1;
+    FM_R v = a * down;
+    return 1 / FM(fma)(v, v, one) * down * down;
+}
+
+#undef FM_INF
+#undef FM_NAN
+#undef FM_SPARE
+#undef FM_LOG_OFFSET
+#undef FM_EXP_SPLIT
+#undef FM_R
+#undef FM_U
+#undef FM
+#undef FM_C
+#undef FM_MANTISSA
+#undef FM_BIAS
+#undef FM_HALF_MASK
+#undef FM_SIGN_MASK
+#undef FM_MAGIC
+#undef FM_LN2_HI
+#undef FM_LN2_LO
+#undef FM_SPLIT
+#undef FM_EXP_MIN
+#undef FM_EXP_MAX
+#undef FM_SIGMOID_MIN
+#undef FM_SIGMOID_MAX
+#undef FM_TANH_MAX
+#undef FM_EXPM1_MIN
+#undef FM_ERF_MAX
+#undef FM_NORMAL_MAX
+#undef FM_NORMAL_SHIFT
+#undef FM_GELU_TANH_MAX
+#undef FM_SQUARE_MAX
+#undef FM_SQUARE_DOWN
+#undef FM_SQUARE_UP
+#undef FM_MIN_NORMAL

@@ -1,0 +1,265 @@
+"""Runs a plan op by op, one kernel call of this folder after the other.
+
+A plan is bound to memory once for every number of rows that occurs (full batches, the shorter last
+one): each op becomes a callable without arguments over views that are already cut to size.
+"""
+
+import math
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock
+from time import perf_counter
+
+import numpy as np
+
+from fusedmlp.kernels import KERNELS
+
+from . import activations, dense, losses, optimizers, random
+
+__all__ = ["Executor"]
+
+_BOUND = 8  # numbers of rows for which bound calls are kept
+
+
+class Executor:
+    """See the contract in `fusedmlp.kernels`."""
+
+    def __init__(self, plan, parameters, slots, seed):
+        self.plan = plan
+        self.seed = seed
+        self.totals = np.zeros((len(plan.totals), 2))
+        self.nonfinite = -1
+        self.check_finite = True
+        self.threads = 1  # NumPy's BLAS keeps its own number
+        self._parameters, self._slots = parameters, slots
+        self._gradients = np.zeros(plan.trainable_size, plan.dtype)
+        self._arrays = [self._allocate(buffer) for buffer in plan.buffers]
+        self._calls = {}
+        self._lock = Lock()  # calls share the buffers
+        self._rows = 0
+        # what the calls of one step read
+        self._data, self._picked = (), None
+        self._learning_rate, self._iteration = 0.0, 0
+        self._finite = True
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def _allocate(self, buffer):
+        arena = {"parameter": self._parameters, "parameter_gradient": self._gradients}
+        if buffer.role in arena:
+            flat = arena[buffer.role][buffer.offset : buffer.offset + buffer.rows * buffer.pitch]
+            return flat.reshape(buffer.rows, buffer.pitch)[:, : buffer.columns]
+        rows = self.plan.batch_size if buffer.rows is None else buffer.rows
+        one = buffer.role in ("row", "weight") or buffer.dtype == "int64"
+        return np.zeros((rows,) if one else (rows, buffer.columns), buffer.dtype)
+
+    def _view(self, index, rows):
+        array = self._arrays[index]
+        return array[:rows] if self.plan.buffers[index].rows is None else array
+
+    def buffer(self, index):
+        """A copy of what the last step left in a buffer."""
+        return self._view(index, self._rows).copy()
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def run(self, data, order, batch_size, start, stop, learning_rate, iteration, budget):
+        """Run the steps `start` to `stop`; returns the first one not run."""
+        end = perf_counter() + budget
+        with self._lock, self._reading(data):
+            return self._train(order, batch_size, start, stop, learning_rate, iteration, end)
+
+    def _train(self, order, batch_size, start, stop, learning_rate, iteration, end):
+        for step in range(start, stop):
+            self._picked = picked = order[step * batch_size : (step + 1) * batch_size]
+            self._learning_rate = float(learning_rate[step])
+            self._iteration = iteration + step - start
+            self._step(len(picked))
+            if self.check_finite and not self._finite:
+                self.nonfinite = step
+                return step + 1
+            if perf_counter() >= end:
+                return step + 1
+        return stop
+
+    def forward(self, x, out):
+        """Predictions of all rows of x, batch by batch."""
+        size, result = self.plan.batch_size, self.plan.outputs[0]
+        with self._lock, self._reading((x,)):
+            for first in range(0, len(x), size):
+                self._picked = slice(first, min(first + size, len(x)))
+                rows = self._picked.stop - first
+                self._step(rows)
+                out[self._picked] = self._view(result, rows)
+
+    @contextmanager
+    def _reading(self, data):
+        """Data that the gather operations pick from, held no longer than for one call."""
+        self._data = data
+        try:
+            yield
+        finally:
+            self._data, self._picked = (), None
+
+    def _step(self, rows):
+        self._rows, self._finite = rows, True
+        for call in self._bound(rows):
+            call()
+
+    def _bound(self, rows):
+        calls = self._calls.get(rows)
+        if calls is None:
+            if len(self._calls) == _BOUND:
+                del self._calls[next(iter(self._calls))]
+            calls = self._calls[rows] = [self._bind(op, rows) for op in self.plan.ops]
+        return calls
+
+    def _bind(self, op, rows):
+        inputs = [self._view(i, rows) for i in op.inputs]
+        outputs = [self._view(i, rows) for i in op.outputs]
+        return getattr(self, "_" + op.op)(inputs, outputs, rows, **op.attributes)
+
+    # -- one method per op: arrays in, callable out ----------------------------------------------
+
+    def _gather(self, inputs, outputs, rows, source):
+        (target,) = outputs
+
+        def gather():
+            if isinstance(self._picked, slice):
+                target[...] = self._data[source][self._picked]
+            else:  # "clip" lets take write straight into the target
+                np.take(self._data[source], self._picked, axis=0, out=target, mode="clip")
+
+        return gather
+
+    def _dense(self, inputs, outputs, rows, activation, params):
+        x, kernel, *bias = inputs
+        y, *z = outputs
+        return partial(dense.dense, x, kernel, bias[0][0] if bias else None, activation, params, y,
+                       z[0] if z else None)
+
+    def _activation(self, inputs, outputs, rows, activation, params):
+        return partial(activations.activation, activation, inputs[0], params, outputs[0])
+
+    def _activation_grad(self, inputs, outputs, rows, activation, params):
+        dy, saved = inputs
+        return partial(activations.activation_grad, activation, dy, saved, params, outputs[0])
+
+    def _prelu(self, inputs, outputs, rows):
+        x, alpha = inputs
+        return partial(activations.prelu, x, alpha[0], outputs[0])
+
+    def _prelu_grad(self, inputs, outputs, rows):
+        dy, x, alpha = inputs
+        dx, dalpha = outputs
+        return partial(activations.prelu_grad, dy, x, alpha[0], dx, dalpha[0])
+
+    def _dropout(self, inputs, outputs, rows, rate, stream, seed):
+        (x,), (y, mask) = inputs, outputs
+        seed = self.seed if seed is None else seed
+
+        def dropout():
+            random.dropout_mask(rate, seed, stream, self._iteration, mask)
+            with np.errstate(all="ignore"):
+                np.multiply(x, mask, out=y)
+
+        return dropout
+
+    def _multiply(self, inputs, outputs, rows):
+        return partial(_quietly, np.multiply, *inputs, outputs[0])
+
+    def _add(self, inputs, outputs, rows):
+        return partial(_quietly, np.add, *inputs, outputs[0])
+
+    def _dense_dw(self, inputs, outputs, rows):
+        x, dz = inputs
+        dkernel, *dbias = outputs
+        return partial(dense.dense_grad, dz, x, None, None, dkernel, dbias[0][0] if dbias else None)
+
+    def _dense_dx(self, inputs, outputs, rows, activation, params):
+        dz, kernel, *saved = inputs
+        (dx,) = outputs
+        product = partial(dense.dense_grad, dz, None, kernel, dx, None, None)
+        if not saved:
+            return product
+
+        def dense_dx():
+            product()
+            activations.activation_grad(activation, dx, saved[0], params, dx)
+
+        return dense_dx
+
+    # -- losses and metrics ----------------------------------------------------------------------
+
+    def _softmax_cross_entropy(self, inputs, outputs, rows, label_smoothing, ignore_index,
+                               reduction, weight):
+        logits, labels, sample_weight = _pad(inputs, 3)
+        values, gradient, hits = _pad(outputs, 3)
+        return partial(losses.softmax_cross_entropy, logits, labels, sample_weight,
+                       label_smoothing, ignore_index, _scale(weight, reduction, rows), values,
+                       gradient, hits)
+
+    def _categorical_crossentropy(self, inputs, outputs, rows, label_smoothing, ignore_index,
+                                  epsilon, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        values, gradient = _pad(outputs, 2)
+        return partial(losses.categorical_crossentropy, p, labels, sample_weight, label_smoothing,
+                       ignore_index, epsilon, _scale(weight, reduction, rows), values, gradient)
+
+    def _elementwise_loss(self, inputs, outputs, rows, loss, params, label_smoothing, reduction,
+                          weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        values, gradient = _pad(outputs, 2)
+        return partial(losses.elementwise_loss, loss, p, labels, params, sample_weight,
+                       label_smoothing, _scale(weight, reduction, rows), values, gradient)
+
+    def _categorical_hits(self, inputs, outputs, rows):
+        return partial(losses.categorical_hits, *inputs, *outputs)
+
+    def _binary_hits(self, inputs, outputs, rows, threshold):
+        return partial(losses.binary_hits, *inputs, threshold, *outputs)
+
+    def _reduce(self, inputs, outputs, rows, total, reduction):
+        values, weight = _pad(inputs, 2)
+        is_loss = self.plan.totals[total] == "loss"
+
+        def reduce():
+            with np.errstate(all="ignore"):
+                if weight is None:
+                    amount, count = values.sum(dtype=np.float64), rows
+                else:
+                    amount = np.multiply(values, weight, dtype=np.float64).sum()
+                    count = weight.sum(dtype=np.float64)
+                if reduction == "sum":
+                    amount, count = amount * rows, rows
+                self.totals[total] += amount, count
+            if is_loss and not math.isfinite(amount):
+                self._finite = False
+
+        return reduce
+
+    def _update(self, inputs, outputs, rows, optimizer, params):
+        name = optimizer + "_update"
+        kernel = getattr(optimizers, name)
+        param = self._parameters[: self.plan.trainable_size]
+        arrays = (param, self._gradients, *self._slots)
+        counts = "step" in KERNELS["optimizers"][name]
+
+        def update():
+            step = (self._iteration + 1,) if counts else ()
+            kernel(*arrays, *step, self._learning_rate, *params)
+
+        return update
+
+
+def _quietly(function, a, b, out):
+    with np.errstate(all="ignore"):
+        function(a, b, out=out)
+
+
+def _pad(arrays, length):
+    return [*arrays, *[None] * (length - len(arrays))]
+
+
+def _scale(weight, reduction, rows):
+    return weight / max(rows, 1) if reduction == "mean" else weight

@@ -1,0 +1,369 @@
+"""The backends in order, the choice between them, and why the others were rejected.
+
+A backend is a folder of `fusedmlp.kernels` that exports the contract of `kernels.KERNELS`.  This
+module imports one on first use, checks that it is whole, and hands it to `fusedmlp.ops` and to the
+models.  It is the only place that knows backends by name; it knows neither arrays nor networks.
+
+The choice is made at the first use, not at import: what ``FUSEDMLP_BACKEND`` names, else the first
+backend of the list that loads.  Models keep executors, which belong to the backend that made them;
+they store each one under `key()`, which differs whenever the backend or its instruction set does,
+so that a change takes effect with the next ``fit`` or ``predict``.
+
+``FUSEDMLP_ISA`` caps the instruction set and ``FUSEDMLP_THREADS`` the threads of the compiled
+backend, which reads both when it is imported; their values are checked here before that.
+
+>>> names[-1]
+'numpy'
+>>> load("numpy").activations.__name__
+'fusedmlp.kernels.reference.activations'
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from .kernels import KERNELS
+
+__all__ = [
+    "INSTRUCTION_SETS",
+    "choose",
+    "current",
+    "executor",
+    "instruction_set",
+    "kernels",
+    "key",
+    "load",
+    "names",
+    "rejected",
+    "set_threads",
+    "threads",
+]
+
+
+class _Row(NamedTuple):
+    name: str
+    module: str
+    automatic: bool  # whether "auto" may pick it; a slow import must be asked for
+    compiled: bool  # whether it consists of extension modules, with settings in `native`
+    remedy: str
+
+
+_BACKENDS = {
+    row.name: row
+    for row in (
+        _Row("cuda", "fusedmlp.kernels.cuda", False, False,
+             "Use FUSEDMLP_BACKEND=auto or another backend."),
+        _Row("cython", "fusedmlp.kernels.cpu", True, True,
+             "Install a C compiler and reinstall fusedmlp from source "
+             "(pip install --force-reinstall --no-binary fusedmlp fusedmlp), "
+             "or use FUSEDMLP_BACKEND=numpy."),
+        _Row("numpy", "fusedmlp.kernels.reference", True, False, "Reinstall fusedmlp."),
+    )
+}
+
+names = tuple(_BACKENDS)
+"""Names of all backends, best first; the plain one, which is always there, is the last."""
+
+INSTRUCTION_SETS = ("avx512", "avx2", "portable")
+"""Names that ``FUSEDMLP_ISA`` may take, widest first."""
+
+_loaded = {}  # name -> namespace
+_active = None  # the namespace in use, once it has been chosen
+_threads = None  # what set_threads was last told
+
+
+# -- loading -------------------------------------------------------------------------------------
+
+
+def load(name):
+    """The kernels of one backend, whether or not it is the one in use.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+
+    Returns
+    -------
+    types.SimpleNamespace
+        With an attribute for each module of `fusedmlp.kernels.KERNELS`, ``name``, and ``native``:
+        the module that sets threads and instruction set, or None where the backend has no such
+        settings.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend, or an environment variable has an unknown value.
+    RuntimeError
+        If it cannot be used here; the message says why and what to do.
+
+    Examples
+    --------
+    >>> load("numpy").name
+    'numpy'
+    >>> load("numpie")
+    Traceback (most recent call last):
+    ...
+    ValueError: Unknown backend: expected one of 'cuda', 'cython', 'numpy'. Received: 'numpie'
+    """
+    try:
+        return _loaded[name]
+    except (KeyError, TypeError):
+        row = _row(name)
+    _check_environment()
+    try:
+        namespace = _import(row)
+    except Exception as error:
+        raise RuntimeError(
+            f"The {name!r} backend cannot be used: {_reason(row, error)}. {row.remedy}"
+        ) from error
+    if namespace.native is not None and _threads is not None:
+        namespace.native.set_threads(_threads)
+    _loaded[name] = namespace
+    return namespace
+
+
+def rejected():
+    """Why each backend that cannot be used here was rejected.
+
+    Every backend that is not loaded yet is tried, so the first call may take a while.
+
+    Returns
+    -------
+    dict of str to str
+        Backend name to reason; a backend that can be used is not in it.
+
+    Examples
+    --------
+    >>> "numpy" in rejected()
+    False
+    """
+    reasons = {}
+    _check_environment()
+    for row in _BACKENDS.values():
+        if row.name not in _loaded:
+            try:
+                _import(row)
+            except Exception as error:  # whatever keeps a module from loading is a reason
+                reasons[row.name] = _reason(row, error)
+    return reasons
+
+
+def _row(name, extra=()):
+    row = _BACKENDS.get(name) if isinstance(name, str) else None
+    if row is None:
+        known = ", ".join(map(repr, (*extra, *names)))
+        raise ValueError(f"Unknown backend: expected one of {known}. Received: {name!r}")
+    return row
+
+
+def _import(row):
+    importlib.import_module(row.module)
+    modules = {module: importlib.import_module(f"{row.module}.{module}") for module in KERNELS}
+    missing = [f"{module}.{function}" for module, functions in KERNELS.items()
+               for function in functions if not hasattr(modules[module], function)]
+    if missing:
+        raise ImportError(f"{row.module} has no {', '.join(missing)}")
+    native = importlib.import_module(f"{row.module}.native") if row.compiled else None
+    return SimpleNamespace(name=row.name, native=native, **modules)
+
+
+def _reason(row, error):
+    """One clause that says why the backend of `row` did not load."""
+    if not isinstance(error, ImportError):
+        return f"{row.module} fails on import with {type(error).__name__}: {error}"
+    name = error.name or ""
+    if isinstance(error, ModuleNotFoundError) and name == row.module:
+        return f"{row.module} is not part of this installation"
+    # An extension module that exists but does not load carries its own path.
+    absent = not error.path or error.path.endswith((".py", ".pyc"))
+    if row.compiled and absent and name.startswith(row.module):
+        return "its extension modules were not built (no C compiler at install time?)"
+    return str(error)
+
+
+# -- environment ---------------------------------------------------------------------------------
+
+
+def _check_environment():
+    """Raise ValueError for values of FUSEDMLP_ISA and FUSEDMLP_THREADS that mean nothing."""
+    cap = os.environ.get("FUSEDMLP_ISA", "")
+    if cap and cap not in INSTRUCTION_SETS:
+        raise ValueError(
+            f"Environment variable FUSEDMLP_ISA must be one of {', '.join(INSTRUCTION_SETS)}. "
+            f"Received: {cap!r}"
+        )
+    _threads_of_environment()
+
+
+def _threads_of_environment():
+    text = os.environ.get("FUSEDMLP_THREADS", "")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(
+            "Environment variable FUSEDMLP_THREADS must be a whole number of at least 1. "
+            f"Received: {text!r}"
+        )
+    return int(text)
+
+
+# -- choice --------------------------------------------------------------------------------------
+
+
+def choose(name):
+    """Use the backend `name` from now on.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`, or "auto" for the first of them that loads.
+
+    Returns
+    -------
+    str
+        Name of the backend that is now in use.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    RuntimeError
+        If it cannot be used here.  The choice is then as before.
+
+    Examples
+    --------
+    >>> before = current()
+    >>> choose("numpy")
+    'numpy'
+    >>> choose(before) == before
+    True
+    """
+    global _active
+    _active = _select(name)
+    return _active.name
+
+
+def _select(name):
+    if name != "auto":
+        return load(_row(name, extra=("auto",)).name)
+    candidates = [row for row in _BACKENDS.values() if row.automatic]
+    for row in candidates[:-1]:
+        try:
+            return load(row.name)
+        except RuntimeError:
+            continue
+    return load(candidates[-1].name)
+
+
+def kernels():
+    """The namespace of the backend in use (see `load`), chosen now if it has not been yet.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If ``FUSEDMLP_BACKEND`` names a backend that does not exist or cannot be used.
+
+    Examples
+    --------
+    >>> kernels().name == current()
+    True
+    """
+    global _active
+    if _active is None:
+        wanted = os.environ.get("FUSEDMLP_BACKEND") or "auto"
+        try:
+            _active = _select(wanted)
+        except (ValueError, RuntimeError) as error:
+            if wanted == "auto":
+                raise
+            raise type(error)(f"Environment variable FUSEDMLP_BACKEND={wanted}: {error}") from error
+    return _active
+
+
+def current():
+    """Name of the backend in use.
+
+    Examples
+    --------
+    >>> current() in names
+    True
+    """
+    return kernels().name
+
+
+def key():
+    """What executors and buffers depend on: the backend and its instruction set.
+
+    Whoever keeps something that a backend made keeps it under this key.
+
+    Returns
+    -------
+    tuple of (str, str or None)
+
+    Examples
+    --------
+    >>> key()[0] == current()
+    True
+    """
+    active = _active or kernels()
+    return active.name, None if active.native is None else active.native.isa()
+
+
+def executor(plan, parameters, slots=(), seed=0):
+    """An executor of the backend in use for `plan`; see `fusedmlp.kernels` for what it can do.
+
+    Parameters
+    ----------
+    plan : fusedmlp.plan.Plan
+    parameters : ndarray
+        The flat parameter arena, updated in place.
+    slots : tuple of ndarray
+        The optimizer's flat state arrays, updated in place.
+    seed : int
+        Key of the random numbers that the plan draws.
+    """
+    return kernels().executor.Executor(plan, parameters, slots, seed)
+
+
+# -- settings of the compiled backends -----------------------------------------------------------
+
+
+def instruction_set():
+    """The instruction set that the backend in use computes with, or None where it has no choice.
+
+    Examples
+    --------
+    >>> instruction_set() in (*INSTRUCTION_SETS, None)
+    True
+    """
+    return key()[1]
+
+
+def threads():
+    """Most threads that a call of the backend in use may take."""
+    native = kernels().native
+    if native is not None:
+        return native.get_threads()
+    return _threads or _threads_of_environment() or _usable_processors()
+
+
+def set_threads(n):
+    """Let calls take at most `n` threads, in this backend and in those loaded later.
+
+    The caller has checked that `n` is an integer of at least 1.
+    """
+    global _threads
+    for namespace in _loaded.values():
+        if namespace.native is not None:
+            namespace.native.set_threads(n)
+    _threads = n
+
+
+def _usable_processors():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

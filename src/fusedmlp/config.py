@@ -1,0 +1,348 @@
+"""Settings of the whole process: backend, threads, default dtype, epsilon; and what is in use.
+
+Environment variables are read at the first use: ``FUSEDMLP_BACKEND`` (``auto`` or a backend's
+name), ``FUSEDMLP_THREADS`` (a number) and ``FUSEDMLP_ISA`` (a cap on the instruction set of the
+compiled kernels).  What is set here later takes their place.  This module knows no arrays.
+
+>>> floatx()
+'float32'
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import Any
+
+from . import backend as _backend
+from ._version import __version__
+
+__all__ = [
+    "backend",
+    "epsilon",
+    "floatx",
+    "info",
+    "instruction_set",
+    "set_backend",
+    "set_epsilon",
+    "set_floatx",
+    "set_threads",
+    "show",
+    "threads",
+]
+
+_FLOATX = ("float32", "float64")
+_VARIABLES = ("FUSEDMLP_BACKEND", "FUSEDMLP_ISA", "FUSEDMLP_THREADS")
+
+_floatx = "float32"
+_epsilon = 1e-7
+
+
+# -- backend and threads -------------------------------------------------------------------------
+
+
+def backend() -> str:
+    """Name of the backend that computes: "cython" or "numpy".
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If ``FUSEDMLP_BACKEND`` names a backend that is unknown or cannot be used here.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.backend() in ("cython", "numpy", "cuda")
+    True
+    """
+    return _backend.current()
+
+
+def set_backend(name: str) -> None:
+    """Compute with another backend from the next call on; models that exist switch too.
+
+    Parameters
+    ----------
+    name : {"auto", "cython", "numpy", "cuda"}
+        "auto" takes the best that can be used here.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    RuntimeError
+        If it cannot be used here; the message says why and what to do.  Nothing is changed.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> before = fusedmlp.config.backend()
+    >>> fusedmlp.config.set_backend("numpy")
+    >>> fusedmlp.config.backend()
+    'numpy'
+    >>> fusedmlp.config.set_backend(before)
+    """
+    _backend.choose(name)
+
+
+def threads() -> int:
+    """Most threads that one call may use.
+
+    At first ``FUSEDMLP_THREADS``, or what the machine gives this process.  The "numpy" backend
+    starts no threads itself and keeps the number for the others; the library behind NumPy's matrix
+    product has threads and settings of its own (``OPENBLAS_NUM_THREADS`` and its like).
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.threads() >= 1
+    True
+    """
+    return _backend.threads()
+
+
+def set_threads(n: int) -> None:
+    """Let one call use at most `n` threads, on every backend; see `threads`.
+
+    The results do not depend on it: a compiled kernel gives the same bits for any number.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is no integer, or less than 1.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> before = fusedmlp.config.threads()
+    >>> fusedmlp.config.set_threads(1)
+    >>> fusedmlp.config.threads()
+    1
+    >>> fusedmlp.config.set_threads(before)
+    """
+    try:
+        if isinstance(n, bool):
+            raise TypeError
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(
+            f"Argument `n` must be an integer of at least 1. Received: {n!r} "
+            f"of type {type(n).__name__}"
+        ) from None
+    if count < 1:
+        raise ValueError(f"Argument `n` must be an integer of at least 1. Received: {n!r}")
+    _backend.set_threads(count)
+
+
+def instruction_set() -> str | None:
+    """The instruction set that the kernels in use were compiled for; None on "numpy".
+
+    It is the widest that the processor has, or the cap of ``FUSEDMLP_ISA``: ``avx512``, ``avx2``
+    or ``portable``.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.instruction_set() in ("avx512", "avx2", "portable", None)
+    True
+    """
+    return _backend.instruction_set()
+
+
+# -- numbers -------------------------------------------------------------------------------------
+
+
+def floatx() -> str:
+    """The dtype of layers and data that name none: "float32" at first.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.floatx()
+    'float32'
+    """
+    return _floatx
+
+
+def set_floatx(value: str) -> None:
+    """Set the dtype of layers and data that name none.
+
+    Parameters
+    ----------
+    value : {"float32", "float64"}
+
+    Raises
+    ------
+    ValueError
+        If it is another.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.set_floatx("float64")
+    >>> fusedmlp.ops.activation([-1, 2], "relu").dtype.name
+    'float64'
+    >>> fusedmlp.config.set_floatx("float32")
+    """
+    global _floatx
+    if not isinstance(value, str) or value not in _FLOATX:
+        raise ValueError(
+            f"Argument `value` must be one of {', '.join(map(repr, _FLOATX))}. Received: {value!r}"
+        )
+    _floatx = value
+
+
+def epsilon() -> float:
+    """How far losses on probabilities keep from 0 and 1 before they take a logarithm.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.epsilon()
+    1e-07
+    """
+    return _epsilon
+
+
+def set_epsilon(value: float) -> None:
+    """Set `epsilon`.
+
+    Parameters
+    ----------
+    value : float
+        Above 0 and below 0.5.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no number, or outside of that range.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.set_epsilon(1e-5)
+    >>> fusedmlp.config.epsilon()
+    1e-05
+    >>> fusedmlp.config.set_epsilon(1e-7)
+    """
+    global _epsilon
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"Argument `value` must be a number. Received: {value!r}") from None
+    if not 0.0 < number < 0.5:
+        raise ValueError(
+            f"Argument `value` must lie above 0 and below 0.5. Received: {value!r}"
+        )
+    _epsilon = number
+
+
+# -- what is in use ------------------------------------------------------------------------------
+
+
+def info() -> dict[str, Any]:
+    """Versions, backends and settings, as plain data; what ``python -m fusedmlp info`` prints.
+
+    Returns
+    -------
+    dict
+        With "version", "python", "numpy", "platform", "processors", "backend" (None where the one
+        that was asked for cannot be used; "problem" then says why), "backends" (a list, best
+        first, of dicts with "name", "status" and, as they apply, "reason", "instruction_set",
+        "instruction_sets" and what is known of the build), "threads", "floatx" and "environment".
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> [entry["name"] for entry in fusedmlp.config.info()["backends"]]
+    ['cuda', 'cython', 'numpy']
+    """
+    import platform
+
+    import numpy
+
+    result = {
+        "version": __version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "backend": None,
+        "backends": [],
+        "threads": None,
+        "floatx": _floatx,
+        "environment": {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)},
+    }
+    try:
+        result["backend"] = _backend.current()
+        result["threads"] = _backend.threads()
+    except (ValueError, RuntimeError) as error:
+        result["problem"] = str(error)
+    try:
+        result["backends"] = _entries(result["backend"])
+    except ValueError as error:  # an environment variable that means nothing
+        result["problem"] = str(error)
+    return result
+
+
+def _entries(in_use):
+    entries, reasons = [], _backend.rejected()
+    for name in _backend.names:
+        if name in reasons:
+            entries.append({"name": name, "status": "rejected", "reason": reasons[name]})
+            continue
+        entry = {"name": name, "status": "in use" if name == in_use else "available"}
+        native = _backend.load(name).native
+        if native is not None:
+            entry["instruction_set"] = native.isa()
+            entry["instruction_sets"] = list(native.available())
+            entry.update(native.build_info())
+        entries.append(entry)
+    return entries
+
+
+def show(file=None) -> None:
+    """Print `info` for people.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Where to; standard output by default.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.show()                                              # doctest: +ELLIPSIS
+    fusedmlp ...
+    """
+    details = info()
+    lines = [
+        f"fusedmlp {details['version']}",
+        f"Python {details['python']}, NumPy {details['numpy']}",
+        f"{details['platform']}, {details['processors']} processors",
+    ]
+    if details["backends"]:
+        lines.append("backends, best first:")
+    width = max(map(len, _backend.names))
+    shown = ("name", "status", "reason", "instruction_set", "instruction_sets")
+    for entry in details["backends"]:
+        status = entry["status"] + (f": {entry['reason']}" if "reason" in entry else "")
+        lines.append(f"  {entry['name']:{width}}  {status}")
+        if "instruction_set" in entry:
+            others = ", ".join(entry["instruction_sets"])
+            lines.append(f"  {'':{width}}  instruction set: {entry['instruction_set']} "
+                         f"(available: {others})")
+        lines += [f"  {'':{width}}  {key}: {value}"
+                  for key, value in entry.items() if key not in shown]
+    if details["threads"] is not None:
+        lines.append(f"threads: {details['threads']}")
+    lines.append(f"floatx: {details['floatx']}")
+    lines += [f"environment: {name}={value}" for name, value in details["environment"].items()]
+    if "problem" in details:
+        lines.append(f"problem: {details['problem']}")
+    print("\n".join(lines), file=file)

@@ -1,0 +1,194 @@
+"""Finding objects by identifier: a name, a config dict, a class, an instance.
+
+One `Registry` per kind of object (initializers, losses, metrics, optimizers); users add their own
+classes and functions with `register_keras_serializable` or within a `custom_object_scope`.  This
+module knows nothing of what the objects do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from . import spec
+
+__all__ = [
+    "Registry",
+    "custom_object_scope",
+    "get_custom_objects",
+    "register_keras_serializable",
+    "snake_case",
+]
+
+_CUSTOM: dict[str, Any] = {}
+
+
+def snake_case(name: str) -> str:
+    """`CamelCase` as `snake_case`.
+
+    >>> snake_case("GlorotUniform")
+    'glorot_uniform'
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable:
+    """Decorator that makes a class or function known to configs and saved files.
+
+    Parameters
+    ----------
+    package : str
+        Prefix that keeps names of different packages apart; the object is found both with it
+        (``package>name``) and without.
+    name : str, optional
+        Name to use instead of the object's own.
+
+    Raises
+    ------
+    ValueError
+        If a class has no ``get_config``, without which it can't be saved.
+
+    >>> @register_keras_serializable()
+    ... class Half:
+    ...     def get_config(self):
+    ...         return {}
+    >>> get_custom_objects()["Custom>Half"] is Half
+    True
+    >>> _ = get_custom_objects().pop("Custom>Half"), get_custom_objects().pop("Half")
+    """
+
+    def register(item):
+        if inspect.isclass(item) and not hasattr(item, "get_config"):
+            raise ValueError(
+                "A class can be registered only if it has a method `get_config`. "
+                f"Received: {item!r}"
+            )
+        own = name or item.__name__
+        _CUSTOM[f"{package}>{own}"] = _CUSTOM[own] = item
+        return item
+
+    return register
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The dict of registered objects by name; changing it registers and removes objects."""
+    return _CUSTOM
+
+
+@contextlib.contextmanager
+def custom_object_scope(custom_objects: Mapping[str, Any]) -> Iterator[None]:
+    """Make objects known under the given names for the time of a ``with`` block.
+
+    >>> with custom_object_scope({"half": lambda x: x / 2}):
+    ...     "half" in get_custom_objects()
+    True
+    >>> "half" in get_custom_objects()
+    False
+    """
+    before = dict(_CUSTOM)
+    _CUSTOM.update(custom_objects)
+    try:
+        yield
+    finally:
+        _CUSTOM.clear()
+        _CUSTOM.update(before)
+
+
+class Registry:
+    """The known classes of one kind.
+
+    Parameters
+    ----------
+    kind : str
+        What the objects are called in messages.
+    base : type
+        Class that instances belong to.
+    classes : iterable of type
+        Found under their own name and its snake_case form.
+    aliases : mapping of str to type, optional
+        Further names.
+    """
+
+    def __init__(self, kind, base, classes, aliases=None):
+        self.kind, self.base = kind, base
+        self.names = {}
+        for cls in classes:
+            self.names[cls.__name__] = self.names[snake_case(cls.__name__)] = cls
+        self.names.update(aliases or {})
+
+    def find(self, name, custom_objects=None):
+        """The class or function called `name`; ValueError with the nearest names otherwise."""
+        for table in (custom_objects or {}, _CUSTOM, self.names):
+            if name in table:
+                return table[name]
+        raise ValueError(spec.nearest(name, {**self.names, **_CUSTOM}, self.kind))
+
+    def serialize(self, obj) -> dict[str, Any] | str:
+        """The config dict of an instance, from which `deserialize` makes an equal one.
+
+        A function is described by its name; it can be found again if it is known by it.
+        """
+        if isinstance(obj, self.base):
+            return {"class_name": self._name_of(type(obj)), "config": obj.get_config()}
+        if inspect.isfunction(obj):
+            return self._name_of(obj)
+        raise TypeError(
+            f"Argument `{self.kind}` must be an instance of {self.base.__name__}. "
+            f"Received: {obj!r} of type {type(obj).__name__}"
+        )
+
+    def _name_of(self, item):
+        """The name under which `find` gives `item` back."""
+        for table in (self.names, _CUSTOM):
+            for name, known in table.items():
+                if known is item:
+                    return name
+        raise ValueError(
+            f"A {self.kind} of your own must be registered with fusedmlp.saving."
+            f"register_keras_serializable before it can be described by a config. "
+            f"Received: {item!r}"
+        )
+
+    def deserialize(self, config, custom_objects=None):
+        """An object from its config dict or name.
+
+        Raises
+        ------
+        ValueError
+            If the dict lacks "class_name" or the name is unknown.
+        """
+        if isinstance(config, str):
+            found = self.find(config, custom_objects)
+            return found() if inspect.isclass(found) else found
+        if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
+            raise ValueError(
+                f"A config of {self.kind} must be a dict with a 'class_name' and a 'config'. "
+                f"Received: {config!r}"
+            )
+        found = self.find(config["class_name"], custom_objects)
+        inner = config.get("config") or {}
+        return found.from_config(dict(inner)) if inspect.isclass(found) else found
+
+    def get(self, identifier):
+        """An instance from a name, a config dict, a class or an instance; None stays None.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the name is unknown, or the identifier none of these.
+        """
+        if identifier is None or isinstance(identifier, self.base):
+            return identifier
+        if isinstance(identifier, (str, Mapping)):
+            return self.deserialize(identifier)
+        if inspect.isclass(identifier) and issubclass(identifier, self.base):
+            return identifier()
+        if callable(identifier) and not inspect.isclass(identifier):
+            return identifier
+        raise TypeError(
+            f"Could not interpret the {self.kind}: expected a name, a config dict, an instance of "
+            f"{self.base.__name__} or None. Received: {identifier!r}"
+        )

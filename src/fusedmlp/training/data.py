@@ -1,0 +1,272 @@
+"""From what people pass as data to what a plan gathers from.
+
+Everything is checked here, before anything is changed: rank, width, numbers of rows, classes in
+range.  What comes out are C-contiguous arrays of the model's dtype (int64 for classes), converted
+once; float32 input of a float32 model is used as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import checks
+
+__all__ = ["Samples", "class_weights", "features", "labels", "prepare", "split", "targets_shape",
+           "unpack", "weights"]
+
+
+class Samples(NamedTuple):
+    """Arrays in the order of a plan's inputs: x, labels of each kind, and weights if any."""
+
+    arrays: tuple
+    rows: int
+    weighted: bool
+
+
+def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
+    """Input as an array (rows, columns) of `dtype`.
+
+    Parameters
+    ----------
+    x : array_like
+        One column may be given without its axis.
+    columns : int or None
+        Width of the model's input; None before it is known.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it holds no numbers, or has no rows, or another rank or width.
+
+    >>> features([[1, 2]], "x", 2, np.dtype("float32"))
+    array([[1., 2.]], dtype=float32)
+    """
+    array = checks.float_like(x, name, dtype)
+    if array.ndim != 2:
+        if array.ndim == 1 and columns == 1:
+            array = array.reshape(-1, 1)
+        elif array.ndim == 3 and array.shape[2] == 1 and columns in (None, array.shape[1]):
+            array = array.reshape(array.shape[:2])
+        else:
+            wanted = "columns" if columns is None else columns
+            remedy = ""
+            if array.ndim == 1 and columns in (None, array.size):
+                remedy = f" (for a single row pass {name}.reshape(1, -1))"
+            raise ValueError(
+                f"Argument `{name}` must have shape (rows, {wanted}). "
+                f"Received: shape {array.shape}{remedy}"
+            )
+    if columns is not None and array.shape[1] != columns:
+        raise ValueError(
+            f"Argument `{name}` must have shape (rows, {columns}). Received: shape {array.shape}"
+        )
+    if not array.size:
+        raise ValueError(
+            f"Argument `{name}` must have at least one row and one column. "
+            f"Received: shape {array.shape}"
+        )
+    return array
+
+
+def targets_shape(y, name: str) -> tuple[np.ndarray, tuple]:
+    """Targets as an array of whatever dtype, and their shape, of rank 1 or 2.
+
+    Raises
+    ------
+    ValueError
+        If the rank is another or `y` is missing.
+    """
+    if y is None:
+        raise ValueError(f"Argument `{name}` must be the targets of the samples. Received: None")
+    array = checks.real_array(y, name)
+    if array.ndim not in (1, 2):
+        raise ValueError(
+            f"Argument `{name}` must have shape (rows,) or (rows, columns). "
+            f"Received: shape {array.shape}"
+        )
+    return array, array.shape
+
+
+def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
+           ignore_class: int | None, wanted_by: str) -> np.ndarray:
+    """Targets as a plan takes them: "classes" (rows,) int64, "dense" (rows, columns).
+
+    Parameters
+    ----------
+    y : ndarray of rank 1 or 2
+    columns : int
+        Predicted columns.
+    ignore_class : int or None
+        A class that may lie out of range.
+    wanted_by : str
+        The loss or metric, for messages.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shape or values don't fit; a class out of range is named with its row.
+    """
+    rows = len(y)
+    if kind == "classes":
+        if y.ndim == 2 and y.shape[1] != 1:
+            raise ValueError(
+                f"Argument `{name}` must hold one class per row, shape (rows,), for {wanted_by} "
+                "(one-hot targets go with 'categorical_crossentropy' and 'categorical_accuracy'). "
+                f"Received: shape {y.shape}"
+            )
+        return checks.class_labels(y.reshape(-1), name, rows, columns, ignore_class)
+    if y.shape != (rows, columns) and not (columns == 1 and y.ndim == 1):
+        hint = ""
+        if y.ndim == 1 or y.shape[1] == 1:
+            hint = (" (classes go with 'sparse_categorical_crossentropy', or as "
+                    "fusedmlp.utils.to_categorical makes them one-hot)")
+        raise ValueError(
+            f"Argument `{name}` must have shape (rows, {columns}), as the prediction has, for "
+            f"{wanted_by}{hint}. Received: shape {y.shape}"
+        )
+    return checks.float_like(y, name, dtype).reshape(rows, columns)
+
+
+def weights(sample_weight, name: str, rows: int, dtype: np.dtype) -> np.ndarray:
+    """Weights as an array (rows,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no numbers or not one per row.
+    """
+    array = checks.float_like(sample_weight, name, dtype)
+    if array.shape not in ((rows,), (rows, 1)):
+        raise ValueError(
+            f"Argument `{name}` must have shape ({rows},), one weight per row. "
+            f"Received: shape {array.shape}"
+        )
+    return array.reshape(rows)
+
+
+def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype) -> np.ndarray:
+    """A weight per row from a weight per class; classes that are not named weigh 1.
+
+    The class of a one-hot row is that of its largest element.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `class_weight` is no mapping of integers to numbers, or targets are no classes.
+
+    >>> class_weights(np.array([0, 2, 1]), {2: 5.0}, np.dtype("float32"))
+    array([1., 5., 1.], dtype=float32)
+    """
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            "Argument `class_weight` must be a dict of classes and their weights. "
+            f"Received: {class_weight!r}"
+        )
+    if y.ndim == 2 and y.shape[1] > 1:
+        classes = y.argmax(axis=1)
+    else:
+        classes = np.round(y.reshape(-1).astype(np.float64))
+        if not np.array_equal(classes, y.reshape(-1)):
+            raise ValueError(
+                "Argument `class_weight` needs targets that are classes. Received: targets that "
+                "are no whole numbers"
+            )
+    result = np.ones(len(y), dtype)
+    for key, value in class_weight.items():
+        number = checks.integer(key, "class_weight", 0)
+        result[classes == number] = checks.number(value, f"class_weight[{number}]")
+    return result
+
+
+def prepare(x: np.ndarray, y, names: tuple[str, str, str], bind, columns: int, sample_weight=None,
+            class_weight=None):
+    """Samples for a plan, with all checks made.
+
+    Parameters
+    ----------
+    x : ndarray
+        From `features`.
+    y, sample_weight, class_weight
+        As people pass them.
+    names : tuple of str
+        What messages call x, y and the weights.
+    bind : callable (targets_shape, columns) -> BoundObjective
+    columns : int
+        Predicted columns.
+
+    Returns
+    -------
+    samples : Samples
+    objective : BoundObjective
+    """
+    y, shape = targets_shape(y, names[1])
+    rows = len(x)
+    if len(y) != rows:
+        raise ValueError(
+            f"Arguments `{names[0]}` and `{names[1]}` must have the same number of rows. "
+            f"Received: {rows} and {len(y)}"
+        )
+    objective = bind(shape, columns)
+    arrays = [x]
+    for kind in objective.kinds:
+        arrays.append(labels(y, names[1], kind, columns, x.dtype, objective.ignore_class,
+                             objective.wanted_by(kind)))
+    weight = None
+    if sample_weight is not None:
+        weight = weights(sample_weight, names[2], rows, x.dtype)
+    if class_weight is not None:
+        by_class = class_weights(y, class_weight, x.dtype)
+        weight = by_class if weight is None else weight * by_class
+    if weight is not None:
+        arrays.append(weight)
+    return Samples(tuple(arrays), rows, weight is not None), objective
+
+
+def split(fraction, *arrays):
+    """Cut off the last rows of each array.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the rows that are cut off, above 0 and below 1.
+    *arrays : ndarray or None
+        Of equal length.
+
+    Returns
+    -------
+    front, back : list of ndarray or None
+
+    Raises
+    ------
+    ValueError
+        If nothing would be left on either side.
+    """
+    rows = len(arrays[0])
+    cut = int(np.floor(rows * (1.0 - fraction)))
+    if cut in (0, rows):
+        raise ValueError(
+            f"Argument `validation_split` must leave rows on both sides of the {rows} there are. "
+            f"Received: {fraction!r}"
+        )
+    return ([None if a is None else a[:cut] for a in arrays],
+            [None if a is None else a[cut:] for a in arrays])
+
+
+def unpack(data, argument: str = "validation_data") -> tuple:
+    """x, y and weights (or None) from a tuple of two or three.
+
+    Raises
+    ------
+    ValueError
+        If it is no such tuple.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise ValueError(
+            f"Argument `{argument}` must be a tuple (x, y) or (x, y, sample_weight). "
+            f"Received: {type(data).__name__}"
+            + (f" of length {len(data)}" if isinstance(data, (tuple, list)) else "")
+        )
+    return (*data, None)[:3]

@@ -1,0 +1,160 @@
+"""Lowering a model once for each way in which it is run, and keeping what came out.
+
+An `Execution` is a plan with the executor that it is bound to.  `Executions` keeps the latest of
+them by what they depend on: number of rows, objective, weights, optimizer and its hyperparameters,
+backend.  Whatever moves the model's parameters (`Executions.clear`) makes them void.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import backend, config, spec
+from ..plan import Builder, Plan
+from .objective import BoundObjective
+
+__all__ = ["Execution", "Executions", "block_rows", "identity_order", "lower"]
+
+_KEPT = 16
+_BLOCK_BYTES = 512 * 1024  # of activations: what a core's second cache holds
+
+
+class Execution(NamedTuple):
+    """A plan, the executor that runs it, what it is bound to, and who owns its buffers."""
+
+    plan: Plan
+    executor: Any
+    slots: tuple
+    owners: dict[str, str]
+
+
+def lower(model, rows: int, objective: BoundObjective | None = None, weighted: bool = False,
+          optimizer=None) -> tuple[Plan, dict[str, str]]:
+    """Lower a model to a plan.
+
+    Parameters
+    ----------
+    model : Model
+        Built, its variables in their arena.
+    rows : int
+        Most rows in one step.
+    objective : BoundObjective, optional
+        Without it the plan predicts.
+    weighted : bool
+        Whether the data has sample weights.
+    optimizer : Optimizer, optional
+        Without it the plan evaluates.
+
+    Returns
+    -------
+    plan : Plan
+    owners : dict of str to str
+        Names of layers by names of their buffers.
+    """
+    builder = Builder(rows, model.dtype, training=optimizer is not None)
+    owners: dict[str, str] = {}
+    prediction = model.lower_layers(builder, builder.input(model.input_shape[1]), owners)
+    sizes = {"parameter_size": model.arena.size, "trainable_size": model.updated_size}
+    if objective is None:
+        return builder.finish((prediction,), **sizes), owners
+    columns = builder.columns(prediction)
+    labels = {
+        kind: builder.input(1, "y", "labels", "int64") if kind == "classes"
+        else builder.input(columns, "targets", "labels")
+        for kind in objective.kinds
+    }
+    weight = builder.input(1, "sample_weight", "weight") if weighted else None
+    objective.lower(builder, prediction, labels, weight, optimizer is not None)
+    if optimizer is not None:
+        sizes.update(optimizer=optimizer.row, optimizer_params=optimizer.kernel_params())
+    return builder.finish((prediction,), **sizes), owners
+
+
+def block_rows(model) -> int:
+    """Rows of a block in which a model predicts or evaluates many.
+
+    As many as keep the widest activations within a core's own cache, in whole tiles of 12 rows
+    (see the compiled product), and not more than 504, where nothing is gained any more.
+    """
+    widest = max(model.widths())
+    itemsize = np.dtype(model.dtype).itemsize
+    return max(12, min(504, _BLOCK_BYTES // (2 * widest * itemsize) // 12 * 12))
+
+
+class Executions:
+    """The executions of one model."""
+
+    def __init__(self):
+        self._kept: OrderedDict[tuple, Execution] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._kept.clear()
+
+    def get(self, model, rows: int, objective: BoundObjective | None = None,
+            weighted: bool = False, optimizer=None) -> Execution:
+        """The execution for these arguments of `lower`, made now if it has not been yet."""
+        # `id` is safe: an objective lives as long as the model is compiled with it, and `compile`
+        # clears.
+        key = (rows, id(objective), weighted, backend.key(), config.epsilon(),
+               None if optimizer is None else (optimizer.row, optimizer.kernel_params()))
+        slots = () if optimizer is None else _slots(optimizer, model)
+        execution = self._kept.get(key)
+        if execution is None or execution.slots is not slots:
+            plan, owners = lower(model, rows, objective, weighted, optimizer)
+            executor = backend.executor(plan, model.arena, slots, model.seed)
+            execution = self._kept[key] = Execution(plan, executor, slots, owners)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return execution
+
+
+_owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # optimizer -> its model
+
+
+def _slots(optimizer, model):
+    """The optimizer's state for `model`, made if there is none; ValueError if it is another's."""
+    owner = _owners.get(optimizer, lambda: None)()
+    if owner is not model:
+        if owner is not None:
+            raise ValueError(
+                "Argument `optimizer` of `compile` must be one that no other model trains with. "
+                f"Received: the optimizer of {owner.name!r} for {model.name!r}"
+            )
+        _owners[optimizer] = weakref.ref(model)
+    if not optimizer.built:
+        optimizer.build(model.updated_size, model.dtype)
+    size, dtype = model.updated_size, model.dtype
+    wanted = len(spec.OPTIMIZERS[optimizer.row].slots)
+    fits = all(slot.size == size and slot.dtype == dtype for slot in optimizer.slots)
+    if len(optimizer.slots) != wanted or not fits:
+        raise ValueError(
+            "Argument `optimizer` of `compile` holds the state of other variables or other "
+            f"hyperparameters: give {model.name!r} a new one. Received: {optimizer!r} with "
+            f"{len(optimizer.slots)} state arrays of "
+            f"{[slot.size for slot in optimizer.slots]} elements, expected {wanted} of "
+            f"{size}"
+        )
+    return optimizer.slots
+
+
+_identity = np.arange(0)
+
+
+def identity_order(rows: int) -> np.ndarray:
+    """The rows in their own order, int64.
+
+    >>> identity_order(3)
+    array([0, 1, 2])
+    """
+    global _identity
+    if len(_identity) < rows:
+        _identity = np.arange(max(rows, 2 * len(_identity)), dtype=np.int64)
+        _identity.flags.writeable = False
+    return _identity[:rows]

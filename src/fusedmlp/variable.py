@@ -1,0 +1,250 @@
+"""Variables: named arrays that layers own and that a model keeps side by side in one arena.
+
+A variable begins with storage of its own.  A model that is about to compute moves all of its
+variables into one flat, aligned array (`Variable.place`), which is what executors and optimizers
+work on; what people see stays an ordinary NumPy view of the right shape.  This module knows no
+layer and no backend.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import config
+from .plan import layout
+
+__all__ = ["Variable", "aligned_zeros", "float_dtype", "place_together"]
+
+_LINE = 64  # bytes of a cache line
+
+
+def aligned_zeros(size: int, dtype: Any) -> np.ndarray:
+    """A flat array of zeros that starts on a cache line.
+
+    >>> aligned_zeros(5, "float32").ctypes.data % 64
+    0
+    """
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.zeros(size + _LINE // itemsize, dtype)
+    skip = -memory.ctypes.data % _LINE // itemsize
+    return memory[skip : skip + size]
+
+
+def float_dtype(dtype: Any, argument: str = "dtype") -> str:
+    """The name of a dtype that networks may have: "float32" or "float64".
+
+    Raises
+    ------
+    ValueError
+        If it is another.
+
+    >>> float_dtype(np.float64)
+    'float64'
+    """
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = None
+    if dtype is None or name not in ("float32", "float64"):
+        raise ValueError(
+            f"Argument `{argument}` must be 'float32' or 'float64'. Received: {dtype!r}"
+        )
+    return name
+
+
+class Variable:
+    """A named array of one or two dimensions that a layer reads and an optimizer may update.
+
+    Parameters
+    ----------
+    initial_value : array_like
+        Copied.  float32 and float64 are kept; other numbers become `fusedmlp.config.floatx()`.
+    name : str, optional
+    trainable : bool
+        Whether training updates it.
+    dtype : {"float32", "float64"}, optional
+        In place of the dtype of `initial_value`.
+
+    Attributes
+    ----------
+    value : ndarray
+        A view of the current storage; writing into it changes the variable.
+    path : str
+        The name with that of the layer in front.
+    arena, offset, pitch
+        Where it lies once a model has placed it: the flat array, its first element there, and the
+        elements from one row to the next.  None before.
+    updated : bool
+        Whether the optimizer of that model updates it.
+
+    Raises
+    ------
+    ValueError
+        If the value has no elements, or not one or two dimensions, or the dtype is another.
+
+    Examples
+    --------
+    >>> v = Variable([[1.0, 2.0]], name="kernel")
+    >>> v.shape, v.dtype
+    ((1, 2), 'float32')
+    >>> v.assign([[3.0, 4.0]])
+    >>> v.numpy().tolist()
+    [[3.0, 4.0]]
+    """
+
+    def __init__(self, initial_value, name: str | None = None, trainable: bool = True,
+                 dtype: Any = None):
+        given = np.asarray(initial_value)
+        if dtype is None:
+            dtype = given.dtype if given.dtype in ("float32", "float64") else config.floatx()
+            if not isinstance(initial_value, (np.ndarray, np.generic, Variable)):
+                dtype = config.floatx()
+        if given.ndim not in (1, 2) or given.size == 0 or given.dtype.kind not in "fiub":
+            raise ValueError(
+                "Argument `initial_value` must be an array of numbers with one or two dimensions "
+                f"and at least one element. Received: dtype {given.dtype}, shape {given.shape}"
+            )
+        self.name = "variable" if name is None else name
+        self.path = self.name
+        self.trainable = trainable
+        self.value = np.array(given, dtype=float_dtype(dtype), order="C")
+        self.arena: np.ndarray | None = None
+        self.offset: int | None = None
+        self.pitch: int | None = None
+        self.updated = False
+        self._on_move: weakref.WeakMethod | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The extents; padding of the arena is no part of them."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of the element type, "float32" or "float64"."""
+        return self.value.dtype.name
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.value.size
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self.value.ndim
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the value."""
+        return self.value.copy()
+
+    def assign(self, value) -> None:
+        """Overwrite the value in place.
+
+        Parameters
+        ----------
+        value : array_like of the same shape
+
+        Raises
+        ------
+        ValueError
+            If the shape differs or there is something else than numbers; nothing is changed then.
+        """
+        array = np.asarray(value)
+        if array.shape != self.shape or array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"Argument `value` of variable {self.path!r} must be numbers of shape "
+                f"{self.shape}. Received: dtype {array.dtype}, shape {array.shape}"
+            )
+        self.value[...] = array
+
+    def place(self, arena: np.ndarray, offset: int, pitch: int, updated: bool = True,
+              on_move: Callable[[], None] | None = None) -> None:
+        """Move the value into `arena`, where its rows begin `pitch` elements apart.
+
+        Parameters
+        ----------
+        arena : ndarray, one-dimensional, of the variable's dtype
+            The elements between two rows must be 0 and stay so.
+        offset, pitch : int
+            In elements, as `fusedmlp.plan.layout` gives them.
+        updated : bool
+            Whether the owner of the arena updates it in training.
+        on_move : bound method, optional
+            Called when somebody else moves the variable out of this arena; held weakly.
+        """
+        rows, columns = self.shape if self.ndim == 2 else (1, self.size)
+        if not (arena.dtype == self.value.dtype and pitch >= columns
+                and 0 <= offset <= arena.size - rows * pitch):
+            raise ValueError(
+                f"Arguments `arena`, `offset` and `pitch` must leave room for variable "
+                f"{self.path!r} of shape {self.shape} and dtype {self.dtype}. Received: arena of "
+                f"dtype {arena.dtype} and size {arena.size}, offset={offset}, pitch={pitch}"
+            )
+        previous = self._on_move() if self._on_move is not None else None
+        if previous is not None:
+            previous()
+        block = arena[offset : offset + rows * pitch].reshape(rows, pitch)[:, :columns]
+        place = block if self.ndim == 2 else block[0]
+        place[...] = self.value
+        self.value = place
+        self.arena, self.offset, self.pitch, self.updated = arena, offset, pitch, updated
+        self._on_move = None if on_move is None else weakref.WeakMethod(on_move)
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False and dtype is not None and np.dtype(dtype) != self.value.dtype:
+            raise ValueError(
+                f"Argument `copy` can't be False where the dtype changes. Received: dtype={dtype!r}"
+            )
+        return self.value.astype(self.value.dtype if dtype is None else dtype, copy=bool(copy))
+
+    def __len__(self):
+        return len(self.value)
+
+    def __getitem__(self, index):
+        return self.value[index]
+
+    def __repr__(self):
+        return f"<Variable {self.path!r}, shape {self.shape}, {self.dtype}>"
+
+    # Copies and pickles stand alone: the arena belongs to the model, not to the variable.
+    def __getstate__(self):
+        return {"name": self.name, "path": self.path, "trainable": self.trainable,
+                "value": self.numpy()}
+
+    def __setstate__(self, state):
+        self.__init__(state["value"], state["name"], state["trainable"])
+        self.path = state["path"]
+
+
+def place_together(variables: list[Variable], updated: set[int], dtype: str,
+                   on_move: Callable[[], None]) -> tuple[np.ndarray, int]:
+    """Move `variables` into a new arena, those to be updated in front.
+
+    Parameters
+    ----------
+    variables : list of Variable
+    updated : set of int
+        ``id`` of those that training updates.
+    dtype : str
+    on_move : bound method
+        Told when one of them is moved elsewhere.
+
+    Returns
+    -------
+    arena : ndarray
+    updated_size : int
+        Elements of its front part, which the updated ones take.
+    """
+    front = [v for v in variables if id(v) in updated]
+    ordered = front + [v for v in variables if id(v) not in updated]
+    itemsize = np.dtype(dtype).itemsize
+    places, size = layout([v.shape for v in ordered], itemsize)
+    arena = aligned_zeros(size, dtype)
+    for variable, (offset, pitch) in zip(ordered, places, strict=True):
+        variable.place(arena, offset, pitch, id(variable) in updated, on_move)
+    return arena, layout([v.shape for v in front], itemsize)[1]

@@ -1,0 +1,119 @@
+"""Every backend keeps the contract: the same functions, the same arguments, every row."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import demanded
+
+import fusedmlp.kernels
+from fusedmlp import backend as backends
+from fusedmlp import spec
+from fusedmlp.kernels import KERNELS
+
+FUNCTIONS = [(module, name) for module, names in KERNELS.items() for name in names]
+
+
+def arguments(function):
+    """Names of the arguments; a compiled class has them in the first line of its docstring."""
+    try:
+        names = tuple(inspect.signature(function).parameters)
+    except ValueError:
+        names = tuple(re.findall(r"\w+", function.__doc__.partition("\n")[0]))[1:]
+    return tuple(name for name in names if name != "self")
+
+
+@pytest.mark.parametrize("name", backends.names)
+def test_backend_is_there(name):
+    reason = backends.rejected().get(name)
+    if reason is not None:
+        assert name not in demanded(), reason
+        pytest.skip(f"backend {name!r}: {reason}")
+    assert backends.load(name).name == name
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
+def test_arguments(backend, module, name):
+    assert arguments(getattr(getattr(backend, module), name)) == KERNELS[module][name]
+
+
+def test_modules_lie_in_one_folder_of_their_own(backend):
+    folders = {getattr(backend, module).__name__.rpartition(".")[0] for module in KERNELS}
+    assert len(folders) == 1
+    assert folders.pop().rpartition(".")[0] == fusedmlp.kernels.__name__
+
+
+def test_backends_share_no_function(oracle, other):
+    for module, name in FUNCTIONS:
+        assert getattr(getattr(other, module), name) is not getattr(getattr(oracle, module), name)
+        assert getattr(other, module).__name__ != getattr(oracle, module).__name__
+
+
+@pytest.mark.parametrize("row", [r for r in spec.ACTIVATIONS.values() if r.kind != "slope"],
+                         ids=lambda row: row.name)
+def test_every_activation(backend, row):
+    params = resolved_params(row)
+    shape = {"halves": (2, 6), "pieces": (2, 3 * int((params or (1,))[0]))}.get(row.kind, (2, 3))
+    x, y = np.full(shape, 0.25), np.full((2, 3), np.nan)
+    backend.activations.activation(row.name, x, params, y)
+    assert np.isfinite(y).all()
+    dx = np.full(shape, np.nan)
+    backend.activations.activation_grad(row.name, np.ones((2, 3)), x if row.reads == "x" else y,
+                                        params, dx)
+    assert np.isfinite(dx).all()
+
+
+@pytest.mark.parametrize("row", [r for r in spec.LOSSES.values() if r.kind == "elementwise"],
+                         ids=lambda row: row.name)
+def test_every_elementwise_loss(backend, row):
+    p, t, losses = np.full((2, 3), 0.25), np.full((2, 3), 0.75), np.full(2, np.nan)
+    params = tuple(v for _, v in row.params)
+    backend.losses.elementwise_loss(row.name, p, t, params, None, 0.0, 1.0, losses, None)
+    assert (losses > 0.0).all()
+
+
+def test_every_row_loss_and_optimizer_is_a_kernel():
+    assert {r.name for r in spec.LOSSES.values() if r.kind == "row"} <= set(KERNELS["losses"])
+    assert {f"{name}_update" for name in spec.OPTIMIZERS} == set(KERNELS["optimizers"])
+
+
+def test_optimizer_arguments_are_those_of_the_row():
+    for name, row in spec.OPTIMIZERS.items():
+        expected = ["param", "grad", *row.slots, "learning_rate", *(key for key, _ in row.params)]
+        found = [key for key in KERNELS["optimizers"][f"{name}_update"] if key != "step"]
+        assert found == expected
+
+
+def test_kernels_is_no_top_level_package(tmp_path):
+    """`kernels/` is mapped to fusedmlp.kernels; nobody may meet it under its bare name."""
+    code = (
+        "import sys, fusedmlp.kernels.reference\n"
+        "assert not [m for m in sys.modules if m.partition('.')[0] == 'kernels'], sys.modules\n"
+        "try:\n"
+        "    import kernels\n"
+        "except ModuleNotFoundError:\n"
+        "    pass\n"
+        "else:\n"
+        "    raise SystemExit(f'kernels is importable from {kernels.__path__}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_named_backend_is_the_one_in_use(backend):
+    kernels = backends.kernels()
+    assert kernels is backend
+    for module in KERNELS:
+        assert getattr(kernels, module) is sys.modules[getattr(backend, module).__name__]
+
+
+def resolved_params(row):
+    """Default parameters in kernel order; those of a row that others resolve to are its own."""
+    resolved, params = spec.resolve_activation(row.name)
+    return params if resolved is row else tuple(v for _, v in row.params)
