@@ -26,6 +26,8 @@ SUBJECTS = {
 }
 
 
+_QUIET = 0.05
+_DISTURBED = ": libraries that wait for threads in a loop suffer most; run again on a quiet machine"
 _SHOWN = ("backend", "instruction_set", "threads", "floatx")
 
 
@@ -43,6 +45,7 @@ def _parser():
                         help="turns of every contender (default 15)")
     parser.add_argument("--quick", action="store_true", help="small workloads, 5 turns")
     parser.add_argument("--json", metavar="FILE", help="write every turn to FILE")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table as well")
     parser.add_argument("--png", metavar="FILE", help="draw a chart (needs matplotlib)")
     return parser
 
@@ -101,6 +104,12 @@ def main(arguments=None):
     machine.measure()
     print()
     print(report.table(rows, subject))
+    others = machine.others()
+    if others is not None:
+        print(f"other processes used {others:.0%} of the machine during the run"
+              + (_DISTURBED if others > _QUIET else ""))
+    if options.markdown:
+        print(f"\n{report.markdown(rows, subject)}")
     if options.json:
         report.save(options.json, options.subject, rows, machine=machine.describe(),
                     versions=versions, settings=settings, missing=missing)

@@ -51,7 +51,8 @@ def cases(names, adapters):
                 case.absent[distribution] = "not installed"
                 continue
             case.contenders[distribution] = _process(f"import {module}")
-        case.ours = ["fusedmlp"]
+        case.contenders["fusedmlp, a model"] = _process("import fusedmlp; fusedmlp.Sequential()")
+        case.ours = ["fusedmlp", "fusedmlp, a model"]
         yield case
 
 
@@ -61,4 +62,6 @@ def finish(row):
     row["seconds"] = {name: value - bare for name, value in row["seconds"].items()}
     row["ratio"] = {}  # NumPy is part of what is imported: a ratio says nothing
     row["bare_seconds"] = bare
-    row["installed_mb"] = {name: _size(name) for name in row["seconds"]}
+    row["installed_mb"] = {
+        name: _size(name) for name in row["seconds"] if name in _LIBRARIES.values()
+    }

@@ -84,6 +84,19 @@ def _compile():
     return library
 
 
+def _busy():
+    """Processor seconds that the whole system has spent, and those of this process and children."""
+    own = os.times()
+    own = own.user + own.system + own.children_user + own.children_system
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return None
+    user, nice, system, _idle, _wait, interrupts, soft, steal = map(int, fields)
+    ticks = user + nice + system + interrupts + soft + steal
+    return ticks / os.sysconf("SC_CLK_TCK"), own
+
+
 class Machine:
     """Measures what the machine can do, as often as asked.
 
@@ -102,6 +115,7 @@ class Machine:
         self.cores = _cores()
         self._library = _compile()
         self.round_trips = []
+        self._start = time.perf_counter(), _busy()
         self.gbytes = 0.0
         self.gflops = 0.0
         self.gflops_of = "multiply-adds in registers" if self._library else "NumPy's matrix product"
@@ -130,6 +144,16 @@ class Machine:
         )
         self.round_trips.append(1e9 * max(results))
         return self.round_trips[-1]
+
+    def others(self):
+        """Share of the machine that other processes have used since the start; None if unknown."""
+        started, before = self._start
+        now = _busy()
+        if before is None or now is None:
+            return None
+        spent = (now[0] - before[0]) - (now[1] - before[1])
+        elapsed = max(time.perf_counter() - started, 1e-9)
+        return max(0.0, spent / (elapsed * (os.cpu_count() or 1)))
 
     def _multiply_add(self):
         if self._library is None:
@@ -177,6 +201,7 @@ class Machine:
             "peak_gflops": round(self.gflops, 1),
             "peak_gflops_of": self.gflops_of,
             "copy_gbytes_per_s": round(self.gbytes, 1),
+            "share_of_other_processes": self.others(),
             "cache_line_round_trip_ns": [round(ns, 1) for ns in self.round_trips],
         }
 

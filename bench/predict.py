@@ -35,8 +35,8 @@ def cases(names, adapters):
     """Build and verify one case after the other."""
     for name in names:
         work, rows = workloads.PREDICT[name]
-        case = Case(name, _TOLERANCE, f"{'-'.join(map(str, work.widths))}, {rows} rows",
-                    flops=rows * work.row_flops)
+        note = f"{'-'.join(map(str, work.widths))}, {rows} row{'s' if rows > 1 else ''}"
+        case = Case(name, _TOLERANCE, note, flops=rows * work.row_flops)
         for adapter in adapters:
             if hasattr(adapter, "predictor"):
                 case.add(adapter, _contender, work, rows)

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-__all__ = ["chart", "geometric_mean", "save", "table"]
+__all__ = ["chart", "geometric_mean", "markdown", "save", "table"]
 
 
 def _number(value):
@@ -66,6 +66,13 @@ def table(rows, subject):
     mean = geometric_mean(rows, subject)
     if mean is not None:
         lines.append(f"geometric mean of {', '.join(subject.HEADLINE)}: {mean:.2f}")
+    worst = {}
+    for row in rows:
+        for name, error in row["errors"].items():
+            worst[name] = max(worst.get(name, 0.0), error)
+    if worst:
+        lines.append("largest relative difference from float64: "
+                     + ", ".join(f"{name} {error:.1g}" for name, error in worst.items()))
     reasons = {}
     for row in rows:
         for name, reason in row["absent"].items():
@@ -82,6 +89,23 @@ def geometric_mean(rows, subject):
     if not chosen or not all(chosen):
         return None
     return math.exp(sum(map(math.log, chosen)) / len(chosen))
+
+
+def markdown(rows, subject):
+    """The medians and ratios as a Markdown table, for the README."""
+    names = contenders(rows)
+    factor = 1e3 if subject.UNIT == "ms" else 1e6
+    cells = [[f"{subject.TITLE.lower()}, {subject.UNIT}", *names, "fastest peer ÷ ours"],
+             ["---", *["--:" for _ in names], "--:"]]
+    for row in rows:
+        line = [f"{row['workload']}: {row['note']}"]
+        fastest = row["fastest_peer"]
+        for name in names:
+            text = _number(row["seconds"][name] * factor) if name in row["seconds"] else "–"
+            line.append(f"**{text}**" if name == fastest else text)
+        line.append(" and ".join(f"{value:.2f}" for value in row["ratio"].values()) or "–")
+        cells.append(line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def save(path, subject_name, rows, **facts):

@@ -20,4 +20,5 @@ def load():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras
+    warnings.filterwarnings("ignore", module=r"keras|jax|torch|tensorflow")  # pytest restores it
     return keras

@@ -348,9 +348,12 @@ def exact_softmax_cross_entropy(logits, targets):
     return mp.fsum(t * (log_sum - z) for z, t in zip(logits, targets, strict=True))
 
 
-def exact_categorical_crossentropy(p, targets, epsilon=mpf("1e-7")):
-    total = mp.fsum(p)
-    clipped = [min(max(v / total, epsilon), 1 - epsilon) for v in p]
+def exact_clip(p):
+    return min(max(p, mpf("1e-7")), 1 - mpf("1e-7"))
+
+
+def exact_categorical_crossentropy(p, targets):
+    clipped = [exact_clip(v / mp.fsum(p)) for v in p]
     return -mp.fsum(t * mp.log(q) for q, t in zip(clipped, targets, strict=True))
 
 
@@ -358,8 +361,7 @@ EXACT_LOSSES = {
     "mean_squared_error": lambda p, t: (p - t) ** 2,
     "mean_absolute_error": lambda p, t: abs(p - t),
     "binary_crossentropy": lambda p, t: (
-        -t * mp.log(min(max(p, mpf("1e-7")), 1 - mpf("1e-7")))
-        - (1 - t) * mp.log(1 - min(max(p, mpf("1e-7")), 1 - mpf("1e-7")))
+        -t * mp.log(exact_clip(p)) - (1 - t) * mp.log(1 - exact_clip(p))
     ),
     "sigmoid_cross_entropy": lambda z, t: max(z, mpf(0)) - z * t + mp.log1p(mp.exp(-abs(z))),
 }

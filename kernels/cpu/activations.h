@@ -8,8 +8,9 @@
  * comparisons are written so that NaN in gives NaN out.
  */
 
-#define VALUE(row) FM_INLINE R A(act_##row)(R x, const R *p)
-#define SLOPE(row, reads) FM_INLINE R A(act_##row##_grad)(R reads, const R *p)
+#define UNUSED __attribute__((unused))
+#define VALUE(row) FM_INLINE R A(act_##row)(R x, UNUSED const R *p)
+#define SLOPE(row, reads) FM_INLINE R A(act_##row##_grad)(UNUSED R reads, UNUSED const R *p)
 
 VALUE(linear) { return x; }
 SLOPE(linear, y) { return C(1); }
@@ -131,11 +132,14 @@ VALUE(sparse_plus)
 }
 SLOPE(sparse_plus, x) { return x >= 1 ? C(1) : (x <= -1 ? C(0) : (x + 1) * C(0.5)); }
 
-/* p: b.  Below 0 the sum cancels: (x + r) / 2 = b / (2 (r - x)), r = sqrt(x^2 + b). */
+/* p: b.  With r = sqrt(x^2 + b), (x + r) / 2 cancels where x lies far below 0 and is
+ * b / (2 (r - x)) there; where it doesn't cancel it has one rounding less. */
 VALUE(squareplus)
 {
-    const R half = C(0.5) * M(abs)(x) + C(0.5) * M(root_of_sum)(x, p[0]);
-    return x < 0 ? C(0.25) * p[0] / half : half;
+    const R a = M(abs)(x), root = M(root_of_sum)(x, p[0]);
+    const R half = C(0.5) * a + C(0.5) * root;
+    const R below = 3 * root > 5 * a ? C(0.5) * (root - a) : C(0.25) * p[0] / half;
+    return x < 0 ? below : half;
 }
 /* squareplus(x) / r; 1/2 where b = x = 0 */
 SLOPE(squareplus, x)
@@ -174,5 +178,6 @@ SLOPE(tanh_shrink, x)
     return t * t;
 }
 
+#undef UNUSED
 #undef VALUE
 #undef SLOPE

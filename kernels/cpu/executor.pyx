@@ -22,6 +22,7 @@ from .activations cimport Params, pack_params
 from .native cimport (
     FM_LINE, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_kernels, fm_map,
     fm_map_grad, fm_rows, fm_rows_grad, kernels_for, run, share, thread_limit,
+    threads_always, threads_for,
 )
 
 import numpy as np
@@ -36,9 +37,13 @@ cdef dict _LOSS_NUMBER = {
 }
 # Multiply-adds and elements per nanosecond of one core: only to decide about threads.
 cdef double _RATE = 45.0
-# Nanoseconds of one step from which a second thread pays, and of one call, which wakes it.
-cdef double _STEP_WORTH = 12e3
-cdef double _CALL_WORTH = 100e3
+# Nanoseconds of one step from which a second thread may pay.
+cdef double _STEP_WORTH = 8e3
+# A run measures itself in slices and goes on with the number of threads that was faster; the other
+# number is tried again in a short slice once in a while.  Seconds:
+cdef double _SLICE = 10e-3
+cdef double _TRIAL = 0.5e-3
+cdef double _TRIAL_EVERY = 50e-3
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
 
@@ -131,7 +136,7 @@ cdef struct Run:
     Data data[MAX_DATA]
     const int64_t *order
     long order_length
-    long batch_size, start, stop
+    long batch_size, first, start, stop
     const double *learning_rate
     int64_t iteration
     double deadline
@@ -291,7 +296,7 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
 
 cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread, int threads,
                         double rate, int64_t count) noexcept nogil:
-    """A WEIGHTS operation: this thread's rows of a parameter; single rows are the first's."""
+    """A WEIGHTS operation: this thread's rows of a parameter; a single row is the last thread's."""
     cdef const fm_kernels *k = q.kernels
     cdef int size = q.itemsize
     cdef long start, stop, at, elements
@@ -307,11 +312,11 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         if stop > start:
             k.gemm(1, stop - start, s.c.columns, n, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
                    NULL, _at(&s.c, bases, start, size), s.c.ld, FM_STORE, NULL)
-        if s.d.present and thread == 0:
+        if s.d.present and thread == threads - 1:
             k.column_sums(n, s.d.ld, _at(&s.b, bases, 0, size), s.b.ld,
                           _at(&s.d, bases, 0, size))
     elif s.code == PRELU_DALPHA:
-        if thread == 0:
+        if thread == threads - 1:
             k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
                                _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE:
@@ -331,14 +336,18 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
             # beta^t through exp(t log beta), which costs less than pow and depends on t alone
             t = <double> (count + 1)
             k.adam(elements, q.parameters + at, q.gradients + at, q.slots[0] + at,
-                   q.slots[1] + at,
-                   rate * sqrt(1.0 - exp(t * s.y)) / (1.0 - exp(t * s.x)),
+                   q.slots[1] + at, rate * sqrt(1.0 - _power(t * s.y)) / (1.0 - _power(t * s.x)),
                    _params(s)[0], _params(s)[1], _params(s)[2], rate * _params(s)[3])
         elif s.code == MOMENTUM:
             k.momentum(elements, q.parameters + at, q.gradients + at, q.slots[0] + at, rate,
                        _params(s)[0], _params(s)[1] != 0.0, _params(s)[2])
         else:
             k.sgd(elements, q.parameters + at, q.gradients + at, rate, _params(s)[0])
+
+
+cdef inline double _power(double logarithm) noexcept nogil:
+    """exp for the bias corrections, where anything below 1e-17 is 0 beside 1."""
+    return exp(logarithm) if logarithm > -40.0 else 0.0
 
 
 cdef inline const double *_params(const Step *s) noexcept nogil:
@@ -363,7 +372,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
         n = q.order_length - step * q.batch_size
         n = n if n < q.batch_size else q.batch_size
         order = q.order + step * q.batch_size
-        count = q.iteration + step - q.start
+        count = q.iteration + step - q.first
         rate = q.learning_rate[step]
         share(n, 1, thread, threads, &r0, &r1)
         for i in range(q.count):
@@ -437,6 +446,9 @@ cdef class Executor:
     cdef readonly object plan
     cdef readonly object totals
     cdef public long nonfinite
+    cdef public int threads_used  # the most threads that a call has used so far
+    cdef double _seconds[2]       # of a step with one thread, with many; 0 where unknown
+    cdef double _trial_at
     cdef public bint check_finite
     cdef object _parameters, _slots, _workspace, _gradients, _steps_memory
     cdef object _operands
@@ -788,7 +800,7 @@ cdef class Executor:
 
     cdef long _train(self, tuple data, cnp.ndarray order, long batch_size, long start, long stop,
                      cnp.ndarray learning_rate, int64_t iteration, double budget) except -1:
-        cdef int i, threads
+        cdef int i
         cdef char *bases[4]
         cdef cnp.ndarray array
         cdef Run *q = &self._run
@@ -804,24 +816,53 @@ cdef class Executor:
         q.order = <const int64_t *> cnp.PyArray_DATA(order)
         q.order_length = cnp.PyArray_SIZE(order)
         q.learning_rate = <const double *> cnp.PyArray_DATA(learning_rate)
-        q.batch_size, q.start, q.stop = batch_size, start, stop
+        q.batch_size = batch_size
         q.iteration = iteration
         q.check_finite = self.check_finite
         q.halt = q.bad = False
         q.next = start
         bases[<int> WORKSPACE] = q.workspace
         bases[<int> PARAMETERS] = q.parameters
-        threads = 1
-        if self._nanoseconds >= _STEP_WORTH and self._nanoseconds * (stop - start) >= _CALL_WORTH:
-            threads = thread_limit()
+        q.first, q.stop = start, stop
         with nogil:
             for i in range(self._transposes):
                 _weights_step(q, &self._steps[i], bases, 0, 0, 1, 0.0, 0)
-            q.deadline = _clock() + budget
-            run(threads, _train_task, q)
+            self._slices(_clock() + budget)
         if q.bad and q.check_finite:
             self.nonfinite = q.next - 1
         return q.next
+
+    cdef void _slices(self, double end) noexcept nogil:
+        """Run to `stop`, `end` or a loss that is not finite, with as many threads as are fast.
+
+        How many threads run is decided by measuring and never changes a result.
+        """
+        cdef Run *q = &self._run
+        cdef int most = thread_limit(), threads
+        cdef bint many, trial
+        cdef double now = _clock(), before, spent
+        if most > 1 and not threads_always() and self._nanoseconds < _STEP_WORTH:
+            most = 1
+        while q.next < q.stop and now < end and not (q.bad and q.check_finite):
+            many = most > 1 and (threads_always() or self._seconds[1] <= self._seconds[0])
+            trial = most > 1 and not threads_always() and now >= self._trial_at
+            if trial:
+                many = not many
+                self._trial_at = now + _TRIAL_EVERY
+            threads = most if many else 1
+            q.start = q.next
+            q.halt = False
+            q.deadline = now + (_TRIAL if trial else _SLICE)
+            if q.deadline > end:
+                q.deadline = end
+            run(threads, _train_task, q)
+            before, now = now, _clock()
+            spent = (now - before) / (q.next - q.start)
+            # the newest slice counts half: the machine changes from second to second
+            self._seconds[many] = 0.5 * (self._seconds[many] + spent) if self._seconds[many] > 0.0 \
+                else spent
+            if threads > self.threads_used:
+                self.threads_used = threads
 
     def forward(self, cnp.ndarray x not None, cnp.ndarray out not None):
         self._acquire()
@@ -836,8 +877,11 @@ cdef class Executor:
         q.x = <const char *> cnp.PyArray_DATA(x)
         q.rows, q.x_columns = x.shape[0], x.shape[1]
         q.out = <char *> cnp.PyArray_DATA(out)
-        if q.rows > 1 and self._nanoseconds * q.rows >= _CALL_WORTH:
-            threads = thread_limit()
+        if q.rows > 1:
+            threads = threads_for(self._nanoseconds * q.rows)
+        if threads > 1:
+            if threads > self.threads_used:
+                self.threads_used = threads
             if threads > self._workspaces:
                 self._workspace = _aligned(threads * q.workspace_bytes)
                 q.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)

@@ -5,8 +5,9 @@
  * loss_<row>_grad its derivative by p.
  */
 
-#define VALUE(row) FM_INLINE R A(loss_##row)(R p, R t, const R *q)
-#define SLOPE(row) FM_INLINE R A(loss_##row##_grad)(R p, R t, const R *q)
+#define UNUSED __attribute__((unused))
+#define VALUE(row) FM_INLINE R A(loss_##row)(R p, R t, UNUSED const R *q)
+#define SLOPE(row) FM_INLINE R A(loss_##row##_grad)(R p, R t, UNUSED const R *q)
 
 VALUE(mean_squared_error) { return (p - t) * (p - t); }
 SLOPE(mean_squared_error) { return 2 * (p - t); }
@@ -40,5 +41,6 @@ VALUE(sigmoid_cross_entropy)
 }
 SLOPE(sigmoid_cross_entropy) { return M(sigmoid)(p) - t; }
 
+#undef UNUSED
 #undef VALUE
 #undef SLOPE

@@ -82,12 +82,13 @@ cdef extern from "native.h" nogil:
 
 cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil
 cdef int thread_limit() noexcept nogil
+cdef bint threads_always() noexcept nogil
 cdef void run(int threads, fm_task task, void *argument) noexcept nogil
 cdef void barrier(int threads) noexcept nogil
 
 # A sleeping thread takes tens of microseconds to wake: work below this runs on the caller alone.
 cdef inline int threads_for(double nanoseconds) noexcept nogil:
-    return thread_limit() if nanoseconds > 100e3 else 1
+    return thread_limit() if nanoseconds > 100e3 or threads_always() else 1
 
 
 # The part of `n` items that a thread takes, in whole blocks.

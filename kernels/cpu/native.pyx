@@ -21,6 +21,7 @@ cdef extern from "_instruction_sets.h":
 
 cdef const fm_tables *_tables = NULL
 cdef int _threads = 1
+cdef bint _always = False
 
 
 cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil:
@@ -29,6 +30,10 @@ cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil:
 
 cdef int thread_limit() noexcept nogil:
     return _threads
+
+
+cdef bint threads_always() noexcept nogil:
+    return _always
 
 
 cdef void run(int threads, fm_task task, void *argument) noexcept nogil:
@@ -90,20 +95,24 @@ def get_threads():
     return _threads
 
 
-def set_threads(n):
+def set_threads(n, always=False):
     """Let calls use up to `n` threads; more than there are processors is allowed.
+
+    With `always`, calls use them even where one thread would be faster: results must not depend on
+    that, and tests make sure with it.
 
     Raises
     ------
     TypeError, ValueError
         If `n` is not an integer from 1 to 256.
     """
-    global _threads
+    global _threads, _always
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"Argument `n` must be an integer from 1 to 256. Received: {n!r}")
     if not 1 <= n <= 256:
         raise ValueError(f"Argument `n` must be an integer from 1 to 256. Received: {n!r}")
     _threads = n
+    _always = always
 
 
 def round_trip():

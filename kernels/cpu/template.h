@@ -12,17 +12,20 @@
 enum { BLOCK = 64, MAX_PARAMS = 4 };
 /* More lanes than a vector has keep several sums in flight; their number fixes the order. */
 enum { LANES = 32 };
+/* Classes up to which softmax-cross-entropy works on groups of rows, and the rows of a group. */
+enum { FEW = 32, GROUP = 16 };
 #endif
 
 /* -- elementwise ------------------------------------------------------------------------------ */
 
-/* `body` computes one block from x (and s) to y; every array may be the same as another. */
+/* `expression` gives one element from x (and s); every array may be the same as another.  The
+ * parameters are copied one by one: a memcpy leaves a vector that no loop over them vectorises. */
 #define MAP(name, expression)                                                                    \
     static void name(long n, const void *x_, void *y_, const void *params)                       \
     {                                                                                            \
         const R *x = x_;                                                                         \
         R *y = y_, p[MAX_PARAMS], rest[BLOCK];                                                   \
-        memcpy(p, params, sizeof p);                                                             \
+        for (int k = 0; k < MAX_PARAMS; k++) { p[k] = ((const R *)params)[k]; }                  \
         for (long i = 0; i + BLOCK <= n; i += BLOCK) {                                           \
             INDEPENDENT for (int j = 0; j < BLOCK; j++) { y[i + j] = expression(x[i + j], p); }  \
         }                                                                                        \
@@ -39,7 +42,7 @@ enum { LANES = 32 };
     {                                                                                            \
         const R *dy = dy_, *s = s_;                                                              \
         R *dx = dx_, p[MAX_PARAMS], rest[BLOCK], drest[BLOCK];                                   \
-        memcpy(p, params, sizeof p);                                                             \
+        for (int k = 0; k < MAX_PARAMS; k++) { p[k] = ((const R *)params)[k]; }                  \
         for (long i = 0; i + BLOCK <= n; i += BLOCK) {                                           \
             INDEPENDENT for (int j = 0; j < BLOCK; j++)                                          \
             {                                                                                    \
@@ -498,6 +501,101 @@ static void A(softmax_cross_entropy_row)(long c, const R *z, const R *t, int64_t
     }
 }
 
+/* Rows of few classes, GROUP at a time and transposed, so that every loop is over rows and none
+ * reduces within a vector. */
+static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz,
+                                         const int64_t *classes, const R *t, long ldt,
+                                         const R *weight, R smoothing, const int64_t *ignore,
+                                         R scale, R *losses, R *d, long ldd, R *hits)
+{
+    R x[FEW][GROUP], u[FEW][GROUP], largest[GROUP], sum[GROUP], expected[GROUP], total[GROUP];
+    R factor[GROUP], loss[GROUP], best[GROUP], truth[GROUP];
+    const R main = 1 - smoothing, even = smoothing / (R)c;
+    memset(x, 0, sizeof x);
+    memset(u, 0, sizeof u);
+    for (long i0 = 0; i0 < rows; i0 += GROUP) {
+        const long n = rows - i0 < GROUP ? rows - i0 : GROUP;
+        for (long i = 0; i < n; i++) {
+            const long row = i0 + i;
+            const int64_t label = classes ? classes[row] : 0;
+            const int skip = classes && ignore && label == *ignore;
+            for (long j = 0; j < c; j++) {
+                x[j][i] = z[row * ldz + j];
+                u[j][i] = t ? t[row * ldt + j] * main + even : even;
+            }
+            factor[i] = skip ? 0 : weight ? weight[row] : 1;
+            truth[i] = (R)(skip ? -1 : label);
+            if (classes && !skip) {
+                u[label][i] += main;
+            }
+        }
+        for (int i = 0; i < GROUP; i++) {
+            largest[i] = x[0][i];
+            sum[i] = expected[i] = total[i] = best[i] = 0;
+        }
+        for (long j = 1; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                const R value = x[j][i];
+                best[i] = value > largest[i] || (value != value && largest[i] == largest[i])
+                              ? (R)j : best[i];
+                largest[i] = LARGER(value, largest[i]);
+            }
+        }
+        if (hits && t) {
+            R most[GROUP];
+            for (int i = 0; i < GROUP; i++) {
+                most[i] = u[0][i];
+                truth[i] = 0;
+            }
+            for (long j = 1; j < c; j++) {
+                INDEPENDENT for (int i = 0; i < GROUP; i++)
+                {
+                    truth[i] = u[j][i] > most[i] ? (R)j : truth[i];
+                    most[i] = u[j][i] > most[i] ? u[j][i] : most[i];
+                }
+            }
+        }
+        for (long j = 0; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                const R shifted = x[j][i] - largest[i], e = M(exp)(shifted);
+                expected[i] += u[j][i] == 0 ? 0 : u[j][i] * shifted;
+                total[i] += u[j][i];
+                x[j][i] = e;
+                sum[i] += e;
+            }
+        }
+        INDEPENDENT for (int i = 0; i < GROUP; i++)
+        {
+            loss[i] = factor[i] * (total[i] * M(log)(sum[i]) - expected[i]);
+        }
+        if (d) {
+            for (int i = 0; i < GROUP; i++) {
+                sum[i] = total[i] / sum[i];
+                expected[i] = factor[i] * scale;
+            }
+            for (long j = 0; j < c; j++) {
+                INDEPENDENT for (int i = 0; i < GROUP; i++)
+                {
+                    x[j][i] = expected[i] * (x[j][i] * sum[i] - u[j][i]);
+                }
+            }
+        }
+        for (long i = 0; i < n; i++) {
+            const long row = i0 + i;
+            const int skip = classes && ignore && classes[row] == *ignore;
+            losses[row] = skip ? 0 : loss[i];
+            if (hits) {
+                hits[row] = best[i] == truth[i];
+            }
+            for (long j = 0; d && j < c; j++) {
+                d[row * ldd + j] = skip ? 0 : x[j][i];
+            }
+        }
+    }
+}
+
 static void A(softmax_cross_entropy)(long rows, long c, const void *z_, long ldz,
                                      const int64_t *classes, const void *t_, long ldt,
                                      const void *weight_, double smoothing, const int64_t *ignore,
@@ -505,6 +603,11 @@ static void A(softmax_cross_entropy)(long rows, long c, const void *z_, long ldz
 {
     const R *weight = weight_;
     R *losses = losses_, *hits = hits_;
+    if (c <= FEW) {
+        A(softmax_cross_entropy_few)(rows, c, z_, ldz, classes, t_, ldt, weight, (R)smoothing,
+                                     ignore, (R)scale, losses, d_, ldd, hits);
+        return;
+    }
     for (long i = 0; i < rows; i++) {
         const R *z = (const R *)z_ + i * ldz, *t = t_ ? (const R *)t_ + i * ldt : NULL;
         R *d = d_ ? (R *)d_ + i * ldd : NULL;

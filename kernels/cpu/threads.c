@@ -146,7 +146,7 @@ void fm_run(int threads, fm_task task, void *argument)
 
 /* -- the speed of the line between two cores -------------------------------------------------- */
 
-enum { TRIPS = 20000 };
+enum { TRIPS = 2000 };
 static _Alignas(128) atomic_int ball = 0;
 
 static void play(void *seconds, int thread, int threads)

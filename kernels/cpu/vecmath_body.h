@@ -199,7 +199,8 @@ FM_INLINE FM_R FM(tanh)(FM_R x) {
 /* x - tanh(x) */
 FM_INLINE FM_R FM(tanh_shrink)(FM_R x) {
     FM_R a = FM(abs)(x), z = a * a;
-    FM_R near = a * z * FM(poly_tanh_shrink)(z);
+    FM_R q = a * FM(poly_tanh_shrink)(z);
+    FM_R near = FM(fma)(q, z, q * FM(product_error)(a, a, z));
     FM_R far = (a - 1) + 2 / (FM(tanh_numerator)(a) + 2);
     return FM(copysign)(a < 1 ? near : far, x);
 }
@@ -242,14 +243,6 @@ FM_INLINE FM(normal_tail) FM(normal_parts)(FM_R x) {
     r.m = FM(poly_normal_tail)((t - FM_NORMAL_SHIFT) * r.inverse);
     r.e = FM(exp_split)(FM_C(-0.5) * square, FM_C(-0.5) * low, FM_SPLIT);
     return r;
-}
-
-/* x Phi(x) */
-FM_INLINE FM_R FM(gelu)(FM_R x) {
-    FM(normal_tail) r = FM(normal_parts)(x);
-    FM_R g = r.t * r.inverse * r.m;
-    g = FM(fma)(g, r.e.p, g) * r.e.s * (FM_SPARE / 2);
-    return x < 0 ? -g : x - g;
 }
 
 /* Phi(x) + x phi(x) */

@@ -203,6 +203,11 @@ def deserialize(config, custom_objects: Mapping | None = None) -> Callable[..., 
     name = config
     if isinstance(config, Mapping):
         name, parameters = config.get("class_name"), dict(config.get("config") or {})
+    if not isinstance(name, str):
+        raise ValueError(
+            "A config of an activation must be a name or a dict with a 'class_name'. "
+            f"Received: {config!r}"
+        )
     function = (custom_objects or {}).get(name) or get(name)
     return functools.partial(function, **parameters) if parameters else function
 

@@ -183,6 +183,8 @@ class Metric:
         What `update_state` added up.
     labels : {"dense", "classes"}
         Whether targets have the columns of the prediction or are integer classes.
+    direction : {"up", "down", None}
+        Whether larger or smaller is better; None where that depends on what is measured.
 
     Raises
     ------
@@ -191,6 +193,7 @@ class Metric:
     """
 
     labels = "dense"
+    direction: str | None = None
 
     def __init__(self, dtype: str | None = None, name: str | None = None):
         self._dtype = None if dtype is None else float_dtype(dtype)
@@ -363,6 +366,8 @@ class Accuracy(MeanMetricWrapper):
     0.75
     """
 
+    direction = "up"
+
     def __init__(self, name: str = "accuracy", dtype: str | None = None):
         super().__init__(accuracy, name, dtype)
 
@@ -373,6 +378,8 @@ class BinaryAccuracy(MeanMetricWrapper):
     >>> BinaryAccuracy()([[1], [1], [0], [0]], [[0.98], [1], [0], [0.6]])
     0.75
     """
+
+    direction = "up"
 
     def __init__(self, name: str = "binary_accuracy", dtype: str | None = None,
                  threshold: float = 0.5):
@@ -394,6 +401,8 @@ class CategoricalAccuracy(MeanMetricWrapper):
     0.5
     """
 
+    direction = "up"
+
     def __init__(self, name: str = "categorical_accuracy", dtype: str | None = None):
         super().__init__(categorical_accuracy, name, dtype)
 
@@ -409,6 +418,7 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
     """
 
     labels = "classes"
+    direction = "up"
 
     def __init__(self, name: str = "sparse_categorical_accuracy", dtype: str | None = None):
         super().__init__(sparse_categorical_accuracy, name, dtype)
@@ -419,6 +429,8 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
 class _LossMetric(MeanMetricWrapper):
     """The mean of a loss: every number comes from the loss object that a subclass makes."""
+
+    direction = "down"
 
     def __init__(self, loss: losses.Loss, name: str | None, dtype: str | None):
         super().__init__(loss.call, name, dtype)

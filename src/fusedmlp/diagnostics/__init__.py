@@ -1,0 +1,1 @@
+"""Looking into a model: what it consists of and what it costs."""

@@ -49,6 +49,10 @@ class Dropout(Layer):
         self.rate = rate
         self.seed = seed
 
+    @property
+    def differs_in_training(self):
+        return self.rate > 0
+
     def lower(self, builder, x):
         return builder.dropout(x, self.rate, self.seed, name=self.name)
 

@@ -63,6 +63,14 @@ class InputLayer(Layer):
         """Shape of one sample."""
         return self.batch_shape[1:]
 
+    def compute_output_shape(self, input_shape):
+        if input_shape[1:] != self.shape:
+            raise ValueError(
+                f"Input {self.name!r} expects the shape (None, {self.shape[0]}). "
+                f"Received: input shape {tuple(input_shape)}"
+            )
+        return input_shape
+
     def lower(self, builder, x):
         return x
 
@@ -70,7 +78,7 @@ class InputLayer(Layer):
         return {"batch_shape": self.batch_shape, "dtype": self._dtype, "name": self.name}
 
 
-def Input(shape=None, batch_size: int | None = None, dtype: Any = None,  # noqa: N802
+def Input(shape=None, batch_size: int | None = None, dtype: Any = None,
           batch_shape=None, name: str | None = None) -> InputLayer:
     """The beginning of a `Sequential`: what shape and dtype its samples have.
 

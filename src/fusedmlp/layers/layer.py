@@ -168,6 +168,11 @@ class Layer:
         return self._dtype or config.floatx()
 
     @property
+    def differs_in_training(self) -> bool:
+        """Whether training computes something else than prediction."""
+        return False
+
+    @property
     def trainable(self) -> bool:
         """Whether training updates the layer's variables."""
         return self._trainable

@@ -1,0 +1,1 @@
+"""Training, evaluation and prediction: what runs the plans of a model."""

@@ -7,14 +7,15 @@ once; float32 input of a float32 model is used as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import checks
+from .objective import BoundObjective
 
-__all__ = ["Samples", "class_weights", "features", "labels", "prepare", "split", "targets_shape",
+__all__ = ["Samples", "class_weights", "features", "labels", "prepare", "split", "targets",
            "unpack", "weights"]
 
 
@@ -71,23 +72,35 @@ def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def targets_shape(y, name: str) -> tuple[np.ndarray, tuple]:
-    """Targets as an array of whatever dtype, and their shape, of rank 1 or 2.
+def targets(y, name: str, rows: int, beside: str) -> np.ndarray:
+    """Targets as an array of whatever dtype, of rank 1 or 2.
+
+    Parameters
+    ----------
+    rows : int
+        How many there must be.
+    beside : str
+        Name of the input, which has so many.
 
     Raises
     ------
-    ValueError
-        If the rank is another or `y` is missing.
+    ValueError, TypeError
+        If `y` is missing, holds no numbers, or has another rank or number of rows.
     """
     if y is None:
-        raise ValueError(f"Argument `{name}` must be the targets of the samples. Received: None")
+        raise ValueError(f"Argument `{name}` must hold the targets. Received: None")
     array = checks.real_array(y, name)
     if array.ndim not in (1, 2):
         raise ValueError(
             f"Argument `{name}` must have shape (rows,) or (rows, columns). "
             f"Received: shape {array.shape}"
         )
-    return array, array.shape
+    if len(array) != rows:
+        raise ValueError(
+            f"Arguments `{beside}` and `{name}` must have the same number of rows. "
+            f"Received: {rows} and {len(array)}"
+        )
+    return array
 
 
 def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
@@ -181,8 +194,9 @@ def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype) -> np.n
     return result
 
 
-def prepare(x: np.ndarray, y, names: tuple[str, str, str], bind, columns: int, sample_weight=None,
-            class_weight=None):
+def prepare(x: np.ndarray, y, names: tuple[str, str, str],
+            bind: Callable[[tuple, int], BoundObjective], columns: int, sample_weight: Any = None,
+            class_weight: Any = None) -> tuple[Samples, BoundObjective]:
     """Samples for a plan, with all checks made.
 
     Parameters
@@ -202,14 +216,9 @@ def prepare(x: np.ndarray, y, names: tuple[str, str, str], bind, columns: int, s
     samples : Samples
     objective : BoundObjective
     """
-    y, shape = targets_shape(y, names[1])
     rows = len(x)
-    if len(y) != rows:
-        raise ValueError(
-            f"Arguments `{names[0]}` and `{names[1]}` must have the same number of rows. "
-            f"Received: {rows} and {len(y)}"
-        )
-    objective = bind(shape, columns)
+    y = targets(y, names[1], rows, names[0])
+    objective = bind(y.shape, columns)
     arrays = [x]
     for kind in objective.kinds:
         arrays.append(labels(y, names[1], kind, columns, x.dtype, objective.ignore_class,

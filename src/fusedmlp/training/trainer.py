@@ -258,7 +258,8 @@ class Trainer:
         ...     fm.layers.Dense(16, activation="tanh"),
         ...     fm.layers.Dense(2, activation="softmax"),
         ... ])
-        >>> model.compile(fm.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> model.compile(fm.optimizers.Adam(0.03), "sparse_categorical_crossentropy",
+        ...               metrics=["accuracy"])
         >>> history = model.fit(x, y, epochs=20, validation_split=0.25, verbose=0)
         >>> sorted(history.history), history.history["val_accuracy"][-1] > 0.9
         (['accuracy', 'loss', 'val_accuracy', 'val_loss'], True)
@@ -275,7 +276,7 @@ class Trainer:
             val_x = adapters.features(val_x, _VALIDATION_NAMES[0], x.shape[1], dtype)
             validation = (val_x, *rest)
         elif validation_split:
-            y, _ = adapters.targets(y, "y", len(x))
+            y = adapters.targets(y, "y", len(x), "x")
             if sample_weight is not None:
                 sample_weight = adapters.weights(sample_weight, "sample_weight", len(x), dtype)
             (x, y, sample_weight), validation = adapters.split(
@@ -771,8 +772,9 @@ class _Training:
 
     def __init__(self, model, execution, objective, samples, size, arguments, callbacks):
         self.model, self.optimizer = model, model.optimizer
-        self.execution, self.executor = execution, execution.executor
         self.objective, self.samples, self.size = objective, samples, size
+        self.check_finite = True
+        self._bind(execution)
         self.callbacks = callbacks
         self.shuffle = arguments.shuffle
         self.passes = math.ceil(samples.rows / size)  # steps of a pass over the data
@@ -782,12 +784,25 @@ class _Training:
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
         self.each = callbacks.wants_batches("train")
-        self.executor.check_finite = True
+
+    def _bind(self, execution):
+        self.execution, self.executor = execution, execution.executor
+        self.arena = self.model.arena
+        self.executor.check_finite = self.check_finite
         self.executor.nonfinite = -1
+
+    def _rebind(self):
+        """Get the variables back that a callback moved to another model's arena."""
+        totals = self.executor.totals
+        self.model.place()
+        rows = self.execution.plan.batch_size
+        self._bind(self.model._executions.get(self.model, rows, self.objective,
+                                              self.samples.weighted, self.optimizer))
+        self.executor.totals[...] = totals
 
     def epoch(self, number):
         """Run one epoch; returns its logs."""
-        model, executor, optimizer = self.model, self.executor, self.optimizer
+        model, optimizer = self.model, self.optimizer
         if self.position == 0:
             if self.shuffle:
                 self.order = random.permutation(self.samples.rows, model.seed, model._epoch)
@@ -801,8 +816,7 @@ class _Training:
                     f"{self.steps} steps, because the data is used up", stacklevel=4,
                 )
         self.position = stop if stop < self.passes else 0
-        totals = executor.totals
-        totals[...] = 0.0
+        self.executor.totals[...] = 0.0
         iteration = optimizer.iterations
         rates = optimizer.learning_rates(iteration, stop - start)
         if start:
@@ -816,6 +830,9 @@ class _Training:
                 end = min(step + each, stop)
                 # a callback may have set another rate
                 rates[step:end] = optimizer.learning_rates(iteration, end - step)
+            if model.arena is not self.arena:
+                self._rebind()
+            executor = self.executor
             with BetweenSteps():
                 done = executor.run(self.samples.arrays, self.order, self.size, step, end, rates,
                                     iteration, _BUDGET)
@@ -825,18 +842,18 @@ class _Training:
             if executor.nonfinite >= 0:
                 self._report(number, executor.nonfinite - start)
             if self.ended:
-                logs = self.objective.logs(totals)
+                logs = self.objective.logs(executor.totals)
                 for method in self.ended:
                     method(step - start - 1, logs=dict(logs))
             if model.stop_training:
                 break
-        return self.objective.logs(totals)
+        return self.objective.logs(self.executor.totals)
 
     def _report(self, epoch, step):
         """Warn once of a loss that is not finite, and go on."""
         place = origin(self.execution.plan, self.executor, self.execution.owners)
         self.executor.nonfinite = -1
-        self.executor.check_finite = False
+        self.executor.check_finite = self.check_finite = False
         warnings.warn(
             f"The loss is not finite from step {step + 1} of epoch {epoch + 1} on: an infinity or "
             f"NaN arose {place}. Training goes on; lower the learning rate, or look at the data",

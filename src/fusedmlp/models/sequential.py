@@ -1,0 +1,208 @@
+"""A stack of layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import layers as layers_module
+from ..layers.input import InputLayer
+from ..layers.layer import Layer, batch_shape
+from .model import Model
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Model):
+    """A network in which each layer's output is the next one's input.
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        From input to output.  With an `Input` in front, or an `input_shape` for the first layer,
+        the weights are made as layers are added; without, at the first `build`, `fit`,
+        `evaluate` or `predict`.
+    trainable : bool
+    name : str, optional
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something is no layer, a name occurs twice, or shapes or dtypes don't fit.
+
+    References
+    ----------
+    Keras 3, keras.Sequential.
+
+    Examples
+    --------
+    >>> import fusedmlp as fm
+    >>> model = fm.Sequential([
+    ...     fm.Input((64,)),
+    ...     fm.layers.Dense(100, activation="relu"),
+    ...     fm.layers.Dense(10, activation="softmax"),
+    ... ])
+    >>> model.count_params(), model.output_shape
+    (7510, (None, 10))
+    """
+
+    def __init__(self, layers=None, trainable: bool = True, name: str | None = None):
+        self._stack: list[Layer] = []
+        self._widths: list[int] = []
+        super().__init__(name=name, trainable=trainable)
+        for layer in layers or ():
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, from input to output, without the `Input`."""
+        return [layer for layer in self._stack if not isinstance(layer, InputLayer)]
+
+    @property
+    def input_shape(self) -> tuple:
+        """(None, columns); AttributeError before it is known."""
+        if self._stack and isinstance(self._stack[0], InputLayer):
+            return (None, *self._stack[0].shape)
+        raise AttributeError(
+            f"Model {self.name!r} has no input shape yet: give it an Input, or call "
+            "`build(input_shape)`"
+        )
+
+    @property
+    def output_shape(self) -> tuple:
+        """(None, columns); AttributeError before it is known."""
+        if self.built:
+            return (None, self._widths[-1])
+        return self.compute_output_shape(self.input_shape)
+
+    def widths(self):
+        return self._widths
+
+    def compute_output_shape(self, input_shape):
+        for layer in self._stack:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no layer, its name is taken, or shape or dtype don't fit.  The model is then
+            as before.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"Argument `layer` must be a layer. Received: {layer!r} "
+                f"of type {type(layer).__name__}"
+            )
+        if isinstance(layer, InputLayer) and self._stack:
+            raise ValueError(
+                f"An Input must be the first layer of {self.name!r}, and the only one. "
+                f"Received: {layer!r} as layer {len(self._stack)}"
+            )
+        for other in self._stack:
+            if other is layer:
+                raise ValueError(
+                    f"A layer can stand in {self.name!r} once only. Received: {layer!r} again"
+                )
+            if other.name == layer.name:
+                raise ValueError(
+                    f"All layers of {self.name!r} must have names of their own. "
+                    f"Received: a second layer called {layer.name!r}"
+                )
+        stack = list(self._stack)
+        if not stack and layer._input_shape_arg is not None:
+            self._stack.append(InputLayer(layer._input_shape_arg))
+        elif not stack and isinstance(layer, Sequential) and layer._has_input:
+            self._stack.append(InputLayer(layer.input_shape[1:], dtype=layer._dtype))
+        self._stack.append(layer)
+        try:
+            self._changed()
+        except Exception:
+            self._stack = stack
+            raise
+
+    def pop(self) -> Layer:
+        """Take off the last layer and return it; ValueError if there is none."""
+        if not self.layers:
+            raise ValueError(f"Model {self.name!r} has no layer to take off")
+        layer = self._stack.pop()
+        self._changed()
+        return layer
+
+    @property
+    def _has_input(self):
+        return bool(self._stack) and isinstance(self._stack[0], InputLayer)
+
+    def _changed(self):
+        """Build what can be built, and forget what was made for other layers."""
+        self.built = False
+        self._updated = None
+        self._moved()
+        if self._has_input:
+            self._build_layers()
+
+    def build(self, input_shape=None) -> None:
+        """Create the weights.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            (None, columns); may be left out where an `Input` says it.
+
+        Raises
+        ------
+        ValueError
+            If it is missing, or no such tuple, or another than the `Input` says, or there are no
+            layers, or shapes or dtypes don't fit.
+        """
+        if input_shape is None:
+            input_shape = self.input_shape
+        shape = batch_shape(input_shape, f"model {self.name!r}")
+        if not self.layers:
+            raise ValueError(f"Model {self.name!r} can't be built before it has layers")
+        if not self._has_input:
+            self._stack.insert(0, InputLayer(shape[1:]))
+        elif self.input_shape != shape:
+            raise ValueError(
+                f"Model {self.name!r} has the input shape {self.input_shape}. "
+                f"Received: input_shape={input_shape!r}"
+            )
+        self._build_layers()
+
+    def _build_layers(self):
+        """Build the layers that are not yet, once all shapes and dtypes are known to fit."""
+        self.compute_output_shape(self.input_shape)
+        given = [layer._dtype for layer in self._stack if layer._dtype is not None]
+        dtype = given[0] if given else self.dtype
+        for layer in self._stack:
+            if layer._dtype not in (None, dtype):
+                layer._adopt_dtype(dtype)  # raises
+        shape = self.input_shape
+        widths = []
+        for layer in self._stack:
+            layer._adopt_dtype(dtype)
+            if not layer.built:
+                layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+            widths.append(shape[1])
+        self._dtype, self._widths = dtype, widths
+        self.built = bool(self.layers)
+
+    def get_config(self) -> dict[str, Any]:
+        """The name and the configs of the layers, without weights."""
+        return {
+            "name": self.name,
+            "trainable": self._trainable,
+            "layers": [layers_module.serialize(layer) for layer in self._stack],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> Sequential:
+        """A model from what `get_config` returned; its weights are new."""
+        stack = [layers_module.deserialize(c, custom_objects) for c in config["layers"]]
+        return cls(stack, config.get("trainable", True), config.get("name"))
+
+    def __repr__(self):
+        return f"<Sequential name={self.name}, built={self.built}>"
