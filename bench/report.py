@@ -133,11 +133,12 @@ def chart(path, rows, subject):
                 places.append(i + (k - (len(names) - 1) / 2) * height)
                 lengths.append(row["seconds"][name] / row["seconds"][row["ours"][0]])
         bars = axes.barh(places, lengths, height * 0.95, left=0, label=name, color=f"C{k % 10}")
-        axes.bar_label(bars, [f"{value:.3g}" for value in lengths], padding=2, fontsize=7)
+        axes.bar_label(bars, [_number(value) for value in lengths], padding=2, fontsize=7)
     axes.set_yticks(range(len(rows)), [f"{row['workload']}\n{row['note']}" for row in rows],
                     fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.margins(x=0.12)  # room for the numbers
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel(f"{subject.UNIT}, relative to {rows[0]['ours'][0]} (lower is faster)")
     axes.set_title(subject.TITLE)

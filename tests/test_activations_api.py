@@ -6,6 +6,7 @@ import doctest
 import functools
 import inspect
 import math
+import pickle
 
 import keras_peer
 import numpy as np
@@ -49,6 +50,7 @@ def test_function(row):
         assert name in activations.__all__
     assert function.__name__ == row.name
     assert function.__module__ == "fusedmlp.activations"
+    assert pickle.loads(pickle.dumps(function)) is function
     assert row.formula in function.__doc__
     assert row.derivative in function.__doc__
     parameters = list(inspect.signature(function).parameters.values())

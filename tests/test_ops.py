@@ -13,7 +13,12 @@ from fusedmlp import checks, config, ops, spec
 pytestmark = pytest.mark.usefixtures("backend")
 
 DTYPES = ("float32", "float64")
-RNG = np.random.default_rng(20240501)
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_for_every_test():
+    RNG.bit_generator.state = np.random.default_rng(20240501).bit_generator.state
 
 
 def tolerance(dtype):
@@ -239,7 +244,7 @@ def test_softmax_cross_entropy(dtype, smoothing, weighted):
                                                       **keywords)
             assert dlogits.dtype == dtype
             assert isinstance(loss, float) or (loss.dtype == dtype and loss.shape == (n,))
-            np.testing.assert_allclose(loss, expected, rtol=1e-5 if dtype == "float32" else 1e-12)
+            np.testing.assert_allclose(loss, expected, **tolerance(dtype))
             np.testing.assert_allclose(dlogits, gradient / divisor, **tolerance(dtype))
 
 
@@ -492,7 +497,7 @@ def unaligned(a):
     memory = np.empty(a.nbytes + 1, np.uint8)
     result = memory[1:].view(a.dtype).reshape(a.shape)
     result[...] = a
-    assert not result.flags.aligned
+    assert a.itemsize == 1 or not result.flags.aligned
     return result
 
 
@@ -620,7 +625,8 @@ def test_floatx_is_the_dtype_of_numbers_without_one():
 
 @pytest.mark.parametrize("labels", [
     [0, 2, 1], np.array([0, 2, 1], "uint8"), np.array([0, 2, 1], "int16"),
-    np.array([0.0, 2.0, 1.0]), np.array([0, 9, 2, 9, 1, 9])[::2], np.array([0, 2, 1], ">i8"), np.array([0, 2, 1], "uint64")])
+    np.array([0.0, 2.0, 1.0]), np.array([0, 9, 2, 9, 1, 9])[::2], np.array([0, 2, 1], ">i8"),
+    np.array([0, 2, 1], "uint64")])
 def test_class_labels_of_any_whole_dtype(labels):
     logits = draw(3, 3)
     expected = ops.softmax_cross_entropy(logits, np.array([0, 2, 1]))

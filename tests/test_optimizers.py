@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import math
+import pickle
 
 import keras_peer
 import numpy as np
@@ -159,6 +161,20 @@ def test_resuming_from_the_state_is_exact():
         straight.apply(step, weights)
         resumed.apply(step, copies)
     for a, b in zip(weights, copies, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_stand_alone(copied):
+    weights, grads = problem()
+    optimizer = make("adam")
+    optimizer.apply(grads[0], weights)
+    other, others = copied(optimizer), [w.copy() for w in weights]
+    assert all(slot.ctypes.data % 64 == 0 for slot in other.slots)
+    optimizer.apply(grads[1], weights)
+    assert other.iterations == 1
+    other.apply(grads[1], others)
+    for a, b in zip(weights, others, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -56,7 +56,7 @@ SLOPE(arctan, x) { return M(atan_grad)(x); }
 VALUE(softsign)
 {
     const R a = M(at_most)(M(abs)(x), C(0x1p+62));
-    return M(copysign)(a / (1 + a), x);
+    return M(with_sign)(a / (1 + a), x);
 }
 SLOPE(softsign, y)
 {
@@ -166,7 +166,7 @@ SLOPE(hard_shrink, x) { return M(abs)(x) > p[0] ? C(1) : C(0); }
 /* p: threshold */
 VALUE(soft_shrink)
 {
-    const R over = M(copysign)(M(abs)(x) - p[0], x);
+    const R over = M(with_sign)(M(abs)(x) - p[0], x);
     return M(abs)(x) <= p[0] ? C(0) : over;
 }
 SLOPE(soft_shrink, x) { return M(abs)(x) > p[0] ? C(1) : C(0); }

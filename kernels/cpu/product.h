@@ -133,6 +133,9 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
                     const void *b_, long ldb, const void *bias_, void *c_, long ldc, int ending,
                     const void *saved_)
 {
+    if (m == 0 || n == 0) {
+        return;
+    }
     const R *a = a_, *b = b_, *bias = bias_, *saved = saved_ ? saved_ : c_;
     R *c = c_;
     const long vectors = (n + A(LANES) - 1) / A(LANES);
@@ -146,7 +149,7 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
     /* Slabs of rows where a is read along its rows, slabs of k where it is read across them. */
     long slab = A(SLAB_BYTES) / (long)sizeof(R) / (transposed ? m : k > 0 ? k : 1);
     slab = slab < 4 * TILE_ROWS ? 4 * TILE_ROWS : slab;
-    const long depth = transposed ? slab : k;
+    const long depth = transposed ? slab : k > 0 ? k : 1;
     const long height = transposed ? m : slab;
     const long step = pack && depth > A(PANEL_ROWS) ? A(PANEL_ROWS) : depth;
     for (long i0 = 0; i0 < m; i0 += height) {

@@ -502,7 +502,8 @@ static void A(softmax_cross_entropy_row)(long c, const R *z, const R *t, int64_t
 }
 
 /* Rows of few classes, GROUP at a time and transposed, so that every loop is over rows and none
- * reduces within a vector. */
+ * reduces within a vector.  u holds the targets where they are probabilities; for classes the one
+ * element that differs is picked by its number. */
 static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz,
                                          const int64_t *classes, const R *t, long ldt,
                                          const R *weight, R smoothing, const int64_t *ignore,
@@ -511,27 +512,27 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
     R x[FEW][GROUP], u[FEW][GROUP], largest[GROUP], sum[GROUP], expected[GROUP], total[GROUP];
     R factor[GROUP], loss[GROUP], best[GROUP], truth[GROUP];
     const R main = 1 - smoothing, even = smoothing / (R)c;
-    memset(x, 0, sizeof x);
-    memset(u, 0, sizeof u);
     for (long i0 = 0; i0 < rows; i0 += GROUP) {
         const long n = rows - i0 < GROUP ? rows - i0 : GROUP;
+        if (n < GROUP) {
+            memset(x, 0, sizeof x);
+            memset(u, 0, sizeof u);
+        }
         for (long i = 0; i < n; i++) {
-            const long row = i0 + i;
-            const int64_t label = classes ? classes[row] : 0;
-            const int skip = classes && ignore && label == *ignore;
             for (long j = 0; j < c; j++) {
-                x[j][i] = z[row * ldz + j];
-                u[j][i] = t ? t[row * ldt + j] * main + even : even;
+                x[j][i] = z[(i0 + i) * ldz + j];
             }
-            factor[i] = skip ? 0 : weight ? weight[row] : 1;
-            truth[i] = (R)(skip ? -1 : label);
-            if (classes && !skip) {
-                u[label][i] += main;
+            factor[i] = weight ? weight[i0 + i] : 1;
+        }
+        for (long i = 0; t && i < n; i++) {
+            for (long j = 0; j < c; j++) {
+                u[j][i] = t[(i0 + i) * ldt + j] * main + even;
             }
         }
         for (int i = 0; i < GROUP; i++) {
             largest[i] = x[0][i];
-            sum[i] = expected[i] = total[i] = best[i] = 0;
+            sum[i] = expected[i] = best[i] = 0;
+            total[i] = t ? 0 : 1;
         }
         for (long j = 1; j < c; j++) {
             INDEPENDENT for (int i = 0; i < GROUP; i++)
@@ -556,12 +557,31 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
                 }
             }
         }
+        /* expected = sum_k t_k (z_k - largest), total = sum_k t_k */
+        for (long j = 0; t && j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                expected[i] += u[j][i] == 0 ? 0 : u[j][i] * (x[j][i] - largest[i]);
+                total[i] += u[j][i];
+            }
+        }
+        for (long j = 0; !t && smoothing != 0 && j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                expected[i] += even * (x[j][i] - largest[i]);
+            }
+        }
+        for (long i = 0; classes && i < n; i++) {
+            const int64_t label = classes[i0 + i];
+            const int skip = ignore && label == *ignore;
+            truth[i] = (R)(skip ? -1 : label);
+            factor[i] = skip ? 0 : factor[i];
+            expected[i] += skip ? 0 : main * (x[label][i] - largest[i]);
+        }
         for (long j = 0; j < c; j++) {
             INDEPENDENT for (int i = 0; i < GROUP; i++)
             {
-                const R shifted = x[j][i] - largest[i], e = M(exp)(shifted);
-                expected[i] += u[j][i] == 0 ? 0 : u[j][i] * shifted;
-                total[i] += u[j][i];
+                const R e = M(exp)(x[j][i] - largest[i]);
                 x[j][i] = e;
                 sum[i] += e;
             }
@@ -570,27 +590,34 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
         {
             loss[i] = factor[i] * (total[i] * M(log)(sum[i]) - expected[i]);
         }
-        if (d) {
-            for (int i = 0; i < GROUP; i++) {
-                sum[i] = total[i] / sum[i];
-                expected[i] = factor[i] * scale;
-            }
-            for (long j = 0; j < c; j++) {
-                INDEPENDENT for (int i = 0; i < GROUP; i++)
-                {
-                    x[j][i] = expected[i] * (x[j][i] * sum[i] - u[j][i]);
-                }
+        for (long i = 0; i < n; i++) {
+            losses[i0 + i] = classes && truth[i] < 0 ? 0 : loss[i];
+        }
+        for (long i = 0; hits && i < n; i++) {
+            hits[i0 + i] = best[i] == truth[i];
+        }
+        if (!d) {
+            continue;
+        }
+        /* dz_k = factor scale (softmax_k total - t_k) */
+        for (int i = 0; i < GROUP; i++) {
+            sum[i] = total[i] / sum[i];
+            factor[i] = factor[i] * scale;
+        }
+        for (long j = 0; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                x[j][i] = factor[i] * (x[j][i] * sum[i] - (t ? u[j][i] : even));
             }
         }
         for (long i = 0; i < n; i++) {
-            const long row = i0 + i;
-            const int skip = classes && ignore && classes[row] == *ignore;
-            losses[row] = skip ? 0 : loss[i];
-            if (hits) {
-                hits[row] = best[i] == truth[i];
+            R *out = d + (i0 + i) * ldd;
+            const int skip = classes && truth[i] < 0;
+            for (long j = 0; j < c; j++) {
+                out[j] = skip ? 0 : x[j][i];
             }
-            for (long j = 0; d && j < c; j++) {
-                d[row * ldd + j] = skip ? 0 : x[j][i];
+            if (classes && !skip) {
+                out[classes[i0 + i]] -= factor[i] * main;
             }
         }
     }

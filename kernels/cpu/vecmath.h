@@ -10,13 +10,21 @@
  * Measured errors are in fusedmlp/spec.py and checked by bench/ulp.py.
  *
  * Every polynomial is minimax in relative error (Remez exchange with 45 digits; the leading
- * coefficients are rounded first and the others fitted again where that matters).
+ * coefficients are rounded first and the others fitted again where that matters).  Long ones are
+ * evaluated in their even and odd parts, which halves the chain of dependent steps.
  */
 #ifndef FUSEDMLP_VECMATH_H
 #define FUSEDMLP_VECMATH_H
 
 #include <stdint.h>
 #include <string.h>
+
+/* GCC's jump threading makes a chain of branches of two clamps in a row, and its redundancy
+ * elimination carries the constant of a clamp through what follows; both cost selections where a
+ * minimum and a maximum were. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-thread-jumps", "no-tree-pre")
+#endif
 
 #if defined(__GNUC__) || defined(__clang__)
 #define FM_INLINE static inline __attribute__((always_inline, unused))
@@ -54,14 +62,16 @@ FM_INLINE float fm_poly_expm1_f32(float r) {
 
 /* (log1p(f) - f + f^2/2) / f^3 on [sqrt(1/2) - 1, sqrt(2) - 1]; 2^-27 of log1p */
 FM_INLINE float fm_poly_log1p_f32(float f) {
-    float q = -0x1.38c2f6p-4f;
-    q = FMA(q, f, 0x1.0564dcp-3f);
-    q = FMA(q, f, -0x1.0d8732p-3f);
-    q = FMA(q, f, 0x1.22d8fap-3f);
-    q = FMA(q, f, -0x1.5471f8p-3f);
-    q = FMA(q, f, 0x1.99a012p-3f);
-    q = FMA(q, f, -0x1.000228p-2f);
-    return FMA(q, f, 0x1.555554p-2f);
+    float f2 = f * f;
+    float even = 0x1.0564dcp-3f;
+    even = FMA(even, f2, 0x1.22d8fap-3f);
+    even = FMA(even, f2, 0x1.99a012p-3f);
+    even = FMA(even, f2, 0x1.555554p-2f);
+    float odd = -0x1.38c2f6p-4f;
+    odd = FMA(odd, f2, -0x1.0d8732p-3f);
+    odd = FMA(odd, f2, -0x1.5471f8p-3f);
+    odd = FMA(odd, f2, -0x1.000228p-2f);
+    return FMA(odd, f, even);
 }
 
 /* (arctan(t) - t) / t^3 on [0, 1], z = t^2; 2^-28 of arctan */
@@ -126,26 +136,21 @@ FM_INLINE float fm_poly_normal_tail_f32(float u) {
     return FMA(q, u, 0x1.754a76p+0f);
 }
 
-/* log(2 Phi(-t)) + t^2/2 + t/4 on [0, 14.5], d = t - 7.25; 2^-26, less where gelu is denormal */
-FM_INLINE float fm_poly_log_normal_tail_f32(float d) {
-    float q = 0x1.2c23bep-56f;
-    q = FMA(q, d, -0x1.297b32p-53f);
-    q = FMA(q, d, -0x1.cda422p-50f);
-    q = FMA(q, d, 0x1.1273a2p-46f);
-    q = FMA(q, d, 0x1.e9e3b6p-45f);
-    q = FMA(q, d, -0x1.20e6fep-41f);
-    q = FMA(q, d, -0x1.6f0416p-38f);
-    q = FMA(q, d, 0x1.1ceeb6p-34f);
-    q = FMA(q, d, -0x1.dc276cp-32f);
-    q = FMA(q, d, 0x1.3b4254p-28f);
-    q = FMA(q, d, -0x1.d2ad3p-25f);
-    q = FMA(q, d, 0x1.36d916p-21f);
-    q = FMA(q, d, -0x1.970042p-18f);
-    q = FMA(q, d, 0x1.0f129ap-14f);
-    q = FMA(q, d, -0x1.75b576p-11f);
-    q = FMA(q, d, 0x1.18dc44p-7f);
-    q = FMA(q, d, 0x1.debb38p-4f);
-    return FMA(q, d, -0x1.a66334p-2f);
+/* log((t + 3.25) Phi(-t)) + t^2/2, u = (t - 3.25) / (t + 3.25); 2^-25.5, less where x Phi(x) is
+ * denormal */
+FM_INLINE float fm_poly_log_normal_tail_f32(float u) {
+    float u2 = u * u;
+    float even = -0x1.0cd8ecp-10f;
+    even = FMA(even, u2, 0x1.327e16p-8f);
+    even = FMA(even, u2, -0x1.4f62fcp-6f);
+    even = FMA(even, u2, 0x1.ac57a4p-4f);
+    even = FMA(even, u2, -0x1.37e1eap-2f);
+    float odd = -0x1.5e490ap-12f;
+    odd = FMA(odd, u2, 0x1.53cd02p-11f);
+    odd = FMA(odd, u2, -0x1.958b54p-9f);
+    odd = FMA(odd, u2, 0x1.065844p-5f);
+    odd = FMA(odd, u2, -0x1.769026p-1f);
+    return FMA(odd, u, even);
 }
 
 #undef FMA
@@ -171,32 +176,13 @@ FM_INLINE float fm_poly_log_normal_tail_f32(float d) {
 #define FM_ERF_MAX 4.0f
 #define FM_NORMAL_MAX 14.5f
 #define FM_NORMAL_SHIFT 3.0f
+#define FM_GELU_SHIFT 3.25f
 #define FM_GELU_TANH_MAX 10.85f
 #define FM_SQUARE_MAX 0x1p+62f       /* squares up to here are finite */
 #define FM_SQUARE_DOWN 0x1p-64f
 #define FM_SQUARE_UP 0x1p+64f
 #define FM_MIN_NORMAL 0x1p-126f
 #include "vecmath_body.h"
-
-/* x Phi(x) = max(x, 0) - t Phi(-t), t = |x|.  Everything but t goes into the exponent, where a
- * rounding error of 2^-25 costs half of what one costs in a factor. */
-FM_INLINE float fm_gelu_f32(float x) {
-    const float log2_e = 0x1.715476p+0f, magic = 0x1.8p+23f + (127 + 32), half = 0.5f;
-    float t = fm_at_most_f32(fm_abs_f32(x), 14.5f);
-    float square = t * (half * t);
-    float square_low = fm_product_error_f32(t, half * t, square);
-    float d = t - 7.25f, d_low = t - (d + 7.25f);
-    float tail = fm_poly_log_normal_tail_f32(d);
-    float log_g = fm_fma_f32(-0.25f, t, tail) - square;
-    float k = fm_fma_f32(log_g, log2_e, magic), n = k - magic;
-    float r = fm_fma_f32(-0.25f, t, fm_fma_f32(n, -0x1.63p-1f, -square));
-    float low = fm_fma_f32(d_low, -0.25f, fm_fma_f32(n, 0x1.bd0106p-13f, -square_low));
-    r += tail + low;
-    float p = fm_fma_f32(r * r, fm_poly_expm1_f32(r), r);
-    float s = fm_from_bits_f32(fm_bits_f32(k) << 23);
-    float g = fm_fma_f32(t, p, t) * s * 0x1p-33f;
-    return x < 0 ? -g : x - g;
-}
 
 /* ---- double --------------------------------------------------------------------------------- */
 
@@ -212,155 +198,200 @@ FM_INLINE double fm_fma_f64(double a, double b, double c) {
 
 /* as above; 2^-59 */
 FM_INLINE double fm_poly_expm1_f64(double r) {
-    double q = 0x1.1ef528c1bdafbp-29;
-    q = FMA(q, r, 0x1.af5d9e80200f2p-26);
-    q = FMA(q, r, 0x1.27e52b5e6ab4ep-22);
-    q = FMA(q, r, 0x1.71ddf9120b6eep-19);
-    q = FMA(q, r, 0x1.a01a0182d746ep-16);
-    q = FMA(q, r, 0x1.a01a01af8cf2fp-13);
-    q = FMA(q, r, 0x1.6c16c16c1cdb7p-10);
-    q = FMA(q, r, 0x1.111111110f7b9p-7);
-    q = FMA(q, r, 0x1.5555555555548p-5);
-    q = FMA(q, r, 0x1.5555555555559p-3);
-    return FMA(q, r, 0.5);
+    double r2 = r * r;
+    double even = 0x1.1ef528c1bdafbp-29;
+    even = FMA(even, r2, 0x1.27e52b5e6ab4ep-22);
+    even = FMA(even, r2, 0x1.a01a0182d746ep-16);
+    even = FMA(even, r2, 0x1.6c16c16c1cdb7p-10);
+    even = FMA(even, r2, 0x1.5555555555548p-5);
+    even = FMA(even, r2, 0.5);
+    double odd = 0x1.af5d9e80200f2p-26;
+    odd = FMA(odd, r2, 0x1.71ddf9120b6eep-19);
+    odd = FMA(odd, r2, 0x1.a01a01af8cf2fp-13);
+    odd = FMA(odd, r2, 0x1.111111110f7b9p-7);
+    odd = FMA(odd, r2, 0x1.5555555555559p-3);
+    return FMA(odd, r, even);
 }
 
 /* 2^-57 */
 FM_INLINE double fm_poly_log1p_f64(double f) {
-    double q = -0x1.8dd6249f4e13bp-6;
-    q = FMA(q, f, 0x1.d2be01f36136ep-5);
-    q = FMA(q, f, -0x1.010658d355407p-4);
-    q = FMA(q, f, 0x1.bba753ac78262p-5);
-    q = FMA(q, f, -0x1.b45d847aa758ap-5);
-    q = FMA(q, f, 0x1.dc98b10148e23p-5);
-    q = FMA(q, f, -0x1.00cfc6383a5dp-4);
-    q = FMA(q, f, 0x1.1169f4e3bfa61p-4);
-    q = FMA(q, f, -0x1.24894836181f7p-4);
-    q = FMA(q, f, 0x1.3b0d796f637e7p-4);
-    q = FMA(q, f, -0x1.555576f6a6d4dp-4);
-    q = FMA(q, f, 0x1.745d58cb2c65bp-4);
-    q = FMA(q, f, -0x1.99999a9e636a7p-4);
-    q = FMA(q, f, 0x1.c71c702e3a325p-4);
-    q = FMA(q, f, -0x1.fffffff3b2b17p-4);
-    q = FMA(q, f, 0x1.249249275d404p-3);
-    q = FMA(q, f, -0x1.555555556b0c7p-3);
-    q = FMA(q, f, 0x1.9999999994dcp-3);
-    q = FMA(q, f, -0x1.ffffffffffe7cp-3);
-    return FMA(q, f, 0x1.555555555556bp-2);
+    double f2 = f * f;
+    double even = 0x1.d2be01f36136ep-5;
+    even = FMA(even, f2, 0x1.bba753ac78262p-5);
+    even = FMA(even, f2, 0x1.dc98b10148e23p-5);
+    even = FMA(even, f2, 0x1.1169f4e3bfa61p-4);
+    even = FMA(even, f2, 0x1.3b0d796f637e7p-4);
+    even = FMA(even, f2, 0x1.745d58cb2c65bp-4);
+    even = FMA(even, f2, 0x1.c71c702e3a325p-4);
+    even = FMA(even, f2, 0x1.249249275d404p-3);
+    even = FMA(even, f2, 0x1.9999999994dcp-3);
+    even = FMA(even, f2, 0x1.555555555556bp-2);
+    double odd = -0x1.8dd6249f4e13bp-6;
+    odd = FMA(odd, f2, -0x1.010658d355407p-4);
+    odd = FMA(odd, f2, -0x1.b45d847aa758ap-5);
+    odd = FMA(odd, f2, -0x1.00cfc6383a5dp-4);
+    odd = FMA(odd, f2, -0x1.24894836181f7p-4);
+    odd = FMA(odd, f2, -0x1.555576f6a6d4dp-4);
+    odd = FMA(odd, f2, -0x1.99999a9e636a7p-4);
+    odd = FMA(odd, f2, -0x1.fffffff3b2b17p-4);
+    odd = FMA(odd, f2, -0x1.555555556b0c7p-3);
+    odd = FMA(odd, f2, -0x1.ffffffffffe7cp-3);
+    return FMA(odd, f, even);
 }
 
 /* 2^-54.5, a quarter of the last place of arctan where it counts */
 FM_INLINE double fm_poly_atan_f64(double z) {
-    double q = 0x1.98d9140e11d87p-17;
-    q = FMA(q, z, -0x1.28c3b4a9740c7p-13);
-    q = FMA(q, z, 0x1.995cd107d9544p-11);
-    q = FMA(q, z, -0x1.66d2d32e7c61ep-9);
-    q = FMA(q, z, 0x1.c4449b18bd168p-8);
-    q = FMA(q, z, -0x1.b955a88e84a83p-7);
-    q = FMA(q, z, 0x1.60639b8bf21e6p-6);
-    q = FMA(q, z, -0x1.e34fcb2ebc577p-6);
-    q = FMA(q, z, 0x1.29fa5b72f56c5p-5);
-    q = FMA(q, z, -0x1.588057417de7dp-5);
-    q = FMA(q, z, 0x1.8264f2c7e0f7cp-5);
-    q = FMA(q, z, -0x1.ae3969d727511p-5);
-    q = FMA(q, z, 0x1.e1b2b6282fcefp-5);
-    q = FMA(q, z, -0x1.110d80d25f80bp-4);
-    q = FMA(q, z, 0x1.3b134ac2b7c28p-4);
-    q = FMA(q, z, -0x1.745d0f0fffb74p-4);
-    q = FMA(q, z, 0x1.c71c71564d522p-4);
-    q = FMA(q, z, -0x1.24924922bfb6ap-3);
-    q = FMA(q, z, 0x1.99999999925a8p-3);
-    return FMA(q, z, -0x1.5555555555526p-2);
+    double z2 = z * z;
+    double even = -0x1.28c3b4a9740c7p-13;
+    even = FMA(even, z2, -0x1.66d2d32e7c61ep-9);
+    even = FMA(even, z2, -0x1.b955a88e84a83p-7);
+    even = FMA(even, z2, -0x1.e34fcb2ebc577p-6);
+    even = FMA(even, z2, -0x1.588057417de7dp-5);
+    even = FMA(even, z2, -0x1.ae3969d727511p-5);
+    even = FMA(even, z2, -0x1.110d80d25f80bp-4);
+    even = FMA(even, z2, -0x1.745d0f0fffb74p-4);
+    even = FMA(even, z2, -0x1.24924922bfb6ap-3);
+    even = FMA(even, z2, -0x1.5555555555526p-2);
+    double odd = 0x1.98d9140e11d87p-17;
+    odd = FMA(odd, z2, 0x1.995cd107d9544p-11);
+    odd = FMA(odd, z2, 0x1.c4449b18bd168p-8);
+    odd = FMA(odd, z2, 0x1.60639b8bf21e6p-6);
+    odd = FMA(odd, z2, 0x1.29fa5b72f56c5p-5);
+    odd = FMA(odd, z2, 0x1.8264f2c7e0f7cp-5);
+    odd = FMA(odd, z2, 0x1.e1b2b6282fcefp-5);
+    odd = FMA(odd, z2, 0x1.3b134ac2b7c28p-4);
+    odd = FMA(odd, z2, 0x1.c71c71564d522p-4);
+    odd = FMA(odd, z2, 0x1.99999999925a8p-3);
+    return FMA(odd, z, even);
 }
 
 /* 2^-54 */
 FM_INLINE double fm_poly_tanh_shrink_f64(double z) {
-    double q = 0x1.0def7b0a4bd79p-27;
-    q = FMA(q, z, -0x1.79800ae02dbd1p-24);
-    q = FMA(q, z, 0x1.07334c11cd75bp-21);
-    q = FMA(q, z, -0x1.f63638fdd8062p-20);
-    q = FMA(q, z, 0x1.7e702daa2fabcp-18);
-    q = FMA(q, z, -0x1.0130eb081944dp-16);
-    q = FMA(q, z, 0x1.468100a701dd9p-15);
-    q = FMA(q, z, -0x1.95cc2ff5d091bp-14);
-    q = FMA(q, z, 0x1.f55dcae879d15p-13);
-    q = FMA(q, z, -0x1.355602819c176p-11);
-    q = FMA(q, z, 0x1.7da32da78c391p-10);
-    q = FMA(q, z, -0x1.d6d3cce9acd41p-9);
-    q = FMA(q, z, 0x1.226e3544adfb7p-7);
-    q = FMA(q, z, -0x1.664f4881e449ep-6);
-    q = FMA(q, z, 0x1.ba1ba1ba1729p-5);
-    q = FMA(q, z, -0x1.11111111110b2p-3);
-    return FMA(q, z, 0x1.5555555555555p-2);
+    double z2 = z * z;
+    double even = 0x1.0def7b0a4bd79p-27;
+    even = FMA(even, z2, 0x1.07334c11cd75bp-21);
+    even = FMA(even, z2, 0x1.7e702daa2fabcp-18);
+    even = FMA(even, z2, 0x1.468100a701dd9p-15);
+    even = FMA(even, z2, 0x1.f55dcae879d15p-13);
+    even = FMA(even, z2, 0x1.7da32da78c391p-10);
+    even = FMA(even, z2, 0x1.226e3544adfb7p-7);
+    even = FMA(even, z2, 0x1.ba1ba1ba1729p-5);
+    even = FMA(even, z2, 0x1.5555555555555p-2);
+    double odd = -0x1.79800ae02dbd1p-24;
+    odd = FMA(odd, z2, -0x1.f63638fdd8062p-20);
+    odd = FMA(odd, z2, -0x1.0130eb081944dp-16);
+    odd = FMA(odd, z2, -0x1.95cc2ff5d091bp-14);
+    odd = FMA(odd, z2, -0x1.355602819c176p-11);
+    odd = FMA(odd, z2, -0x1.d6d3cce9acd41p-9);
+    odd = FMA(odd, z2, -0x1.664f4881e449ep-6);
+    odd = FMA(odd, z2, -0x1.11111111110b2p-3);
+    return FMA(odd, z, even);
 }
 
 /* 2^-56 */
 FM_INLINE double fm_poly_erf_f64(double z) {
-    double q = 0x1.09bc2d47cf02p-34;
-    q = FMA(q, z, -0x1.3a221c3af11dbp-30);
-    q = FMA(q, z, 0x1.f8408f3738126p-27);
-    q = FMA(q, z, -0x1.5f2d6eedcba96p-23);
-    q = FMA(q, z, 0x1.b9e11cb9bd132p-20);
-    q = FMA(q, z, -0x1.f4d211596b623p-17);
-    q = FMA(q, z, 0x1.f9a324be072f7p-14);
-    q = FMA(q, z, -0x1.c02db3faf0e56p-11);
-    q = FMA(q, z, 0x1.565bcd0eab4e5p-8);
-    q = FMA(q, z, -0x1.b82ce3128e0bp-6);
-    q = FMA(q, z, 0x1.ce2f21a042e9ap-4);
-    q = FMA(q, z, -0x1.812746b0379f1p-2);
-    return FMA(q, z, 0x1.06eba8214db69p-3);
+    double z2 = z * z;
+    double even = 0x1.09bc2d47cf02p-34;
+    even = FMA(even, z2, 0x1.f8408f3738126p-27);
+    even = FMA(even, z2, 0x1.b9e11cb9bd132p-20);
+    even = FMA(even, z2, 0x1.f9a324be072f7p-14);
+    even = FMA(even, z2, 0x1.565bcd0eab4e5p-8);
+    even = FMA(even, z2, 0x1.ce2f21a042e9ap-4);
+    even = FMA(even, z2, 0x1.06eba8214db69p-3);
+    double odd = -0x1.3a221c3af11dbp-30;
+    odd = FMA(odd, z2, -0x1.5f2d6eedcba96p-23);
+    odd = FMA(odd, z2, -0x1.f4d211596b623p-17);
+    odd = FMA(odd, z2, -0x1.c02db3faf0e56p-11);
+    odd = FMA(odd, z2, -0x1.b82ce3128e0bp-6);
+    odd = FMA(odd, z2, -0x1.812746b0379f1p-2);
+    return FMA(odd, z, even);
 }
 
 /* on [1, 6]; 2^-56 */
 FM_INLINE double fm_poly_erf_tail_f64(double t) {
-    double q = 0x1.affc2eb376f4ap-43;
-    q = FMA(q, t, -0x1.5113b84a891bfp-37);
-    q = FMA(q, t, 0x1.ef15e4711de2p-33);
-    q = FMA(q, t, -0x1.c6f19a5596877p-29);
-    q = FMA(q, t, 0x1.25218b4ee9f41p-25);
-    q = FMA(q, t, -0x1.18ffb92419618p-22);
-    q = FMA(q, t, 0x1.9e0851b29e5dp-20);
-    q = FMA(q, t, -0x1.dbb22d3403e9dp-18);
-    q = FMA(q, t, 0x1.a84d122350b6ep-16);
-    q = FMA(q, t, -0x1.1ae20aae3df69p-14);
-    q = FMA(q, t, 0x1.e8b34dac2dafep-14);
-    q = FMA(q, t, -0x1.0b36bf7f05bbdp-15);
-    q = FMA(q, t, -0x1.1a7d627146f84p-11);
-    q = FMA(q, t, 0x1.b33206e9ed338p-10);
-    q = FMA(q, t, -0x1.8d9f1b450fb67p-13);
-    q = FMA(q, t, -0x1.3987cb8080d0dp-6);
-    q = FMA(q, t, 0x1.a4f73f19e17e4p-4);
-    q = FMA(q, t, 0x1.45f2f974babecp-1);
-    return FMA(q, t, 0x1.20dd75933e146p+0);
+    double t2 = t * t;
+    double even = 0x1.affc2eb376f4ap-43;
+    even = FMA(even, t2, 0x1.ef15e4711de2p-33);
+    even = FMA(even, t2, 0x1.25218b4ee9f41p-25);
+    even = FMA(even, t2, 0x1.9e0851b29e5dp-20);
+    even = FMA(even, t2, 0x1.a84d122350b6ep-16);
+    even = FMA(even, t2, 0x1.e8b34dac2dafep-14);
+    even = FMA(even, t2, -0x1.1a7d627146f84p-11);
+    even = FMA(even, t2, -0x1.8d9f1b450fb67p-13);
+    even = FMA(even, t2, 0x1.a4f73f19e17e4p-4);
+    even = FMA(even, t2, 0x1.20dd75933e146p+0);
+    double odd = -0x1.5113b84a891bfp-37;
+    odd = FMA(odd, t2, -0x1.c6f19a5596877p-29);
+    odd = FMA(odd, t2, -0x1.18ffb92419618p-22);
+    odd = FMA(odd, t2, -0x1.dbb22d3403e9dp-18);
+    odd = FMA(odd, t2, -0x1.1ae20aae3df69p-14);
+    odd = FMA(odd, t2, -0x1.0b36bf7f05bbdp-15);
+    odd = FMA(odd, t2, 0x1.b33206e9ed338p-10);
+    odd = FMA(odd, t2, -0x1.3987cb8080d0dp-6);
+    odd = FMA(odd, t2, 0x1.45f2f974babecp-1);
+    return FMA(odd, t, even);
 }
 
 /* 2 (t + 4) exp(t^2/2) Phi(-t), u = (t - 4) / (t + 4), 0 <= t <= 39.5 */
 FM_INLINE double fm_poly_normal_tail_f64(double u) {
-    double q = 0x1.138071a5d2252p-33;
-    q = FMA(q, u, -0x1.3a2a27e3ae80cp-30);
-    q = FMA(q, u, -0x1.6b667de7441edp-28);
-    q = FMA(q, u, 0x1.761041577300fp-29);
-    q = FMA(q, u, 0x1.5082b79989896p-25);
-    q = FMA(q, u, 0x1.e60a62617ca9dp-26);
-    q = FMA(q, u, -0x1.6d85cfe93048ep-23);
-    q = FMA(q, u, -0x1.4e6858cefecdap-22);
-    q = FMA(q, u, 0x1.236f47bafaacp-21);
-    q = FMA(q, u, 0x1.1254b5923767bp-19);
-    q = FMA(q, u, -0x1.51ee39511d8a5p-20);
-    q = FMA(q, u, -0x1.8d4e382b009edp-17);
-    q = FMA(q, u, 0x1.80b44087e2b82p-20);
-    q = FMA(q, u, 0x1.26d0b466cb7f2p-14);
-    q = FMA(q, u, -0x1.001e6db516935p-18);
-    q = FMA(q, u, -0x1.e4a4269b904eap-12);
-    q = FMA(q, u, 0x1.17a4ae3fab6cap-12);
-    q = FMA(q, u, 0x1.ab825fc4fe6cfp-9);
-    q = FMA(q, u, -0x1.c81719d55f1aep-8);
-    q = FMA(q, u, -0x1.ee2761048e51ap-7);
-    q = FMA(q, u, 0x1.eec4cc3e4d3abp-4);
-    q = FMA(q, u, -0x1.7dff2bff68365p-2);
-    q = FMA(q, u, 0x1.8c6dbf2cfc2b3p-1);
-    q = FMA(q, u, -0x1.373e3a893c28ap+0);
-    return FMA(q, u, 0x1.82b4bb8c94dcep+0);
+    double u2 = u * u;
+    double even = 0x1.138071a5d2252p-33;
+    even = FMA(even, u2, -0x1.6b667de7441edp-28);
+    even = FMA(even, u2, 0x1.5082b79989896p-25);
+    even = FMA(even, u2, -0x1.6d85cfe93048ep-23);
+    even = FMA(even, u2, 0x1.236f47bafaacp-21);
+    even = FMA(even, u2, -0x1.51ee39511d8a5p-20);
+    even = FMA(even, u2, 0x1.80b44087e2b82p-20);
+    even = FMA(even, u2, -0x1.001e6db516935p-18);
+    even = FMA(even, u2, 0x1.17a4ae3fab6cap-12);
+    even = FMA(even, u2, -0x1.c81719d55f1aep-8);
+    even = FMA(even, u2, 0x1.eec4cc3e4d3abp-4);
+    even = FMA(even, u2, 0x1.8c6dbf2cfc2b3p-1);
+    even = FMA(even, u2, 0x1.82b4bb8c94dcep+0);
+    double odd = -0x1.3a2a27e3ae80cp-30;
+    odd = FMA(odd, u2, 0x1.761041577300fp-29);
+    odd = FMA(odd, u2, 0x1.e60a62617ca9dp-26);
+    odd = FMA(odd, u2, -0x1.4e6858cefecdap-22);
+    odd = FMA(odd, u2, 0x1.1254b5923767bp-19);
+    odd = FMA(odd, u2, -0x1.8d4e382b009edp-17);
+    odd = FMA(odd, u2, 0x1.26d0b466cb7f2p-14);
+    odd = FMA(odd, u2, -0x1.e4a4269b904eap-12);
+    odd = FMA(odd, u2, 0x1.ab825fc4fe6cfp-9);
+    odd = FMA(odd, u2, -0x1.ee2761048e51ap-7);
+    odd = FMA(odd, u2, -0x1.7dff2bff68365p-2);
+    odd = FMA(odd, u2, -0x1.373e3a893c28ap+0);
+    return FMA(odd, u, even);
+}
+
+/* log((t + 4) Phi(-t)) + t^2/2, u = (t - 4) / (t + 4) */
+FM_INLINE double fm_poly_log_normal_tail_f64(double u) {
+    double u2 = u * u;
+    double even = 0x1.fa1045fc4aeabp-28;
+    even = FMA(even, u2, -0x1.f836057baae3ep-25);
+    even = FMA(even, u2, 0x1.59bbad0da0413p-22);
+    even = FMA(even, u2, -0x1.9c1768a88e8dbp-20);
+    even = FMA(even, u2, 0x1.b2516d88a1b79p-18);
+    even = FMA(even, u2, -0x1.932a5bae096a5p-16);
+    even = FMA(even, u2, 0x1.42fa3123a0edbp-14);
+    even = FMA(even, u2, -0x1.95dfe0c1fbc7dp-13);
+    even = FMA(even, u2, 0x1.930985ab416ecp-13);
+    even = FMA(even, u2, 0x1.0ebdafac5818bp-9);
+    even = FMA(even, u2, -0x1.795a760f9e52p-6);
+    even = FMA(even, u2, 0x1.826757b265dc3p-3);
+    even = FMA(even, u2, -0x1.1f655211aafd7p-2);
+    double odd = 0x1.a3883d1026455p-27;
+    odd = FMA(odd, u2, -0x1.45f535ad4f2cep-24);
+    odd = FMA(odd, u2, 0x1.cb8677573e58p-23);
+    odd = FMA(odd, u2, -0x1.580554433a763p-24);
+    odd = FMA(odd, u2, -0x1.a598158cefd8ep-19);
+    odd = FMA(odd, u2, 0x1.a8d40032f5eb2p-16);
+    odd = FMA(odd, u2, -0x1.29c0983ada2a6p-13);
+    odd = FMA(odd, u2, 0x1.5f0b0a289dd1fp-11);
+    odd = FMA(odd, u2, -0x1.68b0f4580fc61p-9);
+    odd = FMA(odd, u2, 0x1.2e1a46f17307dp-7);
+    odd = FMA(odd, u2, -0x1.0cccc0c6aab8ap-7);
+    odd = FMA(odd, u2, -0x1.9c163cb538379p-1);
+    return FMA(odd, u, even);
 }
 
 #undef FMA
@@ -386,20 +417,13 @@ FM_INLINE double fm_poly_normal_tail_f64(double u) {
 #define FM_ERF_MAX 6.0
 #define FM_NORMAL_MAX 38.8
 #define FM_NORMAL_SHIFT 4.0
+#define FM_GELU_SHIFT 4.0
 #define FM_GELU_TANH_MAX 21.58
 #define FM_SQUARE_MAX 0x1p+510
 #define FM_SQUARE_DOWN 0x1p-512
 #define FM_SQUARE_UP 0x1p+512
 #define FM_MIN_NORMAL 0x1p-1022
 #include "vecmath_body.h"
-
-/* as above, the tail as a factor: no polynomial in t reaches this precision */
-FM_INLINE double fm_gelu_f64(double x) {
-    fm_normal_tail_f64 r = fm_normal_parts_f64(x);
-    double g = r.t * r.inverse * r.m;
-    g = fm_fma_f64(g, r.e.p, g) * r.e.s * 0x1p-65;
-    return x < 0 ? -g : x - g;
-}
 
 /* the same for either type */
 #define FM_FMA(a, b, c) \

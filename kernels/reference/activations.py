@@ -10,7 +10,7 @@ __all__ = ["activation", "activation_grad", "prelu", "prelu_grad"]
 
 
 def activation(name, x, params, out):
-    """out = f(x, *params) for the row `name`; out may be x where shapes agree."""
+    """out = f(x, *params) for the row `name`."""
     row = ACTIVATIONS[name]
     with np.errstate(all="ignore"):
         if row.kind == "elementwise":
@@ -28,7 +28,8 @@ def activation_grad(name, dy, saved, params, dx):
     with np.errstate(all="ignore"):
         if row.kind == "elementwise":
             derivative = getattr(elementwise, name + "_grad")
-            dx[...] = dy * derivative(_working(row, saved), *_rounded(params, saved.dtype))
+            slope = derivative(_working(row, saved), *_rounded(params, saved.dtype))
+            dx[...] = dy * slope.astype(dy.dtype, copy=False)
         elif saved.size:
             dx[...] = _BACKWARD[name](dy, saved.astype(np.float64), *params)
 

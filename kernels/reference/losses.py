@@ -55,7 +55,7 @@ def categorical_crossentropy(probabilities, labels, sample_weight, label_smoothi
     with np.errstate(all="ignore"):
         p = probabilities.astype(np.float64)
         s = p.sum(axis=1, keepdims=True)
-        q = np.clip(p / s, epsilon, 1.0 - epsilon)
+        q = np.clip(p / s, *_bounds(epsilon, probabilities.dtype))
         _store(-(targets * np.log(q)).sum(axis=1), sample_weight, kept, losses)
         if dprobabilities is not None:
             h = np.where(q == p / s, targets / q, 0.0 * q)  # 0 q passes NaN on
@@ -67,10 +67,9 @@ def elementwise_loss(name, y_pred, y_true, params, sample_weight, label_smoothin
                      dpred):
     """losses = w mean_k l(p_k, t_k) with the function `name`; dpred = scale w l'(p, t) / c."""
     with np.errstate(all="ignore"):
-        p = y_pred.astype(np.float64)
-        t = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
-        value, derivative = _ELEMENTWISE[name](p, t, *params)
-        columns = max(p.shape[1], 1)
+        t = y_true.astype(np.float64) * (1.0 - label_smoothing) + 0.5 * label_smoothing
+        value, derivative = _ELEMENTWISE[name](y_pred, t, *params)
+        columns = max(y_pred.shape[1], 1)
         _store(value.sum(axis=1) / columns, sample_weight, None, losses)
         if dpred is not None:
             _store_gradient(derivative / columns, scale, sample_weight, None, dpred)
@@ -95,7 +94,7 @@ def binary_hits(predictions, labels, threshold, hits):
     hits[...] = right / max(predictions.shape[1], 1)
 
 
-# -- the functions -------------------------------------------------------------------------------
+# -- the functions: targets are float64, predictions have the dtype of the call -------------------
 
 
 def _mean_squared_error(p, t):
@@ -107,14 +106,20 @@ def _mean_absolute_error(p, t):
 
 
 def _binary_crossentropy(p, t, epsilon):
-    q = np.clip(p, epsilon, 1.0 - epsilon)
+    q = np.clip(p.astype(np.float64), *_bounds(epsilon, p.dtype))
     value = -t * np.log(q) - (1.0 - t) * np.log1p(-q)
     return value, np.where(p == q, (q - t) / (q * (1.0 - q)), 0.0 * q)  # 0 q passes NaN on
 
 
 def _sigmoid_cross_entropy(z, t):
     # max(z, 0) - z t + log(1 + exp(-|z|))
+    z = z.astype(np.float64)
     return softplus(z) - z * t, sigmoid(z) - t
+
+
+def _bounds(epsilon, dtype):
+    """epsilon and 1 - epsilon as numbers of the dtype, which is what Keras clips to."""
+    return float(dtype.type(epsilon)), float(dtype.type(1.0 - epsilon))
 
 
 _ELEMENTWISE = {

@@ -43,5 +43,5 @@ def dropout_mask(rate, seed, stream, step, out):
         np.uint64(stream & 0xFFFFFFFF),
     )
     words = philox4x32(counter, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
-    bits = np.stack(words, axis=-1).reshape(rows, -1)[:, :columns]
+    bits = np.stack(words, axis=-1).reshape(rows, 4 * counter[0].size)[:, :columns]
     out[...] = np.where(bits < np.uint64(int(rate * 2**32)), 0.0, 1.0 / (1.0 - rate))

@@ -94,13 +94,14 @@ def _docstring(row, signature):
 
 def _make(row):
     signature = _signature(row)
+    compute = ops.prelu if row.kind == "slope" else functools.partial(ops.activation, name=row.name)
 
-    def function(*args, **kwargs):
-        values = signature.bind(*args, **kwargs).arguments
-        x = values.pop("x")
-        if row.kind == "slope":
-            return ops.prelu(x, values["alpha"])
-        return ops.activation(x, row.name, **values)
+    def function(x, *args, **kwargs):
+        if not args and not kwargs and row.kind != "slope":
+            return ops.activation(x, row.name)
+        values = signature.bind(x, *args, **kwargs).arguments
+        del values["x"]
+        return compute(x, **values)
 
     function.__name__ = function.__qualname__ = row.name
     function.__module__ = __name__

@@ -29,6 +29,7 @@ from .kernels import KERNELS
 
 __all__ = [
     "INSTRUCTION_SETS",
+    "MAX_THREADS",
     "choose",
     "current",
     "executor",
@@ -69,6 +70,9 @@ names = tuple(_BACKENDS)
 
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 """Names that ``FUSEDMLP_ISA`` may take, widest first."""
+
+MAX_THREADS = 256
+"""The largest number of threads that may be asked for."""
 
 _loaded = {}  # name -> namespace
 _active = None  # the namespace in use, once it has been chosen
@@ -188,9 +192,13 @@ def _reason(row, error):
 # -- environment ---------------------------------------------------------------------------------
 
 
+def _variable(name):
+    return os.environ.get(name, "").strip().lower()
+
+
 def _check_environment():
     """Raise ValueError for values of FUSEDMLP_ISA and FUSEDMLP_THREADS that mean nothing."""
-    cap = os.environ.get("FUSEDMLP_ISA", "")
+    cap = _variable("FUSEDMLP_ISA")
     if cap and cap not in INSTRUCTION_SETS:
         raise ValueError(
             f"Environment variable FUSEDMLP_ISA must be one of {', '.join(INSTRUCTION_SETS)}. "
@@ -200,12 +208,12 @@ def _check_environment():
 
 
 def _threads_of_environment():
-    text = os.environ.get("FUSEDMLP_THREADS", "")
+    text = _variable("FUSEDMLP_THREADS")
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_THREADS:
         raise ValueError(
-            "Environment variable FUSEDMLP_THREADS must be a whole number of at least 1. "
+            f"Environment variable FUSEDMLP_THREADS must be an integer from 1 to {MAX_THREADS}. "
             f"Received: {text!r}"
         )
     return int(text)
@@ -274,7 +282,7 @@ def kernels():
     """
     global _active
     if _active is None:
-        wanted = os.environ.get("FUSEDMLP_BACKEND") or "auto"
+        wanted = _variable("FUSEDMLP_BACKEND") or "auto"
         try:
             _active = _select(wanted)
         except (ValueError, RuntimeError) as error:
@@ -325,6 +333,17 @@ def executor(plan, parameters, slots=(), seed=0):
         The optimizer's flat state arrays, updated in place.
     seed : int
         Key of the random numbers that the plan draws.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedmlp.plan import Builder
+    >>> builder = Builder(batch_size=2, dtype="float64")
+    >>> y = builder.activation(builder.input(3), "relu")
+    >>> out = np.empty((1, 3))
+    >>> executor(builder.finish([y]), np.zeros(8)).forward(np.array([[-1.0, 0.0, 2.0]]), out)
+    >>> out
+    array([[0., 0., 2.]])
     """
     return kernels().executor.Executor(plan, parameters, slots, seed)
 
@@ -344,17 +363,31 @@ def instruction_set():
 
 
 def threads():
-    """Most threads that a call of the backend in use may take."""
+    """Most threads that a call of the backend in use may take.
+
+    Examples
+    --------
+    >>> 1 <= threads() <= MAX_THREADS
+    True
+    """
     native = kernels().native
     if native is not None:
         return native.get_threads()
-    return _threads or _threads_of_environment() or _usable_processors()
+    return _threads or _threads_of_environment() or min(_usable_processors(), MAX_THREADS)
 
 
 def set_threads(n):
     """Let calls take at most `n` threads, in this backend and in those loaded later.
 
-    The caller has checked that `n` is an integer of at least 1.
+    The caller has checked that `n` is an integer from 1 to `MAX_THREADS`.
+
+    Examples
+    --------
+    >>> before = threads()
+    >>> set_threads(1)
+    >>> threads()
+    1
+    >>> set_threads(before)
     """
     global _threads
     for namespace in _loaded.values():

@@ -109,12 +109,12 @@ def set_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 256; it may be more than there are processors.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is no integer, or less than 1.
+        If `n` is no integer, or out of that range.
 
     Examples
     --------
@@ -125,17 +125,15 @@ def set_threads(n: int) -> None:
     1
     >>> fusedmlp.config.set_threads(before)
     """
+    wanted = f"Argument `n` must be an integer from 1 to {_backend.MAX_THREADS}"
     try:
         if isinstance(n, bool):
             raise TypeError
         count = operator.index(n)
     except TypeError:
-        raise TypeError(
-            f"Argument `n` must be an integer of at least 1. Received: {n!r} "
-            f"of type {type(n).__name__}"
-        ) from None
-    if count < 1:
-        raise ValueError(f"Argument `n` must be an integer of at least 1. Received: {n!r}")
+        raise TypeError(f"{wanted}. Received: {n!r} of type {type(n).__name__}") from None
+    if not 1 <= count <= _backend.MAX_THREADS:
+        raise ValueError(f"{wanted}. Received: {n!r}")
     _backend.set_threads(count)
 
 

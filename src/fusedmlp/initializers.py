@@ -203,6 +203,9 @@ class RandomInitializer(Initializer):
     ------
     ValueError
         If `seed` is none of these.
+
+    >>> isinstance(RandomNormal(seed=1), RandomInitializer)
+    True
     """
 
     def __init__(self, seed=None):

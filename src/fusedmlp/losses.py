@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import checks, config, ops, spec
-from .registry import Registry
+from .registry import Registry, snake_case
 from .variable import float_dtype
 
 __all__ = [
@@ -293,7 +293,7 @@ class Loss:
                 f"Argument `reduction` must be one of {', '.join(map(repr, REDUCTIONS))}. "
                 f"Received: reduction={reduction!r}"
             )
-        self.name = name or type(self).__name__
+        self.name = name or snake_case(type(self).__name__)
         self.reduction = reduction
         self._dtype = None if dtype is None else float_dtype(dtype)
 
@@ -683,7 +683,11 @@ def serialize(loss: Loss) -> dict[str, Any]:
 
 
 def deserialize(config, custom_objects: Mapping | None = None) -> Loss:
-    """A loss from its config dict or name; ValueError if it is unknown."""
+    """A loss from its config dict or name; ValueError if it is unknown.
+
+    >>> deserialize(serialize(MeanSquaredError())).name
+    'mean_squared_error'
+    """
     return _as_loss(_REGISTRY.deserialize(config, custom_objects))
 
 

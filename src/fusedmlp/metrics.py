@@ -23,7 +23,7 @@ from .losses import (
     same_rank,
     sparse_categorical_crossentropy,
 )
-from .registry import Registry
+from .registry import Registry, snake_case
 from .variable import float_dtype
 
 __all__ = [
@@ -190,6 +190,18 @@ class Metric:
     ------
     ValueError
         If `dtype` is another.
+
+    Examples
+    --------
+    >>> class LongestMiss(Metric):
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         misses = np.abs(np.subtract(y_true, y_pred))
+    ...         self.total, self.count = max(self.total, float(misses.max())), 1
+    >>> metric = LongestMiss()
+    >>> metric.update_state([1.0, 2.0], [1.5, 5.0])
+    >>> metric.update_state([0.0], [1.0])
+    >>> metric.result()
+    3.0
     """
 
     labels = "dense"
@@ -197,7 +209,7 @@ class Metric:
 
     def __init__(self, dtype: str | None = None, name: str | None = None):
         self._dtype = None if dtype is None else float_dtype(dtype)
-        self.name = name or type(self).__name__
+        self.name = name or snake_case(type(self).__name__)
         self.total = self.count = 0.0
 
     @property
@@ -533,6 +545,21 @@ class SparseCategoricalCrossentropy(_LossMetric):
         self.from_logits, self.axis = self._loss.from_logits, self._loss.axis
         self.ignore_class = self._loss.ignore_class
 
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None and self.ignore_class is not None:
+            kept = (np.asarray(y_true) != self.ignore_class).reshape(np.shape(y_pred)[:-1])
+            sample_weight = np.broadcast_to(np.asarray(sample_weight), kept.shape) * kept
+        super().update_state(y_true, y_pred, sample_weight)
+
+    def lower(self, builder, prediction, labels, sample_weight=None):
+        if sample_weight is not None and self.ignore_class is not None:
+            raise ValueError(
+                f"Argument `ignore_class` of metric {self.name!r} must be None among "
+                "`weighted_metrics`: a plan's count has no sample left out. "
+                f"Received: ignore_class={self.ignore_class}"
+            )
+        super().lower(builder, prediction, labels, sample_weight)
+
     def get_config(self):
         return {**super().get_config(), "from_logits": self.from_logits,
                 "ignore_class": self.ignore_class, "axis": self.axis}
@@ -576,7 +603,11 @@ def serialize(metric: Metric) -> dict[str, Any]:
 
 
 def deserialize(config, custom_objects: Mapping | None = None) -> Metric:
-    """A metric from its config dict or name; ValueError if it is unknown."""
+    """A metric from its config dict or name; ValueError if it is unknown.
+
+    >>> deserialize(serialize(MeanSquaredError())).name
+    'mean_squared_error'
+    """
     return _as_metric(_REGISTRY.deserialize(config, custom_objects))
 
 

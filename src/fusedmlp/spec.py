@@ -319,7 +319,7 @@ def nearest(name, known, kind):
     """The text of an error for an unknown name, with the nearest known ones.
 
     >>> nearest("rleu", ACTIVATIONS, "activation")
-    "Unknown activation: expected one of the known names (nearest: 'relu', 'relu6', 'elu'). \
+    "Unknown activation: expected one of the known names (nearest: 'relu', 'relu6', 'prelu'). \
 Received: 'rleu'"
     """
     close = difflib.get_close_matches(str(name).lower(), list(known), n=3, cutoff=0.4)
@@ -420,6 +420,10 @@ def resolve_activation(name, params=None):
                 f"Argument `{key}` of activation {row.name!r} must be a number. "
                 f"Received: {value!r}"
             ) from None
+        if values[key] != values[key]:
+            raise ValueError(
+                f"Argument `{key}` of activation {row.name!r} must be a number. Received: nan"
+            )
     for key, low in row.minimum:
         if not values[key] >= low:
             raise ValueError(

@@ -43,6 +43,16 @@ class Layer:
     ------
     TypeError, ValueError
         If a keyword is unknown or a value is none of these.
+
+    Examples
+    --------
+    >>> class Squash(Layer):
+    ...     def lower(self, builder, x):
+    ...         return builder.activation(x, "tanh")
+    >>> import fusedmlp as fm
+    >>> model = fm.Sequential([fm.Input((2,)), Squash()])
+    >>> model.predict([[0.0, 100.0]], verbose=0)
+    array([[0., 1.]], dtype=float32)
     """
 
     def __init__(self, *, name: str | None = None, dtype: Any = None, trainable: bool = True,
@@ -63,7 +73,7 @@ class Layer:
             input_shape = (input_dim,)
         self.name = auto_name(type(self).__name__) if name is None else name
         self.built = False
-        self._dtype = None if dtype is None else float_dtype(dtype)
+        self._dtype = self._asked_dtype = None if dtype is None else float_dtype(dtype)
         self._trainable = bool(trainable)
         self._variables: list[Variable] = []
         self._input_columns: int | None = None
@@ -153,13 +163,21 @@ class Layer:
             )
         return columns
 
-    def _adopt_dtype(self, dtype: str) -> None:
-        """Take the model's dtype; ValueError if the layer was given, or built with, another."""
-        if self._dtype not in (None, dtype):
+    @property
+    def _fixed_dtype(self) -> str | None:
+        """The dtype that it was given, or its variables have; None if it can take any."""
+        return self._asked_dtype or next((v.dtype for v in self.variables), None)
+
+    def _check_dtype(self, dtype: str) -> None:
+        """ValueError if the layer can't take the model's dtype."""
+        if self._fixed_dtype not in (None, dtype):
             raise ValueError(
                 f"All layers of a model must have one dtype, here {dtype!r}. "
-                f"Received: layer {self.name!r} with dtype {self._dtype!r}"
+                f"Received: layer {self.name!r} with dtype {self._fixed_dtype!r}"
             )
+
+    def _adopt_dtype(self, dtype: str) -> None:
+        """Take the model's dtype, which has been checked."""
         self._dtype = dtype
 
     @property

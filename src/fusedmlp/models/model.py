@@ -74,9 +74,22 @@ class Model(Trainer, Layer):
         """Columns of the input and of each layer's output; empty before the model is built."""
         raise NotImplementedError(f"{type(self).__name__} must define `widths`")
 
+    @property
+    def _parts(self) -> list[Layer]:
+        """The layers, with that of the input where there is one."""
+        return self.layers
+
+    @property
+    def _fixed_dtype(self):
+        return next((d for d in (layer._fixed_dtype for layer in self._parts) if d), None)
+
+    def _check_dtype(self, dtype):
+        for layer in self._parts:
+            layer._check_dtype(dtype)
+
     def _adopt_dtype(self, dtype):
         super()._adopt_dtype(dtype)
-        for layer in self.layers:
+        for layer in self._parts:
             layer._adopt_dtype(dtype)
 
     @property
@@ -220,6 +233,18 @@ class Model(Trainer, Layer):
         from ..saving import save_model
 
         save_model(self, filepath, overwrite=overwrite)
+
+    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
+        """Write the weights alone to a file; see `fusedmlp.saving.save_weights`."""
+        from ..saving import save_weights
+
+        save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath: str | Path) -> None:
+        """Overwrite the weights with those of a file; see `fusedmlp.saving.load_weights`."""
+        from ..saving import load_weights
+
+        load_weights(self, filepath)
 
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(f"{type(self).__name__} must define `get_config`")

@@ -115,7 +115,7 @@ class Sequential(Model):
         if not stack and layer._input_shape_arg is not None:
             self._stack.append(InputLayer(layer._input_shape_arg))
         elif not stack and isinstance(layer, Sequential) and layer._has_input:
-            self._stack.append(InputLayer(layer.input_shape[1:], dtype=layer._dtype))
+            self._stack.append(InputLayer(layer.input_shape[1:], dtype=layer._fixed_dtype))
         self._stack.append(layer)
         try:
             self._changed()
@@ -130,6 +130,10 @@ class Sequential(Model):
         layer = self._stack.pop()
         self._changed()
         return layer
+
+    @property
+    def _parts(self):
+        return self._stack
 
     @property
     def _has_input(self):
@@ -174,11 +178,8 @@ class Sequential(Model):
     def _build_layers(self):
         """Build the layers that are not yet, once all shapes and dtypes are known to fit."""
         self.compute_output_shape(self.input_shape)
-        given = [layer._dtype for layer in self._stack if layer._dtype is not None]
-        dtype = given[0] if given else self.dtype
-        for layer in self._stack:
-            if layer._dtype not in (None, dtype):
-                layer._adopt_dtype(dtype)  # raises
+        dtype = self._fixed_dtype or self.dtype
+        self._check_dtype(dtype)
         shape = self.input_shape
         widths = []
         for layer in self._stack:

@@ -25,7 +25,11 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def deserialize(config, custom_objects: Mapping | None = None) -> Optimizer:
-    """An optimizer from its config dict or name; ValueError if it is unknown."""
+    """An optimizer from its config dict or name; ValueError if it is unknown.
+
+    >>> deserialize(serialize(SGD(0.5))).learning_rate
+    0.5
+    """
     if isinstance(config, Mapping) and isinstance(config.get("class_name"), str):
         config = {**config, "class_name": _any_case(config["class_name"])}
     return _REGISTRY.deserialize(_any_case(config), custom_objects)

@@ -212,6 +212,14 @@ class Optimizer:
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
         return cls(**config)
 
+    def __setstate__(self, state):
+        """Copies and pickles keep the state arrays on cache lines."""
+        self.__dict__.update(state)
+        slots = tuple(aligned_zeros(slot.size, slot.dtype) for slot in self.slots)
+        for slot, saved in zip(slots, self.slots, strict=True):
+            slot[:] = saved
+        self.slots = slots
+
     def __repr__(self):
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"

@@ -1,4 +1,4 @@
-"""The file format: one zip archive with JSON texts and named arrays, written as a whole or not at all.
+"""The file format: one zip archive of JSON texts and named arrays, written whole or not at all.
 
 Members: ``metadata.json`` says whose format it is; other ``.json`` members are plain data; ``.npz``
 members are NumPy's own archives of arrays.  Nothing is ever pickled, and nothing in a file is run.
@@ -22,7 +22,7 @@ import numpy as np
 
 from .._version import __version__
 
-__all__ = ["read", "write"]
+__all__ = ["as_path", "read", "write"]
 
 FORMAT, FORMAT_VERSION = "fusedmlp", 1
 _METADATA = "metadata.json"
@@ -58,7 +58,7 @@ def write(filepath: str | Path, members: Mapping[str, Any], overwrite: bool = Tr
     OSError
         If the folder doesn't exist or can't be written to.
     """
-    path = _path(filepath)
+    path = as_path(filepath)
     if path.is_dir():
         raise ValueError(
             f"Argument `filepath` must be a file. Received: the folder {str(path)!r}"
@@ -91,7 +91,8 @@ def write(filepath: str | Path, members: Mapping[str, Any], overwrite: bool = Tr
     _sync_folder(path.parent)
 
 
-def _path(filepath):
+def as_path(filepath: str | Path) -> Path:
+    """`filepath` as a Path; TypeError if it is none."""
     try:
         return Path(filepath)
     except TypeError:
@@ -168,7 +169,7 @@ def read(filepath: str | Path, wanted: tuple[str, ...]) -> dict[str, Any]:
     TypeError
         If `filepath` is no path.
     """
-    path = _path(filepath)
+    path = as_path(filepath)
     if not path.is_file():
         raise FileNotFoundError(f"Argument `filepath` must be a file. Received: {str(path)!r}")
     content = path.read_bytes()
@@ -184,8 +185,8 @@ def read(filepath: str | Path, wanted: tuple[str, ...]) -> dict[str, Any]:
             _check_metadata(path, archive)
             there = set(archive.namelist())
             return {name: _unpacked(archive, name) for name in wanted if name in there}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError,
-            json.JSONDecodeError, _DamagedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, KeyError,
+            UnicodeDecodeError, json.JSONDecodeError, _DamagedError) as error:
         raise ValueError(
             f"The file is damaged: {error}. Received: filepath={str(path)!r}"
         ) from None
@@ -202,7 +203,8 @@ def _expected(path):
 def _check_metadata(path, archive):
     names = archive.namelist()
     if _METADATA not in names:
-        raise ValueError(f"{_expected(path)} a zip archive without {_METADATA}")
+        raise ValueError(f"{_expected(path)} a zip archive without {_METADATA}, or "
+                         "one that was cut off")
     metadata = json.loads(archive.read(_METADATA))
     if not isinstance(metadata, dict):
         raise _DamagedError(f"{_METADATA} holds no dict")
@@ -232,5 +234,5 @@ def _unpacked(archive, name):
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except ValueError as error:  # no array of numbers, or fewer of them than its header says
+    except (ValueError, SyntaxError) as error:  # pickles, or fewer numbers than the header says
         raise _DamagedError(f"{name}: {error}") from None

@@ -65,8 +65,7 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
     15
     """
     _check_model(model)
-    suffix = Path(filepath).suffix.lower() if isinstance(filepath, (str, Path)) else ""
-    if suffix in _OTHER_FORMATS:
+    if archive.as_path(filepath).suffix.lower() in _OTHER_FORMATS:
         raise ValueError(
             "Argument `filepath` must not have the suffix of another format: expected '.keras' or "
             f"one of your own. Received: {str(filepath)!r}"
@@ -254,6 +253,18 @@ def load_weights(model: Model, filepath: str | Path) -> None:
         built.  The model is then as before.
     TypeError
         If `model` is no model.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fusedmlp as fm
+    >>> first, second = (fm.Sequential([fm.Input((4,)), fm.layers.Dense(3)]) for _ in range(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "dense.weights.npz")
+    ...     save_weights(first, path)
+    ...     load_weights(second, path)
+    >>> bool((first.get_weights()[0] == second.get_weights()[0]).all())
+    True
     """
     _check_built(model)
     members = archive.read(filepath, (_WEIGHTS,))

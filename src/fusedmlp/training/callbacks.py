@@ -313,6 +313,11 @@ class ProgbarLogger(Callback):
 
     With ``verbose=1`` a bar if `tqdm` is installed, and otherwise, as with ``verbose=2``, one line
     per epoch.
+
+    >>> logger = ProgbarLogger()
+    >>> logger.set_params({"verbose": 2, "epochs": 3, "steps": 5})
+    >>> logger.verbose, logger.epochs
+    (2, 3)
     """
 
     every_batch = False
