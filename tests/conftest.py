@@ -55,3 +55,13 @@ def other(request):
 def oracle():
     """The kernels of the backend that the others are held to."""
     return backends.load(ORACLE)
+
+
+@pytest.fixture
+def use_threads(other):
+    """A function that makes the calls of `other` run on n threads, also where one is faster."""
+    if other.native is None:
+        pytest.skip(f"backend {other.name!r} has no threads to set")
+    before = other.native.get_threads()
+    yield lambda n: other.native.set_threads(n, always=True)
+    other.native.set_threads(before)

@@ -17,7 +17,6 @@ from points import (
     points,
 )
 
-from fusedmlp import backend as backends
 from fusedmlp import spec
 
 CASES = list(elementwise_cases())
@@ -244,10 +243,12 @@ def test_derivative_far_out(oracle, other, row, params, dtype):
     assert_written(dx)
     size = np.nan_to_num(np.abs(dy.astype(np.float64)), posinf=0.0)
     allowed = 16.0 * units(expected) + 2.0 * float(np.finfo(dtype).eps) * size
-    # a derivative of a few subnormal units may as well be 0, which makes inf times it NaN
-    slope = differentiate(oracle, row.name, np.ones_like(saved), saved, params)
-    vanishing = (slope != 0.0) & (np.abs(slope) < 1e-3 * np.finfo(dtype).tiny) & ~np.isfinite(dy)
-    assert vanishing.mean() < 0.05
+    # where one backend has 0 and another the rounding error of 0, inf times it is NaN or not
+    slopes = [np.abs(differentiate(kernels, row.name, np.ones_like(saved), saved, params))
+              for kernels in (oracle, other)]
+    vanishing = (slopes[0] != slopes[1]) & (np.maximum(*slopes) < np.finfo(dtype).eps)
+    vanishing &= ~np.isfinite(dy)
+    assert vanishing.mean() < 0.2
     dx[vanishing] = expected[vanishing]
     assert_within(dx, expected, allowed)
 
@@ -753,42 +754,50 @@ def test_dropout_mask(oracle, other, rate, dtype):
 # -- any number of threads -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def thread_counts():
-    before = backends.threads()
-    yield (1, 2, 3)
-    backends.set_threads(before)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_same_bits_for_any_number_of_threads(other, thread_counts, dtype):
+@pytest.mark.parametrize("n", [1, 2, 5, 301])
+def test_the_same_bits_for_any_number_of_threads(other, use_threads, n, dtype):
+    d, m = (203, 157) if n > 5 else (3, 2)  # less to do than there are threads, and more
     rng = np.random.default_rng(30)
-    x, kernel, bias, dz = dense_data(301, 203, 157, dtype)
-    wide = frozen(rng.standard_normal((407, 1003)), dtype)
-    labels = frozen(rng.integers(0, 1003, 407), np.int64)
-    state = optimizer_state("adam", 300_001, dtype, 31)
+    x, kernel, bias, dz = dense_data(n, d, m, dtype)
+    wide = frozen(rng.standard_normal((n, 503)), dtype)
+    labels = frozen(rng.integers(0, 503, n), np.int64)
+    states = {name: optimizer_state(name, 64 * n + 1, dtype, 31) for name in spec.OPTIMIZERS}
 
     def everything():
-        out, dx, dkernel, dbias = (poisoned(shape, dtype) for shape in
-                                   ((301, 157), (301, 203), (203, 157), (157,)))
+        out, dx, dkernel, dbias = (poisoned(s, dtype) for s in ((n, m), (n, d), (d, m), (m,)))
         other.dense.dense(x, kernel, bias, "gelu", (), out, None)
         other.dense.dense_grad(dz, x, kernel, dx, dkernel, dbias)
         results = [out, dx, dkernel, dbias]
-        for name in ("tanh", "softmax"):
+        for name in ("tanh", "softmax", "log_softmax", "sparsemax"):
             y = activate(other, name, wide, ())
             results += [y, differentiate(other, name, wide, y, ())]
-        losses, d, hits = (poisoned(shape, dtype) for shape in ((407,), (407, 1003), (407,)))
-        other.losses.softmax_cross_entropy(wide, labels, None, 0.1, None, 1.0, losses, d, hits)
-        mask = poisoned((407, 1003), dtype)
+        for kind in ("softmax_cross_entropy", "categorical_crossentropy", "mean_squared_error"):
+            losses, d_losses, hits = (poisoned(s, dtype) for s in ((n,), (n, 503), (n,)))
+            tail = (losses, d_losses)
+            if kind == "softmax_cross_entropy":
+                other.losses.softmax_cross_entropy(wide, labels, None, 0.1, None, 1.0, *tail, hits)
+            elif kind == "categorical_crossentropy":
+                other.losses.categorical_crossentropy(np.exp(wide), labels, None, 0.1, None, 1e-7,
+                                                      1.0, *tail)
+            else:
+                other.losses.elementwise_loss(kind, wide, wide[::-1].copy(), (), None, 0.1, 1.0,
+                                              *tail)
+            results += [*tail, *([hits] if kind == "softmax_cross_entropy" else [])]
+        mask = poisoned((n, 503), dtype)
         other.random.dropout_mask(0.5, 1, 2, 3, mask)
-        param, grad, m, v = (array.copy() for array in state)
-        other.optimizers.adam_update(param, grad, m, v, 1, 0.01, 0.9, 0.999, 1e-7, 0.01)
-        assert_written(*results, losses, d, hits, mask)
-        return [*results, losses, d, hits, mask, param, m, v]
+        assert_written(*results, mask)
+        for name, state in states.items():
+            arrays = [array.copy() for array in state]
+            counted = (1,) if name == "adam" else ()
+            params = tuple(value for _, value in spec.OPTIMIZERS[name].params)
+            getattr(other.optimizers, f"{name}_update")(*arrays, *counted, 0.01, *params)
+            results += arrays
+        return [*results, mask]
 
     runs = []
-    for count in thread_counts:
-        backends.set_threads(count)
+    for count in (1, 2, 3):
+        use_threads(count)
         runs.append(everything())
     for again in runs[1:]:
         for first, second in zip(runs[0], again, strict=True):

@@ -225,7 +225,7 @@ def test_input_shapes():
     assert layers.Input([3], dtype=np.float64).dtype == "float64"
 
 
-# -- what all layers share ---------------------------------------------------------------------------
+# -- what all layers share -------------------------------------------------------------------------
 
 
 def test_names_count_as_in_keras():

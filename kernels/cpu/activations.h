@@ -85,23 +85,22 @@ VALUE(leaky_relu) { return x >= 0 ? x : p[0] * x; }
 SLOPE(leaky_relu, x) { return x > 0 ? C(1) : p[0]; }
 
 /* p: alpha */
-VALUE(elu) { return x >= 0 ? x : p[0] * M(expm1_nonpositive)(M(at_most)(x, C(0))); }
-SLOPE(elu, x) { return x > 0 ? C(1) : p[0] * M(exp_nonpositive)(M(at_most)(x, C(0))); }
+VALUE(elu) { return x < 0 ? p[0] * M(expm1_negative)(x) : x; }
+SLOPE(elu, x) { return x > 0 ? C(1) : p[0] * M(exp_nonpositive)(x); }
 
 #define SELU_SCALE C(1.0507009873554804934193349852946)
 #define SELU_SCALE_ALPHA C(1.7580993408473768599402175208123)
 VALUE(selu)
 {
-    return x >= 0 ? SELU_SCALE * x
-                  : SELU_SCALE_ALPHA * M(expm1_nonpositive)(M(at_most)(x, C(0)));
+    return x < 0 ? SELU_SCALE_ALPHA * M(expm1_negative)(x) : SELU_SCALE * x;
 }
 SLOPE(selu, y) { return y > 0 ? SELU_SCALE : y + SELU_SCALE_ALPHA; }
 #undef SELU_SCALE
 #undef SELU_SCALE_ALPHA
 
 /* p: alpha */
-VALUE(celu) { return x >= 0 ? x : p[0] * M(expm1_nonpositive)(M(at_most)(x, C(0)) / p[0]); }
-SLOPE(celu, x) { return x > 0 ? C(1) : M(exp_nonpositive)(M(at_most)(x, C(0)) / p[0]); }
+VALUE(celu) { return x < 0 ? p[0] * M(expm1_negative)(x / p[0]) : x; }
+SLOPE(celu, x) { return x > 0 ? C(1) : M(exp_nonpositive)(x / p[0]); }
 
 VALUE(gelu) { return M(gelu)(x); }
 SLOPE(gelu, x) { return M(gelu_grad)(x); }

@@ -194,8 +194,29 @@ cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *orde
             (<int64_t *> out)[i] = wide[order[i]]
 
 
-cdef void _rows_step(const Run *q, const Step *s, char **bases, long r0, long rows, long n,
-                     int64_t count) noexcept nogil:
+cdef long _kept(const Run *q, const Step *s, const int64_t *order, long n) noexcept nogil:
+    """Rows of the batch whose class is not the ignored one, at least 1.
+
+    Counted in the data: the gathered labels of other threads may not be there yet.
+    """
+    cdef const int64_t *classes = <const int64_t *> q.data[s.number].pointer
+    cdef long i, kept = 0
+    for i in range(n):
+        kept += classes[order[i]] != s.ignore
+    return kept if kept > 0 else 1
+
+
+cdef void _scale(char *values, long n, int itemsize, double factor) noexcept nogil:
+    cdef long i
+    for i in range(n):
+        if itemsize == 4:
+            (<float *> values)[i] = <float> ((<float *> values)[i] * factor)
+        else:
+            (<double *> values)[i] = (<double *> values)[i] * factor
+
+
+cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *order, long r0,
+                     long rows, long n, int64_t count) noexcept nogil:
     """A ROWS operation on `rows` rows from r0 of a batch of n; `count` updates came before."""
     cdef const fm_kernels *k = q.kernels
     cdef int size = q.itemsize
@@ -206,6 +227,7 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, long r0, long ro
     cdef char *d
     cdef const int64_t *ignore
     cdef double scale
+    cdef long kept
     if code == DENSE:
         # a x, b kernel, c bias, d y, e z
         b = _at(&s.b, bases, 0, size)
@@ -257,7 +279,8 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, long r0, long ro
         b = _at(&s.b, bases, r0, size)
         c = _at(&s.c, bases, r0, size)
         d = _at(&s.d, bases, r0, size)
-        scale = s.weight / n if s.mean else s.weight
+        kept = _kept(q, s, order, n) if s.has_ignore and s.mean else n
+        scale = s.weight / kept if s.mean else s.weight
         ignore = &s.ignore if s.has_ignore else NULL
         if code == SOFTMAX_CROSS_ENTROPY:
             k.softmax_cross_entropy(
@@ -280,6 +303,9 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, long r0, long ro
             k.binary_hits(
                 rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
                 NULL if s.b.classes else b, s.b.ld, s.x, d)
+        if kept != n:
+            # the mean is over the rows that count, while totals are divided by n
+            _scale(d, rows, size, <double> n / kept)
 
 
 cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
@@ -384,7 +410,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
                     _gather(q, s, bases, order + r0, r0, r1 - r0)
             elif s.code < REDUCE:
                 if r1 > r0:
-                    _rows_step(q, s, bases, r0, r1 - r0, n, count)
+                    _rows_step(q, s, bases, order, r0, r1 - r0, n, count)
             else:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
         if thread == 0:
@@ -423,7 +449,7 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
                     memcpy(y + i * s.a.ld * size,
                            bases[<int> DATA] + i * q.x_columns * size, q.x_columns * size)
             else:
-                _rows_step(q, s, bases, 0, rows, rows, 0)
+                _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
         y = _at(q.result, bases, 0, <int> size)
         out = q.out + at * columns * size
         for i in range(rows):
@@ -776,6 +802,7 @@ cdef class Executor:
         s.weight = attributes["weight"]
         if attributes.get("ignore_index") is not None:
             s.has_ignore, s.ignore = True, attributes["ignore_index"]
+            s.number = self.plan.inputs.index(op.inputs[1])
         if s.code == CATEGORICAL_CROSSENTROPY:
             s.y = attributes["epsilon"]
         elif s.code == ELEMENTWISE_LOSS:

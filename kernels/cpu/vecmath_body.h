@@ -43,6 +43,22 @@ FM_INLINE FM_R FM(sqrt)(FM_R x) {
 FM_INLINE FM_R FM(at_most)(FM_R x, FM_R high) { return high < x ? high : x; }
 FM_INLINE FM_R FM(at_least)(FM_R x, FM_R low) { return low > x ? low : x; }
 
+/* min(|x|, high) and, where x < 0, max(x, low) with low < 0; NaN and other x give any number.  As
+ * integers these are one instruction each, and not one of the busy floating-point units. */
+#if defined(__AVX512F__) || FM_MANTISSA == 23
+FM_INLINE FM_R FM(magnitude_at_most)(FM_R x, FM_R high) {
+    FM_U u = FM(bits)(x) & ~FM_SIGN_MASK, limit = FM(bits)(high);
+    return FM(from_bits)(limit < u ? limit : u);
+}
+FM_INLINE FM_R FM(negative_at_least)(FM_R x, FM_R low) {
+    FM_U u = FM(bits)(x), limit = FM(bits)(low);
+    return FM(from_bits)(limit < u ? limit : u);
+}
+#else
+FM_INLINE FM_R FM(magnitude_at_most)(FM_R x, FM_R high) { return FM(at_most)(FM(abs)(x), high); }
+FM_INLINE FM_R FM(negative_at_least)(FM_R x, FM_R low) { return FM(at_least)(x, low); }
+#endif
+
 /* a b - ab, exactly, where ab is a b rounded */
 FM_INLINE FM_R FM(product_error)(FM_R a, FM_R b, FM_R ab) {
 #if FM_HAS_FMA
@@ -88,13 +104,22 @@ FM_INLINE FM_R FM(exp)(FM_R x) {
     return FM(fma)(s, p, s) * FM(from_bits)(up << FM_MANTISSA);
 }
 
-/* exp(x) for x <= 0 or NaN */
-FM_INLINE FM_R FM(exp_nonpositive)(FM_R x) {
-    FM(exp_pair) e = FM_EXP_SPLIT(FM(at_least)(x, FM_EXP_MIN), FM_SPLIT);
+/* exp(-a) where 0 <= a <= -EXP_MIN */
+FM_INLINE FM_R FM(exp_minus)(FM_R a) {
+    FM(exp_pair) e = FM_EXP_SPLIT(-a, FM_SPLIT);
     return FM(fma)(e.s, e.p, e.s) * FM_SPARE;
 }
 
-/* exp(x) - 1 for x <= 0 or NaN; the sign of a zero is lost */
+/* exp(x) for x <= 0 or NaN; other x give any number */
+FM_INLINE FM_R FM(exp_nonpositive)(FM_R x) { return FM(exp_minus)(-FM(at_least)(x, FM_EXP_MIN)); }
+
+/* exp(x) - 1 for x < 0; -0 gives 0, other x and NaN any number */
+FM_INLINE FM_R FM(expm1_negative)(FM_R x) {
+    FM(exp_pair) e = FM_EXP_SPLIT(FM(negative_at_least)(x, FM_EXPM1_MIN), 0);
+    return FM(fma)(e.s, e.p, e.s - 1);
+}
+
+/* exp(x) - 1 for x <= 0 or NaN; -0 gives 0, other x any number */
 FM_INLINE FM_R FM(expm1_nonpositive)(FM_R x) {
     FM(exp_pair) e = FM_EXP_SPLIT(FM(at_least)(x, FM_EXPM1_MIN), 0);
     return FM(fma)(e.s, e.p, e.s - 1);
@@ -109,11 +134,10 @@ FM_INLINE FM_R FM(expm1)(FM_R x) {
     return FM(copysign)(y, x);
 }
 
-/* log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1], plus k ln 2 */
+/* k ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1] */
 FM_INLINE FM_R FM(log_sum)(FM_R k, FM_R f) {
     FM_R g = FM(fma)(f, FM(poly_log1p)(f), FM_C(-0.5));
-    FM_R low = FM(fma)(f * f, g, k * FM_LN2_LO);
-    return FM(fma)(k, FM_LN2_HI, f + low);
+    return FM(fma)(k, FM_C(0x1.62e42fefa39efp-1), FM(fma)(f * f, g, f));
 }
 
 /* the exponent that brings u into [sqrt(1/2), sqrt(2)), plus the bias */
@@ -160,7 +184,8 @@ FM_INLINE FM_R FM(log1p_unit)(FM_R z) {
 }
 
 FM_INLINE FM_R FM(softplus)(FM_R x) {
-    return FM(at_least)(x, (FM_R)0) + FM(log1p_unit)(FM(exp_nonpositive)(-FM(abs)(x)));
+    FM_R z = FM(exp_minus)(FM(magnitude_at_most)(x, -FM_EXP_MIN));
+    return FM(at_least)(x, (FM_R)0) + FM(log1p_unit)(z);
 }
 
 /* 1 / (1 + exp(-x)), numerator and denominator times 2^-SPLIT so that exp(-x) cannot overflow */
@@ -176,9 +201,9 @@ FM_INLINE FM_R FM(sigmoid)(FM_R x) {
 
 /* x sigmoid(x) */
 FM_INLINE FM_R FM(silu)(FM_R x) {
-    FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
+    FM_R c = FM(negative_at_least)(x, FM_SIGMOID_MIN);
     FM_R y = c / FM(sigmoid_denominator)(c, (FM_R)0) * FM_SPARE;
-    return x > FM_SIGMOID_MAX ? x : y;
+    return x <= FM_SIGMOID_MAX ? y : x;
 }
 
 /* s (1 + x (1 - s)), s = sigmoid(x) */
@@ -189,24 +214,28 @@ FM_INLINE FM_R FM(silu_grad)(FM_R x) {
     return FM(fma)(s * c, rest, s);
 }
 
-/* exp(2a) - 1 for 0 <= a or NaN, up to where tanh is 1 */
+/* exp(2a) - 1 for 0 <= a <= TANH_MAX or NaN.  n is small here and a single constant for ln 2 will
+ * do: tanh forgives an error of exp(2a) as it grows. */
 FM_INLINE FM_R FM(tanh_numerator)(FM_R a) {
-    a = FM(at_most)(a, FM_TANH_MAX);
-    FM(exp_pair) e = FM_EXP_SPLIT(a + a, 0);
-    return FM(fma)(e.s, e.p, e.s - 1);
+    const FM_R magic = FM_MAGIC + (FM_R)FM_BIAS;
+    FM_R t = FM(fma)(a, FM_C(2 * 0x1.71547652b82fep+0), magic);
+    FM_R r = FM(fma)(t - magic, -FM_C(0x1.62e42fefa39efp-1), a + a);
+    FM_R p = FM(fma)(r * r, FM(poly_expm1)(r), r);
+    FM_R s = FM(from_bits)(FM(bits)(t) << FM_MANTISSA);
+    return FM(fma)(s, p, s - 1);
 }
 
 FM_INLINE FM_R FM(tanh)(FM_R x) {
-    FM_R e = FM(tanh_numerator)(FM(abs)(x));
+    FM_R e = FM(tanh_numerator)(FM(at_most)(FM(abs)(x), FM_TANH_MAX));
     return FM(with_sign)(e / (e + 2), x);
 }
 
-/* x - tanh(x) */
+/* x - tanh(x); 1 - tanh(x) = 2 / (exp(2x) + 1) */
 FM_INLINE FM_R FM(tanh_shrink)(FM_R x) {
     FM_R a = FM(abs)(x), z = a * a;
     FM_R q = a * FM(poly_tanh_shrink)(z);
     FM_R near = FM(fma)(q, z, q * FM(product_error)(a, a, z));
-    FM_R far = (a - 1) + 2 / (FM(tanh_numerator)(a) + 2);
+    FM_R far = (a - 1) + 2 / (FM(tanh_numerator)(FM(magnitude_at_most)(x, FM_TANH_MAX)) + 2);
     return FM(with_sign)(a < 1 ? near : far, x);
 }
 
@@ -225,10 +254,10 @@ FM_INLINE FM_R FM(atan)(FM_R x) {
 FM_INLINE FM_R FM(erf)(FM_R x) {
     FM_R a = FM(abs)(x);
     FM_R near = FM(fma)(a, FM(poly_erf)(a * a), a);
-    FM_R b = FM(at_most)(a, FM_ERF_MAX);
+    FM_R b = FM(magnitude_at_most)(x, FM_ERF_MAX);
     FM(exp_pair) e = FM_EXP_SPLIT(-b * FM(poly_erf_tail)(b), 0);
     FM_R far = FM(fma)(-e.s, e.p, 1 - e.s);
-    return FM(with_sign)(a < 1 ? near : far, x);
+    return FM(with_sign)(a >= 1 ? far : near, x);
 }
 
 /* The normal tail at 0 <= t: Phi(-t) = exp(-t^2/2) m / (t + SHIFT) / 2.  The square is taken with
@@ -250,23 +279,25 @@ FM_INLINE FM(normal_tail) FM(normal_parts)(FM_R x) {
     return r;
 }
 
-/* x Phi(x) = max(x, 0) - t Phi(-t), t = |x|.  With w = 2 / (t + a), a = GELU_SHIFT,
+/* x Phi(x) = max(x, 0) - t Phi(-t), t = |x|.  With w = SCALE / (t + SHIFT),
  *     t Phi(-t) = t w / 2 exp(-t^2/2 + l(w)),
  * and l is small.  The tail keeps its relative precision because all roundings but the last are
- * either in the exponent, where 2^-24 costs half of what it costs in a factor, or known exactly and
- * put right there: that of t^2, of t w, and of w itself, in which the whole has the slope
- * d log Phi(-t) / d log w, to first order 0.9 + 0.85 a w - t w / 2. */
+ * either in the exponent, where they weigh little, or known exactly and put right there: that of
+ * t^2, of t w, and of w itself, in which the whole has the logarithmic slope SLOPE (linear in w, to
+ * first order, divided by -SCALE). */
 FM_INLINE FM_R FM(gelu)(FM_R x) {
-    const FM_R a = FM_GELU_SHIFT, magic = FM_MAGIC + (FM_R)(FM_BIAS + FM_SPLIT);
-    FM_R t = FM(at_most)(FM(abs)(x), FM_NORMAL_MAX);
+    const FM_R magic = FM_MAGIC + (FM_R)(FM_BIAS + FM_SPLIT), slope[] = {FM_GELU_SLOPE};
+    FM_R t = FM(magnitude_at_most)(x, FM_NORMAL_MAX);
     FM_R half = FM_C(0.5) * t, square = t * half;
     FM_R square_low = FM(product_error)(t, half, square);
-    FM_R d = t + a, w = 2 / d;
-    FM_R miss = FM(fma)(t - (d - a), w, FM(product_error)(d, w, (FM_R)2)); /* w (t + a) - 2 */
+    FM_R d = t + FM_GELU_SHIFT, w = FM_GELU_SCALE / d;
+    /* w (t + SHIFT) - SCALE */
+    FM_R miss = FM(fma)(t - (d - FM_GELU_SHIFT), w, FM(product_error)(d, w, FM_GELU_SCALE));
     FM_R y = t * w, y_low = FM(product_error)(t, w, y);
-    FM_R l = FM(poly_log_normal_tail)(FM(fma)(-a, w, (FM_R)1));
+    FM_R l = FM(poly_log_normal_tail)(
+        FM(fma)(-2 * FM_GELU_SHIFT / FM_GELU_SCALE, w, FM_GELU_CENTRE));
     FM_R k = FM(fma)(l - square, FM_C(0x1.71547652b82fep+0), magic), n = k - magic;
-    FM_R low = FM(fma)(miss, FM(fma)(w, FM_C(-0.425) * a, FM_C(-0.45)), -square_low);
+    FM_R low = FM(fma)(miss, FM(fma)(w, slope[1], slope[0]), -square_low);
     FM_R r = FM(fma)(n, -FM_LN2_HI, -square) + l + FM(fma)(n, -FM_LN2_LO, low);
     FM_R p = FM(fma)(r * r, FM(poly_expm1)(r), r);
     FM_R s = FM(from_bits)(FM(bits)(k) << FM_MANTISSA);
@@ -300,20 +331,16 @@ FM_INLINE FM_R FM(gelu_tanh_argument)(FM_R x, FM_R *low) {
 }
 
 FM_INLINE FM_R FM(gelu_tanh)(FM_R x) {
-    FM_R c = FM(at_least)(FM(at_most)(x, FM_GELU_TANH_MAX), -FM_GELU_TANH_MAX);
+    FM_R c = FM(negative_at_least)(x, FM_GELU_TANH_MIN);
     FM_R low, v = FM(gelu_tanh_argument)(c, &low);
-    FM_R limit = FM(at_most)(v, FM_SIGMOID_MAX);
-    low = v > FM_SIGMOID_MAX ? (FM_R)0 : low;
-    FM_R y = c / FM(sigmoid_denominator)(limit, low) * FM_SPARE;
-    return x > FM_GELU_TANH_MAX ? x : y;
+    FM_R y = c / FM(sigmoid_denominator)(v, low) * FM_SPARE;
+    return x <= FM_GELU_TANH_MAX ? y : x;
 }
 
 FM_INLINE FM_R FM(gelu_tanh_grad)(FM_R x) {
-    FM_R c = FM(at_least)(FM(at_most)(x, FM_GELU_TANH_MAX), -FM_GELU_TANH_MAX);
+    FM_R c = FM(at_least)(FM(at_most)(x, FM_GELU_TANH_MAX), FM_GELU_TANH_MIN);
     FM_R low, v = FM(gelu_tanh_argument)(c, &low);
-    FM_R limit = FM(at_most)(v, FM_SIGMOID_MAX);
-    low = v > FM_SIGMOID_MAX ? (FM_R)0 : low;
-    FM_R d = FM(sigmoid_denominator)(limit, low);
+    FM_R d = FM(sigmoid_denominator)(v, low);
     FM_R s = FM_SPARE / d, rest = (d - FM_SPARE) / d;
     FM_R slope = FM(fma)(c * c, FM_C(3 * 0x1.2444f2a4d8b4bp-4), FM_C(0x1.9884533d43651p+0));
     return FM(fma)(s * c, rest * slope, s);
@@ -322,15 +349,15 @@ FM_INLINE FM_R FM(gelu_tanh_grad)(FM_R x) {
 /* x tanh(softplus(x)).  With z = exp(-|x|), tanh(softplus(x)) is
  * 1 - 2 z^2 / (1 + 2 z + 2 z^2) for x >= 0 and z (1 - (z^2 + z) / (z^2 + 2 z + 2)) below. */
 FM_INLINE FM_R FM(mish)(FM_R x) {
-    FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
-    FM(exp_pair) e = FM_EXP_SPLIT(-FM(abs)(c), FM_SPLIT);
+    FM_R a = FM(magnitude_at_most)(x, -FM_SIGMOID_MIN);
+    FM(exp_pair) e = FM_EXP_SPLIT(-a, FM_SPLIT);
     FM_R z = FM(fma)(e.s, e.p, e.s) * FM_SPARE, zz = z * z;
     FM_R share = (zz + (x < 0 ? z : zz)) / (FM(fma)((FM_R)2, z, zz) + (x < 0 ? (FM_R)2 : 1 + zz));
-    FM_R head = c * e.s, product = FM(fma)(head, e.p, head);
+    FM_R head = a * e.s, product = FM(fma)(head, e.p, head);
     FM_R rest = FM(fma)(head, e.p, head - product);
-    FM_R below = (product - FM(fma)(product, share, -rest)) * FM_SPARE;
+    FM_R below = (FM(fma)(product, share, -rest) - product) * FM_SPARE;
     FM_R above = FM(fma)(-x, share, x);
-    return x > FM_SIGMOID_MAX ? x : (x < 0 ? below : above);
+    return x < 0 ? below : (x <= FM_SIGMOID_MAX ? above : x);
 }
 
 /* t + x (1 - t^2) sigmoid(x), t = tanh(softplus(x)) */
@@ -389,6 +416,10 @@ FM_INLINE FM_R FM(atan_grad)(FM_R x) {
 #undef FM_NORMAL_MAX
 #undef FM_NORMAL_SHIFT
 #undef FM_GELU_SHIFT
+#undef FM_GELU_SCALE
+#undef FM_GELU_CENTRE
+#undef FM_GELU_SLOPE
+#undef FM_GELU_TANH_MIN
 #undef FM_GELU_TANH_MAX
 #undef FM_SQUARE_MAX
 #undef FM_SQUARE_DOWN

@@ -195,16 +195,23 @@ class Executor:
                                reduction, weight):
         logits, labels, sample_weight = _pad(inputs, 3)
         values, gradient, hits = _pad(outputs, 3)
-        return partial(losses.softmax_cross_entropy, logits, labels, sample_weight,
-                       label_smoothing, ignore_index, _scale(weight, reduction, rows), values,
-                       gradient, hits)
+
+        def loss(scale):
+            losses.softmax_cross_entropy(logits, labels, sample_weight, label_smoothing,
+                                         ignore_index, scale, values, gradient, hits)
+
+        return _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values)
 
     def _categorical_crossentropy(self, inputs, outputs, rows, label_smoothing, ignore_index,
                                   epsilon, reduction, weight):
         p, labels, sample_weight = _pad(inputs, 3)
         values, gradient = _pad(outputs, 2)
-        return partial(losses.categorical_crossentropy, p, labels, sample_weight, label_smoothing,
-                       ignore_index, epsilon, _scale(weight, reduction, rows), values, gradient)
+
+        def loss(scale):
+            losses.categorical_crossentropy(p, labels, sample_weight, label_smoothing,
+                                            ignore_index, epsilon, scale, values, gradient)
+
+        return _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values)
 
     def _elementwise_loss(self, inputs, outputs, rows, loss, params, label_smoothing, reduction,
                           weight):
@@ -259,6 +266,19 @@ def _quietly(function, a, b, out):
 
 def _pad(arrays, length):
     return [*arrays, *[None] * (length - len(arrays))]
+
+
+def _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values):
+    """A loss whose mean is over the rows that are not ignored, while totals are divided by all."""
+    if ignore_index is None or reduction != "mean":
+        return partial(loss, _scale(weight, reduction, rows))
+
+    def scaled():
+        kept = max(int(np.count_nonzero(labels != ignore_index)), 1)
+        loss(weight / kept)
+        np.multiply(values, rows / kept, out=values)
+
+    return scaled
 
 
 def _scale(weight, reduction, rows):

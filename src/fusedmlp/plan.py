@@ -7,37 +7,38 @@ the table of adjoints in this module.
 
 What each op computes (n is the number of rows of the batch):
 
-==================== ======================= ====================== =================================
-op                   inputs                  outputs                attributes
-==================== ======================= ====================== =================================
-gather               --                      rows of data[source]   source
-dense                x, kernel[, bias]       y[, z]                 activation, params
-activation           x                       y                      activation, params
-prelu                x, alpha                y                      --
-dropout              x                       y, mask                rate, stream, seed
-softmax_cross_entropy logits, labels[, w]    losses[, d[, hits]]    label_smoothing, ignore_index,
-                                                                    reduction, weight
-categorical_crossentropy p, labels[, w]      losses[, d]            the same and epsilon
-elementwise_loss     p, labels[, w]          losses[, d]            loss, params, label_smoothing,
-                                                                    reduction, weight
-categorical_hits     p, labels               hits                   --
-binary_hits          p, labels               hits                   threshold
-reduce               rows[, w]               --                     total, reduction
-activation_grad      dy, x or y              dx (may be dy)         activation, params
-dense_dw             x, dz                   dkernel[, dbias]       --
-dense_dx             dz, kernel[, x or y]    dx                     activation, params
-prelu_grad           dy, x, alpha            dx, dalpha             --
-multiply             dy, mask                dx                     --
-add                  a, b                    a + b (may be a)       --
-update               --                      --                     optimizer, params
-==================== ======================= ====================== =================================
+======================== ==================== ==================== ==========================
+op                       inputs               outputs              attributes
+======================== ==================== ==================== ==========================
+gather                   --                   rows of data[source] source
+dense                    x, kernel[, bias]    y[, z]               activation, params
+activation               x                    y                    activation, params
+prelu                    x, alpha             y                    --
+dropout                  x                    y, mask              rate, stream, seed
+softmax_cross_entropy    logits, labels[, w]  losses[, d[, hits]]  label_smoothing, reduction,
+                                                                   weight, ignore_index
+categorical_crossentropy p, labels[, w]       losses[, d]          the same and epsilon
+elementwise_loss         p, labels[, w]       losses[, d]          loss, params, reduction,
+                                                                   weight, label_smoothing
+categorical_hits         p, labels            hits                 --
+binary_hits              p, labels            hits                 threshold
+reduce                   rows[, w]            --                   total, reduction
+activation_grad          dy, x or y           dx (may be dy)       activation, params
+dense_dw                 x, dz                dkernel[, dbias]     --
+dense_dx                 dz, kernel[, x or y] dx                   activation, params
+prelu_grad               dy, x, alpha         dx, dalpha           --
+multiply                 dy, mask             dx                   --
+add                      a, b                 a + b (may be a)     --
+update                   --                   --                   optimizer, params
+======================== ==================== ==================== ==========================
 
 ``dense_dx`` is dz @ kernel.T, times the derivative of `activation` at its third input where there
-is one.  A loss's gradient ``d`` is that of ``weight * sum(losses) / n`` for reduction "mean" and of
-``weight * sum(losses)`` for "sum".  ``reduce`` adds to total k the sum of its rows and n; with w the
-sum of rows times w and the sum of w; with reduction "sum" n times the sum, and n.  ``update``
-applies the optimizer to all trainable parameters, whose gradients lie at the same offsets in a
-gradient arena.
+is one. A loss's gradient ``d`` is that of ``weight * sum(losses) / n`` for reduction "mean" and of
+``weight * sum(losses)`` for "sum". With an `ignore_index` the mean is over the k rows whose label
+is another one: k takes the place of n, and ``losses`` are multiplied by n / k. ``reduce`` adds to
+total k the sum of its rows and n; with w the sum of rows times w and the sum of w; with reduction
+"sum" n times the sum, and n. ``update`` applies the optimizer to all trainable parameters, whose
+gradients lie at the same offsets in a gradient arena.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ before the package exists.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 __all__ = [
@@ -252,8 +252,8 @@ LOSSES = {
            logits_of="sigmoid", target=(0.0, 1.0)),
         _L("categorical_crossentropy",
            "-sum_k t_k log q_k, q = clip(p / sum p, eps, 1 - eps)",
-           "sum_k(h_k p_k) / s^2 - h_i / s, s = sum p, h = t/q where q is unclipped, else 0", "row", params=(("epsilon", 1e-7),),
-           aliases=("cce",), domain=(0.01, 0.99), target=(0.0, 1.0)),
+           "sum_k(h_k p_k) / s^2 - h_i / s, s = sum p, h = t/q where q is unclipped, else 0", "row",
+           params=(("epsilon", 1e-7),), aliases=("cce",), domain=(0.01, 0.99), target=(0.0, 1.0)),
         _L("softmax_cross_entropy", "log sum_k exp z_k - sum_k t_k z_k", "softmax(z) - t", "row",
            logits_of="softmax", target=(0.0, 1.0)),
     )

@@ -1,0 +1,615 @@
+"""Executors on plans that are lowered here by hand: gradients, epochs, totals, bits.
+
+The truth is the finite difference of the loss that the executor itself reports, the agreement of
+whole runs with the oracle, and plain NumPy for what a run adds up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fusedmlp import plan, spec
+
+DTYPES = ("float32", "float64")
+
+
+# -- networks ------------------------------------------------------------------------------------
+
+
+def kernel_params(name):
+    row = spec.ACTIVATIONS[name]
+    return () if row.variants else tuple(float(value) for _, value in row.params)
+
+
+def defaults(optimizer, **changes):
+    return tuple(changes.get(key, value) for key, value in spec.OPTIMIZERS[optimizer].params)
+
+
+def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="dense",
+            weighted=False, optimizer=None, params=None, metrics=(), frozen=(), seed=1,
+            **attributes):
+    """A lowered stack of layers with freshly drawn parameters.
+
+    Parameters
+    ----------
+    layers : list
+        An int is a dense layer of that many units, "prelu" a learned slope, ("dropout", rate)
+        dropout, any other name an activation.
+    loss : str, optional
+        A row of the losses; without it the plan predicts.
+    metrics : list of (name, kind, weighted)
+    frozen : sequence of int
+        Numbers of parameters that are not trained.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    shapes, width = [], columns
+    for layer in layers:
+        if isinstance(layer, int):
+            shapes += [(width, layer), (layer,)]
+            width = layer
+        elif layer == "prelu":
+            shapes.append((width,))
+        elif layer == "glu":
+            width //= 2
+        elif layer == "maxout":
+            width //= int(kernel_params("maxout")[0])
+    order = sorted(range(len(shapes)), key=lambda i: i in frozen)  # trainable ones first
+    places, size = plan.layout([shapes[i] for i in order], itemsize)
+    where = dict(zip(order, places, strict=True))
+    trainable = sum((shapes[i][0] if len(shapes[i]) == 2 else 1) * where[i][1]
+                    for i in order if i not in frozen)
+
+    builder = plan.Builder(batch, dtype, training=loss is not None and optimizer is not None)
+    h = builder.input(columns)
+    number = 0
+
+    def parameter():
+        nonlocal number
+        index = builder.parameter(f"p{number}", shapes[number], *where[number],
+                                  trainable=number not in frozen)
+        number += 1
+        return index
+
+    for layer in layers:
+        if isinstance(layer, int):
+            h = builder.dense(h, parameter(), parameter())
+        elif layer == "prelu":
+            h = builder.prelu(h, parameter())
+        elif isinstance(layer, tuple):
+            h = builder.dropout(h, layer[1])
+        else:
+            h = builder.activation(h, layer, kernel_params(layer))
+    if loss is not None:
+        classes = labels == "classes"
+        y = builder.input(1 if classes else width, "y", "labels", "int64" if classes else None)
+        w = builder.input(1, "w", "weight") if weighted else None
+        builder.loss(loss, h, y, w, gradient=optimizer is not None, **attributes)
+        for name, kind, uses_weight in metrics:
+            extra = {"threshold": 0.5} if kind == "binary_hits" else {}
+            builder.metric(name, kind, h, y, w if uses_weight else None, **extra)
+    lowered = builder.finish(
+        [h], optimizer=optimizer, parameter_size=size, trainable_size=trainable,
+        optimizer_params=() if optimizer is None else params or defaults(optimizer))
+
+    rng = np.random.default_rng(seed)
+    arena = np.zeros(size, dtype)
+    values = [view(arena, shape, *where[i]) for i, shape in enumerate(shapes)]
+    for value in values:
+        value[...] = rng.standard_normal(value.shape) / np.sqrt(value.shape[0])
+    slots = () if optimizer is None else spec.OPTIMIZERS[optimizer].slots
+    return SimpleNamespace(plan=lowered, arena=arena, values=values, width=width,
+                           slots=tuple(np.zeros(trainable, dtype) for _ in slots),
+                           trainable=[v for i, v in enumerate(values) if i not in frozen])
+
+
+def view(arena, shape, offset, step):
+    rows = shape[0] if len(shape) == 2 else 1
+    return arena[offset : offset + rows * step].reshape(rows, step)[:, : shape[-1]]
+
+
+def executor(backend, net, seed=3):
+    return backend.executor.Executor(net.plan, net.arena, net.slots, seed)
+
+
+def train(run, data, batch, *, steps=None, order=None, rate=0.0, iteration=0, start=0):
+    n = len(data[0])
+    steps = -(-n // batch) if steps is None else steps
+    order = np.arange(n) if order is None else order
+    return run.run(data, order, batch, start, steps, np.full(steps, rate), iteration, np.inf)
+
+
+def samples(net, labels, n=8, *, weighted=False, seed=5, dtype="float64", columns=5):
+    """Inputs, labels of the kind asked for, and weights."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, columns)).astype(dtype)
+    if labels == "classes":
+        y = rng.integers(0, net.width, n)
+    elif labels == "probabilities":
+        y = rng.dirichlet(np.ones(net.width), n).astype(dtype)
+    else:
+        y = rng.uniform(0.0, 1.0, (n, net.width)).astype(dtype)
+    w = (rng.uniform(0.0, 2.0, n).astype(dtype),) if weighted else ()
+    return (x, y, *w)
+
+
+def gradients(run, net):
+    """What the last step left in the gradient arena, in the order of the parameters."""
+    found = {b.offset: run.buffer(b.index) for b in net.plan.buffers
+             if b.role == "parameter_gradient"}
+    return [found[at] for at in sorted(found)]
+
+
+# -- gradients -----------------------------------------------------------------------------------
+
+ELEMENTWISE = [name for name in spec.ELEMENTWISE
+               if name not in ("linear", "binary_step", "unit_step", "sign")]
+NETWORKS = {
+    **{name: ([6, name, 4], "mean_squared_error", "dense", {}) for name in ELEMENTWISE},
+    **{f"{name} before dropout": ([6, name, ("dropout", 0.4), 4], "mean_squared_error", "dense",
+                                  {}) for name in ("relu", "gelu", "softplus")},
+    **{name: ([6, name, 4], "mean_squared_error", "dense", {})
+       for name in ("softmax", "log_softmax", "sparsemax", "glu", "maxout", "prelu")},
+    "activation twice": ([6, "tanh", "silu", 4], "mean_squared_error", "dense", {}),
+    "dropout first": ([("dropout", 0.3), 6, ("dropout", 0.5), 4], "mean_squared_error", "dense",
+                      {}),
+    "linear on linear": ([6, 5, 4], "mean_absolute_error", "dense", {}),
+    "one layer": ([4], "mean_squared_error", "dense", {}),
+    "sum": ([6, "tanh", 4], "mean_squared_error", "dense", {"reduction": "sum"}),
+    "weight": ([6, "tanh", 4], "mean_squared_error", "dense", {"weight": 0.25}),
+    "classes": ([6, "tanh", 4, "softmax"], "categorical_crossentropy", "classes", {}),
+    "smoothed": ([6, "tanh", 4, "softmax"], "categorical_crossentropy", "probabilities",
+                 {"label_smoothing": 0.1}),
+    "logits": ([6, "tanh", 4], "categorical_crossentropy", "classes",
+               {"from_logits": True, "ignore_index": 2, "label_smoothing": 0.1}),
+    "probabilities": ([6, "tanh", 4, "softmax", ("dropout", 0.0), "softplus"],
+                      "categorical_crossentropy", "classes", {"ignore_index": 1}),
+    "sigmoid": ([6, "tanh", 4, "sigmoid"], "binary_crossentropy", "dense", {}),
+    "sigmoid smoothed": ([6, "tanh", 1, "sigmoid"], "binary_crossentropy", "dense",
+                         {"label_smoothing": 0.2}),
+    "binary": ([6, "tanh", 4, "hard_sigmoid"], "binary_crossentropy", "dense", {}),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_are_finite_differences_of_the_loss(backend, name, weighted):
+    layers, loss, labels, attributes = NETWORKS[name]
+    net = network(layers, loss=loss, labels=labels, weighted=weighted, optimizer="sgd",
+                  **attributes)
+    run = executor(backend, net)
+    data = samples(net, labels, 7, weighted=weighted)  # one row less than the plan has
+
+    def value():
+        run.totals[:] = 0.0
+        train(run, data, 8)
+        total, count = run.totals[0]
+        assert count == 7
+        return total / count * attributes.get("weight", 1.0)
+
+    value()
+    found = gradients(run, net)
+    assert len(found) == len(net.values)
+    assert any(np.abs(g).max() > 1e-3 for g in found)
+    h = 1e-4
+    for parameter, gradient in zip(net.values, found, strict=True):
+        assert gradient.shape == parameter.shape
+        for index in np.ndindex(parameter.shape):
+            kept, around = parameter[index], []
+            for step in (h, -h, 2.0 * h, -2.0 * h):
+                parameter[index] = kept + step
+                around.append(value())
+            parameter[index] = kept
+            expected = (8.0 * (around[0] - around[1]) - (around[2] - around[3])) / (12.0 * h)
+            assert abs(gradient[index] - expected) < 1e-8 * (1.0 + abs(expected))
+
+
+@pytest.mark.parametrize("name", ["binary_step", "unit_step", "sign"])
+def test_steps_let_no_gradient_through(backend, name):
+    net = network([6, name, 4], loss="mean_squared_error", optimizer="sgd")
+    run = executor(backend, net)
+    train(run, samples(net, "dense"), 8)
+    first, second = gradients(run, net)[:2], gradients(run, net)[2:]
+    assert all((g == 0.0).all() for g in first)
+    assert all((g != 0.0).any() for g in second)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_frozen_parameters_stay(backend, dtype):
+    net = network([6, "relu", 4], loss="mean_squared_error", optimizer="adam", dtype=dtype,
+                  frozen=(0, 1))
+    before = [v.copy() for v in net.values]
+    train(executor(backend, net), samples(net, "dense", dtype=dtype), 8, rate=0.1)
+    for i, (value, old) in enumerate(zip(net.values, before, strict=True)):
+        assert (value == old).all() == (i in (0, 1))
+
+
+# -- whole runs ----------------------------------------------------------------------------------
+
+RUNS = {
+    "classes, adam": ([16, "relu", 12, "gelu", 3, "softmax"], "categorical_crossentropy",
+                      "classes", "adam", {}, [("accuracy", "categorical_hits", False)]),
+    "dropout, nesterov": ([16, "tanh", ("dropout", 0.25), 12, "silu", ("dropout", 0.5), 3,
+                           "softmax"], "categorical_crossentropy", "classes", "momentum",
+                          {"nesterov": 1.0}, [("accuracy", "categorical_hits", True)]),
+    "regression, sgd": ([16, "softplus", 3], "mean_squared_error", "dense", "sgd",
+                        {"weight_decay": 0.01}, [("mae", "mean_absolute_error", False),
+                                                 ("weighted mae", "mean_absolute_error", True)]),
+    "several labels": ([17, "elu", 3, "sigmoid"], "binary_crossentropy", "dense", "adam",
+                       {"weight_decay": 0.02}, [("hits", "binary_hits", False),
+                                                ("weighted hits", "binary_hits", True)]),
+    "prelu, halves": ([16, "prelu", 12, "glu", 8, "maxout", 3, "softmax"],
+                      "categorical_crossentropy", "probabilities", "momentum", {},
+                      [("accuracy", "categorical_hits", False)]),
+}
+
+
+def whole_run(backend, name, dtype, *, epochs=4, rows=83, batch=20):
+    layers, loss, labels, optimizer, changes, metrics = RUNS[name]
+    net = network(layers, loss=loss, labels=labels, optimizer=optimizer, dtype=dtype, batch=batch,
+                  weighted=True, metrics=metrics, params=defaults(optimizer, **changes))
+    run = executor(backend, net, seed=11)
+    data = samples(net, labels, rows, weighted=True, dtype=dtype)
+    totals, steps = [], -(-rows // batch)
+    for epoch in range(epochs):
+        order = np.random.default_rng([7, epoch]).permutation(rows)
+        run.totals[:] = 0.0
+        assert train(run, data, batch, order=order, rate=0.02, iteration=epoch * steps) == steps
+        totals.append(run.totals.copy())
+    return net, np.array(totals)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_agrees_with_the_oracle(oracle, other, name, dtype):
+    net, totals = whole_run(other, name, dtype)
+    expected, sums = whole_run(oracle, name, dtype)
+    tolerance = 2e-4 if dtype == "float32" else 1e-11
+    np.testing.assert_allclose(totals, sums, rtol=tolerance, atol=0.0)
+    for value, wanted in zip(net.values, expected.values, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=tolerance, atol=tolerance)
+    for slot, wanted in zip(net.slots, expected.slots, strict=True):
+        np.testing.assert_allclose(slot, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_learns_and_keeps_the_padding_zero(backend, name):
+    net, totals = whole_run(backend, name, "float32", epochs=12)
+    losses = totals[:, 0, 0] / totals[:, 0, 1]
+    assert losses[-1] < losses[0]
+    used = np.zeros(net.arena.size, bool)
+    for buffer in net.plan.buffers:
+        if buffer.role == "parameter":
+            view(used, (buffer.rows, buffer.columns), buffer.offset, buffer.pitch)[...] = True
+    assert not used.all()
+    for array in (net.arena, *net.slots):
+        assert (array[~used] == 0.0).all()
+        assert (array[used] != 0.0).any()
+
+
+def test_one_step_is_the_kernels_in_order(backend):
+    """A step written out in NumPy: the update uses the rate and the count of its own step."""
+    net = network([3], loss="mean_squared_error", optimizer="adam", batch=4, columns=2)
+    kernel, bias = (v.copy() for v in net.values)
+    data = samples(net, "dense", 8, columns=2)
+    rates = np.array([0.0, 0.5])
+    m = [np.zeros_like(kernel), np.zeros_like(bias)]
+    v = [np.zeros_like(kernel), np.zeros_like(bias)]
+    order = np.array([3, 1, 7, 0, 2, 2, 6, 5])
+    run = executor(backend, net)
+    assert run.run(data, order, 4, 0, 2, rates, 9, np.inf) == 2
+    for s in range(2):
+        x, t = (a[order[4 * s : 4 * s + 4]] for a in data)
+        d = 2.0 * (x @ kernel + bias - t) / t.size
+        for i, (w, g) in enumerate(((kernel, x.T @ d), (bias, d.sum(axis=0)))):
+            count = 9 + s + 1
+            m[i] += 0.1 * (g - m[i])
+            v[i] += 0.001 * (g * g - v[i])
+            alpha = rates[s] * np.sqrt(1.0 - 0.999**count) / (1.0 - 0.9**count)
+            w -= alpha * m[i] / (np.sqrt(v[i]) + 1e-7)
+    np.testing.assert_allclose(net.values[0], kernel, rtol=1e-12)
+    np.testing.assert_allclose(net.values[1], bias, rtol=1e-12)
+
+
+def test_steps_in_pieces_are_the_steps_at_once(backend):
+    """`start`, `stop` and `iteration` place a run: one call or one call a step, the same bits."""
+    def trained(pieces):
+        net = network([8, "relu", ("dropout", 0.5), 3, "softmax"], batch=6, optimizer="adam",
+                      loss="categorical_crossentropy", labels="classes")
+        data = samples(net, "classes", 40)
+        order = np.random.default_rng(1).permutation(40)
+        run = executor(backend, net)
+        for start, stop in pieces:
+            assert run.run(data, order, 6, start, stop, np.full(7, 0.05), start, np.inf) == stop
+        return net.arena, run.totals
+
+    whole, totals = trained([(0, 7)])
+    single, sums = trained([(i, i + 1) for i in range(7)])
+    np.testing.assert_array_equal(whole, single)
+    np.testing.assert_allclose(totals, sums, rtol=1e-14)
+
+
+def test_a_smaller_batch_than_the_plan_has(backend):
+    def trained(planned):
+        net = network([8, "tanh", 3], loss="mean_squared_error", optimizer="sgd", batch=planned)
+        train(executor(backend, net), samples(net, "dense", 23), 5, rate=0.1)
+        return net.arena
+
+    np.testing.assert_allclose(trained(5), trained(16), rtol=1e-13, atol=1e-15)
+
+
+# -- totals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_totals(backend, dtype):
+    """Sums over all rows and counts, of a plan that only evaluates, against plain NumPy."""
+    metrics = [("mae", "mean_absolute_error", False), ("weighted", "mean_absolute_error", True),
+               ("hits", "binary_hits", False)]
+    net = network([3], loss="mean_squared_error", weighted=True, metrics=metrics, dtype=dtype)
+    x, t, w = samples(net, "dense", 21, weighted=True, dtype=dtype)
+    t = np.round(t)
+    run = executor(backend, net)
+    before = net.arena.copy()
+    assert train(run, (x, t, w), 8) == 3
+    y = x @ net.values[0] + net.values[1]
+    squared, absolute = ((y - t) ** 2).mean(axis=1), np.abs(y - t).mean(axis=1)
+    hits = ((y > 0.5) == t).mean(axis=1)
+    expected = [[(squared * w).sum(), 21], [absolute.sum(), 21], [(absolute * w).sum(), w.sum()],
+                [hits.sum(), 21]]
+    np.testing.assert_allclose(run.totals, expected, rtol=1e-5 if dtype == "float32" else 1e-13)
+    train(run, (x, t, w), 8)  # they add up until the caller sets them to zero
+    np.testing.assert_allclose(run.totals, 2.0 * np.array(expected),
+                               rtol=1e-5 if dtype == "float32" else 1e-13)
+    np.testing.assert_array_equal(net.arena, before)
+
+
+def test_totals_of_a_summed_loss(backend):
+    net = network([3], loss="mean_squared_error", reduction="sum")
+    data = samples(net, "dense", 11)
+    run = executor(backend, net)
+    train(run, data, 8)
+    rows = ((data[0] @ net.values[0] + net.values[1] - data[1]) ** 2).mean(axis=1)
+    np.testing.assert_allclose(run.totals, [[8 * rows[:8].sum() + 3 * rows[8:].sum(), 11]],
+                               rtol=1e-13)
+
+
+def test_hits_are_the_same_from_the_fused_loss_and_alone(backend):
+    metrics = [("accuracy", "categorical_hits", False)]
+    common = {"loss": "categorical_crossentropy", "labels": "classes", "metrics": metrics}
+    fused = network([6, "relu", 4, "softmax"], **common)
+    apart = network([6, "relu", 4, "softmax", "tanh"], **common)  # tanh keeps the order
+    data = samples(fused, "classes", 30)
+    sums = []
+    for net in (fused, apart):
+        run = executor(backend, net)
+        train(run, data, 8)
+        sums.append(run.totals[1].copy())
+    np.testing.assert_array_equal(*sums)
+    assert 0 < sums[0][0] < 30
+    assert any(len(op.outputs) == 3 or op.op == "softmax_cross_entropy" for op in fused.plan.ops)
+    assert any(op.op == "categorical_hits" for op in apart.plan.ops)
+
+
+# -- dropout -------------------------------------------------------------------------------------
+
+
+def test_dropout_draws_by_step_stream_and_seed(backend, oracle):
+    net = network([("dropout", 0.5), 6, ("dropout", 0.25), 4], loss="mean_squared_error",
+                  optimizer="sgd")
+    masks = [b.index for b in net.plan.buffers if b.role == "mask"]
+    run = executor(backend, net, seed=0x1234567890)
+    data = samples(net, "dense", 20)
+    train(run, data, 8, iteration=100)  # the last step, with 4 rows, is number 102
+    streams = [op.attributes["stream"] for op in net.plan.ops if op.op == "dropout"]
+    assert len(set(streams)) == len(masks) == 2
+    for index, stream, rate in zip(masks, streams, (0.5, 0.25), strict=True):
+        found = run.buffer(index)
+        expected = np.full_like(found, np.nan)
+        oracle.random.dropout_mask(rate, 0x1234567890, stream, 102, expected)
+        np.testing.assert_array_equal(found, expected)
+        assert found.shape[0] == 4
+
+
+def test_a_layer_with_a_seed_of_its_own(backend, oracle):
+    builder = plan.Builder(4, "float64", training=True)
+    x = builder.input(7)
+    y = builder.input(7, "y", "labels")
+    dropped = builder.dropout(x, 0.5, seed=99)
+    builder.loss("mean_squared_error", dropped, y)
+    lowered = builder.finish([dropped], optimizer="sgd", optimizer_params=(0.0,))
+    run = backend.executor.Executor(lowered, np.zeros(0), (), 1)
+    ones = np.ones((4, 7))
+    train(run, (ones, ones), 4, iteration=5)
+    mask = next(b.index for b in lowered.buffers if b.role == "mask")
+    expected = np.empty((4, 7))
+    oracle.random.dropout_mask(0.5, 99, 0, 5, expected)
+    np.testing.assert_array_equal(run.buffer(mask), expected)
+
+
+# -- prediction ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layers", [[9, "relu", 4, "softmax"], [9, "gelu", ("dropout", 0.5), 1],
+                                    ["tanh"], [8, "prelu", 8, "glu", 3], [3, "maxout"],
+                                    [40, "tanh", 33, "sigmoid", 5, "log_softmax"]],
+                         ids=lambda layers: "-".join(map(str, layers)))
+def test_forward_takes_any_number_of_rows(backend, oracle, layers, dtype):
+    columns = 6
+    layers = [4, *layers[1:]] if layers == [3, "maxout"] else layers
+    net = network(layers, dtype=dtype, columns=columns, batch=32)
+    expected_net = network(layers, dtype=dtype, columns=columns, batch=32)
+    run, reference = executor(backend, net), executor(oracle, expected_net)
+    rng = np.random.default_rng(4)
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    for n in (0, 1, 2, 31, 32, 33, 64, 100, 150):
+        x = rng.standard_normal((n, columns)).astype(dtype)
+        x.flags.writeable = False
+        out, expected = (np.full((n, net.width), np.nan, dtype) for _ in range(2))
+        run.forward(x, out)
+        reference.forward(x, expected)
+        np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
+        assert not np.isnan(out).any()
+
+
+def test_forward_follows_the_parameters(backend):
+    """The arena stays the caller's: what is written there counts in the next call."""
+    net = network([3], columns=2)
+    run = executor(backend, net)
+    x, out = np.eye(2), np.empty((2, 3))
+    for scale in (1.0, 2.0):
+        net.values[0][...] = scale * np.arange(6.0).reshape(2, 3)
+        net.values[1][...] = scale
+        run.forward(x, out)
+        np.testing.assert_array_equal(out, scale * (np.arange(6.0).reshape(2, 3) + 1.0))
+
+
+def test_forward_from_many_threads_at_once(backend):
+    net = network([64, "tanh", 32, "relu", 5], columns=20, batch=16)
+    run = executor(backend, net)
+    xs = [np.random.default_rng(i).standard_normal((70, 20)) for i in range(4)]
+    expected = [np.empty((70, 5)) for _ in xs]
+    for x, out in zip(xs, expected, strict=True):
+        run.forward(x, out)
+    found = [np.full((70, 5), np.nan) for _ in xs]
+
+    def work(i):
+        for _ in range(20):
+            run.forward(xs[i], found[i])
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+# -- stopping ------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(backend):
+    net = network([4, "tanh", 3], loss="mean_squared_error", optimizer="sgd", batch=4)
+    x, t = samples(net, "dense", 16)
+    x[9] = np.nan  # in step 2
+    run = executor(backend, net)
+    assert run.nonfinite == -1
+    assert train(run, (x, t), 4, rate=0.1) == 3
+    assert run.nonfinite == 2
+    run.nonfinite = -1
+    run.check_finite = False
+    assert train(run, (x, t), 4, rate=0.1) == 4
+    assert run.nonfinite == -1
+
+
+def test_the_budget_ends_a_run_early(backend):
+    net = network([64, "tanh", 64, "tanh", 3], loss="mean_squared_error", optimizer="sgd",
+                  batch=32, columns=64)
+    data = samples(net, "dense", 32, columns=64)
+    steps = 200_000
+    order = np.zeros(32 * steps, np.int64)
+    run = executor(backend, net)
+    arguments = (data, order, 32, 0, steps, np.zeros(steps), 0)
+    started = time.monotonic()
+    reached = run.run(*arguments, 0.02)
+    assert time.monotonic() - started < 5.0
+    assert 0 < reached < steps
+    assert run.totals[0, 1] == 32 * reached
+    assert 0 < run.run(*arguments, 0.0) < reached  # at least one step, whatever the budget
+
+
+def test_no_steps(backend):
+    net = network([3], loss="mean_squared_error", optimizer="sgd")
+    run = executor(backend, net)
+    assert run.run(samples(net, "dense"), np.arange(8), 8, 1, 1, np.zeros(1), 0, 1.0) == 1
+    np.testing.assert_array_equal(run.totals, np.zeros((1, 2)))
+
+
+# -- buffers -------------------------------------------------------------------------------------
+
+
+def test_buffers_hold_the_last_step(backend):
+    net = network([6, "gelu", 4, "softmax"], loss="categorical_crossentropy", labels="classes",
+                  weighted=True, optimizer="sgd")
+    x, t, w = samples(net, "classes", 13, weighted=True)
+    run = executor(backend, net)
+    train(run, (x, t, w), 8)  # the last step has 5 rows
+    named = {b.name: run.buffer(b.index) for b in net.plan.buffers}
+    np.testing.assert_array_equal(named["x"], x[8:])
+    np.testing.assert_array_equal(named["y"], t[8:])
+    np.testing.assert_array_equal(named["w"], w[8:])
+    np.testing.assert_array_equal(named["p0"], net.values[0])
+    np.testing.assert_array_equal(named["p3"], net.values[3])
+    z = next(b for b in net.plan.buffers if b.name == "dense" and b.columns == 6)
+    np.testing.assert_allclose(run.buffer(z.index), x[8:] @ net.values[0] + net.values[1],
+                               rtol=1e-12)
+    named["p0"][...] = 0.0  # copies: nothing else changes
+    assert (net.values[0] != 0.0).all()
+    for buffer in net.plan.buffers:
+        shape = run.buffer(buffer.index).shape
+        rows = 5 if buffer.rows is None else buffer.rows
+        one = buffer.role in ("row", "weight") or buffer.dtype == "int64"
+        assert shape == ((rows,) if one else (rows, buffer.columns))
+
+
+# -- the same bits -------------------------------------------------------------------------------
+
+
+# layers, columns, batch, rows; the small one has fewer rows than threads
+LARGE = ([203, "relu", ("dropout", 0.3), 97, "gelu", 10, "softmax"], 150, 100, 330)
+SMALL = ([5, "relu", ("dropout", 0.3), 1, "prelu", 3, "softmax"], 4, 2, 9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", list(spec.OPTIMIZERS))
+@pytest.mark.parametrize("size", [LARGE, SMALL], ids=["large", "small"])
+def test_training_has_the_same_bits_for_any_number_of_threads(other, use_threads, size, optimizer,
+                                                              dtype):
+    layers, columns, batch, rows = size
+
+    def trained(count):
+        net = network(layers, columns=columns, loss="categorical_crossentropy", labels="classes",
+                      optimizer=optimizer, batch=batch, dtype=dtype,
+                      metrics=[("accuracy", "categorical_hits", False)])
+        data = samples(net, "classes", rows, columns=columns, dtype=dtype)
+        run = executor(other, net)
+        use_threads(count)
+        for epoch in range(2):
+            order = np.random.default_rng(epoch).permutation(rows)
+            train(run, data, batch, order=order, rate=0.01, iteration=100 * epoch)
+        assert run.threads == run.threads_used == count
+        return [net.arena, *net.slots, run.totals]
+
+    first, *others = (trained(count) for count in (1, 2, 3))
+    for again in others:
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layers", [[37, "tanh", 10, "softmax"], [64, "gelu", 33, "silu", 3],
+                                    [16, "prelu", 12, "glu", 5, "sparsemax"], [1]],
+                         ids=lambda layers: "-".join(map(str, layers)))
+def test_a_row_has_the_same_bits_in_any_batch_and_thread(other, use_threads, layers, dtype):
+    net = network(layers, columns=29, batch=256, dtype=dtype)
+    x = np.random.default_rng(9).standard_normal((700, 29)).astype(dtype)
+    whole = np.full((700, net.width), np.nan, dtype)
+    executor(other, net).forward(x, whole)
+    for count in (1, 2, 3):
+        use_threads(count)
+        run = executor(other, net)
+        for start, stop in ((0, 700), (0, 1), (7, 8), (699, 700), (3, 20), (100, 357), (1, 700)):
+            part = np.full((stop - start, net.width), np.nan, dtype)
+            run.forward(x[start:stop], part)
+            np.testing.assert_array_equal(part, whole[start:stop])
+        assert count == 1 or run.threads_used == count
+    small = network(layers, columns=29, batch=3, dtype=dtype)
+    again = np.full_like(whole, np.nan)
+    executor(other, small).forward(x, again)
+    np.testing.assert_array_equal(again, whole)
