@@ -108,6 +108,7 @@ def measure(case, turns, machine):
         "seconds": seconds,
         "turns": per_unit,
         "errors": case.errors,
+        "tolerance": case.tolerance,
         "absent": case.absent,
         "ours": case.ours,
         "fastest_peer": fastest,

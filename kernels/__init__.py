@@ -12,7 +12,8 @@ What they may rely on:
   `labels` (int64) where they are class indices; inputs may be read-only; an output may be the same
   array as an input only where it says so below;
 - names are keys of `fusedmlp.spec`, `params` a tuple of floats in the row's order;
-- any dimension may be 0.
+- any dimension may be 0;
+- parameters of functions, epsilon and 1 - epsilon are rounded to the arrays' dtype.
 
 dense
     x (n, d), kernel (d, m), bias (m,) or None, `activation` an elementwise row's name, out (n, m):
@@ -21,22 +22,22 @@ dense
     dkernel (d, m) = x.T @ dz, dbias (m,) = dz.sum(axis=0); each of the three may be None.
 
 activations
-    `activation`: x and out of one shape for elementwise rows, (n, c) for "row" rows; for "halves"
-    x (n, 2c) and out (n, c); for "pieces" x (n, pieces * c) and out (n, c).  `activation_grad`:
-    `saved` is x or y, as the row's `reads` says; dx has the shape of x and may be dy itself where
-    shapes agree.  `prelu`: alpha (m,), x (n, m); `prelu_grad` adds nothing up into dalpha (m,), it
-    overwrites.
+    `activation`: x and out of one shape for elementwise rows, (n, c) for "row" rows; for "halves" x
+    (n, 2c) and out (n, c); for "pieces" x (n, pieces * c) and out (n, c). `out` is not x.
+    `activation_grad`: `saved` is x or y, as the row's `reads` says; dx has the shape of x and may
+    be dy itself where shapes agree. `prelu`: alpha (m,), x (n, m); `prelu_grad` adds nothing up
+    into dalpha (m,), it overwrites.
 
 losses
-    Predictions (n, c); labels (n,) int64 or (n, c); sample_weight (n,) or None.  `losses` (n,)
+    Predictions (n, c); labels (n,) int64 or (n, c); sample_weight (n,) or None. `losses` (n,)
     receives the weighted loss of each row, the gradient array (n, c) or None the gradient of
-    ``scale * sum(losses)``.  A row whose label is `ignore_index` (None: no such label) gets loss 0
-    and gradient 0.  `label_smoothing` e turns targets t into t (1 - e) + e / c, in
-    `elementwise_loss` into t (1 - e) + e / 2.  `elementwise_loss` averages the function over the
-    last axis.  `hits` (n,) or None receives 1 where the first largest prediction is at the label
-    (integer labels) or at the first largest label (probability labels), else 0; it is not
-    weighted; 0 where ignored.  `binary_hits` receives per row the share of columns in which
-    ``predictions > threshold`` equals the label.
+    ``scale * sum(losses)``. A row whose label is `ignore_index` (None: no such label) gets loss 0
+    and gradient 0. `label_smoothing` e turns targets t into t (1 - e) + e / c, in
+    `elementwise_loss` into t (1 - e) + e / 2. `elementwise_loss` averages the function over the
+    last axis. `hits` (n,) or None receives 1 where the first largest prediction is at the label
+    (integer labels) or at the first largest label (probability labels), else 0; it is not weighted;
+    0 where ignored; a NaN counts as the largest, as in `numpy.argmax`. `binary_hits` receives per
+    row the share of columns in which ``predictions > threshold`` equals the label.
 
 optimizers
     param, grad and the slots are flat, of one length, updated in place; `grad` is read only.
@@ -58,11 +59,12 @@ executor
     ``run(data, order, batch_size, start, stop, learning_rate, iteration, budget) -> step``
         Run steps `start` to `stop`; step s takes the rows ``order[s*batch_size:(s+1)*batch_size]``
         of every array in the tuple `data` (one per `plan.inputs`, 2-D, or 1-D int64 for class
-        labels and 1-D for weights); the last step of an epoch may be shorter.  ``learning_rate``
-        is a float64 array indexed by s; `iteration` is the number of updates made before step
-        `start`.  Returns the first step not run: `stop`, or earlier when about `budget` seconds
-        are over, or right after a step whose loss was not finite (then `nonfinite` is that step).
-        Holds no lock of the interpreter where the backend can do without.
+        labels and 1-D for weights); the last step of an epoch may be shorter. ``learning_rate`` is
+        a float64 array indexed by s; `iteration` is the number of updates made before step `start`,
+        and the number before its own step is the `step` of a dropout mask. Returns the first step
+        not run: `stop`, or earlier when about `budget` seconds are over, but at least one step on,
+        or right after a step whose loss was not finite (then `nonfinite` is that step). Holds no
+        lock of the interpreter where the backend can do without.
     ``forward(x, out)``
         For a plan without loss: predictions of all rows of x (N, d) into out (N, m); any N.
     ``totals``

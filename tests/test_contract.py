@@ -49,7 +49,9 @@ def test_executor_arguments(backend):
 def test_modules_lie_in_one_folder_of_their_own(backend):
     folders = {getattr(backend, module).__name__.rpartition(".")[0] for module in KERNELS}
     assert len(folders) == 1
-    assert folders.pop().rpartition(".")[0] == fusedmlp.kernels.__name__
+    folder = sys.modules[folders.pop()]
+    assert folder.__name__.rpartition(".")[0] == fusedmlp.kernels.__name__
+    assert backend.name == folder.NAME
 
 
 def test_backends_share_no_function(oracle, other):

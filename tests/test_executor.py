@@ -378,6 +378,50 @@ def test_totals_of_a_summed_loss(backend):
                                rtol=1e-13)
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_the_mean_is_over_rows_that_are_not_ignored(backend, weighted):
+    """The same loss and gradient as for a batch without the ignored rows."""
+    common = {"loss": "categorical_crossentropy", "labels": "classes", "from_logits": True,
+              "optimizer": "sgd", "batch": 16, "ignore_index": 1, "weighted": weighted}
+    means, steps = [], []
+    for without in (False, True):
+        net = network([6, "tanh", 4], **common)
+        data = samples(net, "classes", 16, weighted=weighted)
+        data[1][:3] = 1
+        kept = data[1] != 1
+        assert 4 < kept.sum() < 14
+        run = executor(backend, net)
+        train(run, tuple(a[kept] for a in data) if without else data, 16)
+        means.append(run.totals[0, 0] / run.totals[0, 1])
+        steps.append(gradients(run, net))
+    np.testing.assert_allclose(*means, rtol=1e-13)
+    for a, b in zip(*steps, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
+
+
+def test_all_rows_ignored(backend):
+    net = network([4], loss="categorical_crossentropy", labels="classes", from_logits=True,
+                  optimizer="sgd", ignore_index=-1)
+    run = executor(backend, net)
+    x, _ = samples(net, "classes")
+    train(run, (x, np.full(8, -1)), 8)
+    np.testing.assert_array_equal(run.totals, [[0.0, 8.0]])
+    assert all((g == 0.0).all() for g in gradients(run, net))
+
+
+def test_probabilities_have_no_label_to_ignore(backend):
+    sums = []
+    for ignored in (None, 0):
+        net = network([4], loss="categorical_crossentropy", labels="probabilities",
+                      from_logits=True, optimizer="sgd", ignore_index=ignored)
+        run = executor(backend, net)
+        x, y = samples(net, "classes")
+        train(run, (x, np.eye(4)[y]), 8)
+        sums.append([run.totals, *gradients(run, net)])
+    for a, b in zip(*sums, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_hits_are_the_same_from_the_fused_loss_and_alone(backend):
     metrics = [("accuracy", "categorical_hits", False)]
     common = {"loss": "categorical_crossentropy", "labels": "classes", "metrics": metrics}

@@ -366,7 +366,7 @@ def test_predictions_follow_the_backend():
             backends.choose(name)
             result = model.predict(x)
             np.testing.assert_array_equal(p(x), result)
-            assert type(model._forward.__self__) is backends.kernels().executor.Executor
+            assert type(model._predicting.executor) is backends.kernels().executor.Executor
             assert type(p._forward.__self__) is backends.kernels().executor.Executor
     finally:
         backends.choose(before)

@@ -279,7 +279,7 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         b = _at(&s.b, bases, r0, size)
         c = _at(&s.c, bases, r0, size)
         d = _at(&s.d, bases, r0, size)
-        kept = _kept(q, s, order, n) if s.has_ignore and s.mean else n
+        kept = _kept(q, s, order, n) if s.has_ignore and s.mean and s.b.classes else n
         scale = s.weight / kept if s.mean else s.weight
         ignore = &s.ignore if s.has_ignore else NULL
         if code == SOFTMAX_CROSS_ENTROPY:
@@ -870,7 +870,8 @@ cdef class Executor:
         cdef double now = _clock(), before, spent
         if most > 1 and not threads_always() and self._nanoseconds < _STEP_WORTH:
             most = 1
-        while q.next < q.stop and now < end and not (q.bad and q.check_finite):
+        while (q.next < q.stop and (now < end or q.next == q.first)
+               and not (q.bad and q.check_finite)):
             many = most > 1 and (threads_always() or self._seconds[1] <= self._seconds[0])
             trial = most > 1 and not threads_always() and now >= self._trial_at
             if trial:

@@ -701,25 +701,57 @@ static void A(categorical_crossentropy)(long rows, long c, const void *p_, long 
     }
 }
 
+/* Rows of few columns go GROUP at a time, with loops over rows; wide ones one after another. */
 #define ELEMENTWISE_LOSS(row)                                                                    \
+    static void A(mean_few_##row)(long n, long c, const R *p, long ldp, const R *t, long ldt,    \
+                                  R main, R even, const R *all, R *sum, R *d, long ldd,          \
+                                  const R *q)                                                    \
+    {                                                                                            \
+        R x[GROUP] = {0}, u[GROUP] = {0};                                                        \
+        for (long j = 0; j < c; j++) {                                                           \
+            for (long i = 0; i < n; i++) {                                                       \
+                x[i] = p[i * ldp + j];                                                           \
+                u[i] = t[i * ldt + j] * main + even;                                             \
+            }                                                                                    \
+            INDEPENDENT for (int i = 0; i < GROUP; i++)                                          \
+            {                                                                                    \
+                sum[i] += A(loss_##row)(x[i], u[i], q);                                          \
+                x[i] = all[i] * A(loss_##row##_grad)(x[i], u[i], q);                             \
+            }                                                                                    \
+            for (long i = 0; d && i < n; i++) {                                                  \
+                d[i * ldd + j] = x[i];                                                           \
+            }                                                                                    \
+        }                                                                                        \
+    }                                                                                            \
     static void A(mean_##row)(long rows, long c, const void *p_, long ldp, const void *t_,       \
                               long ldt, const void *weight_, double smoothing, double scale,     \
                               void *losses_, void *d_, long ldd, const void *params)             \
     {                                                                                            \
         const R *weight = weight_, main = 1 - (R)smoothing, even = (R)smoothing / 2;             \
-        R *losses = losses_, q[MAX_PARAMS];                                                      \
+        const R *p = p_, *t = t_;                                                                \
+        R *losses = losses_, *d = d_, q[MAX_PARAMS];                                             \
         memcpy(q, params, sizeof q);                                                             \
-        for (long i = 0; i < rows; i++) {                                                        \
-            const R *p = (const R *)p_ + i * ldp, *t = (const R *)t_ + i * ldt;                  \
-            R *d = d_ ? (R *)d_ + i * ldd : NULL, sum;                                           \
+        for (long i0 = 0; c <= FEW && i0 < rows; i0 += GROUP) {                                  \
+            const long n = rows - i0 < GROUP ? rows - i0 : GROUP;                                \
+            R factor[GROUP] = {0}, all[GROUP] = {0}, sum[GROUP] = {0};                           \
+            for (long i = 0; i < n; i++) {                                                       \
+                factor[i] = weight ? weight[i0 + i] : 1;                                         \
+                all[i] = factor[i] * (R)scale / (R)c;                                            \
+            }                                                                                    \
+            A(mean_few_##row)(n, c, p + i0 * ldp, ldp, t + i0 * ldt, ldt, main, even, all, sum,  \
+                              d ? d + i0 * ldd : NULL, ldd, q);                                  \
+            for (long i = 0; i < n; i++) {                                                       \
+                losses[i0 + i] = factor[i] * (sum[i] / (R)c);                                    \
+            }                                                                                    \
+        }                                                                                        \
+        for (long i = 0; c > FEW && i < rows; i++, p += ldp, t += ldt) {                         \
             const R factor = weight ? weight[i] : 1, all = factor * (R)scale / (R)c;             \
+            R sum;                                                                               \
             ROW_SUM(sum, c, A(loss_##row)(p[j], t[j] * main + even, q));                         \
             losses[i] = factor * (sum / (R)c);                                                   \
-            if (d) {                                                                             \
-                INDEPENDENT for (long j = 0; j < c; j++)                                         \
-                {                                                                                \
-                    d[j] = all * A(loss_##row##_grad)(p[j], t[j] * main + even, q);              \
-                }                                                                                \
+            INDEPENDENT for (long j = 0; j < (d ? c : 0); j++)                                   \
+            {                                                                                    \
+                d[i * ldd + j] = all * A(loss_##row##_grad)(p[j], t[j] * main + even, q);        \
             }                                                                                    \
         }                                                                                        \
     }

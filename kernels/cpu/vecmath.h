@@ -246,28 +246,26 @@ FM_INLINE double fm_poly_log1p_f64(double f) {
 
 /* 2^-54.5, a quarter of the last place of arctan where it counts */
 FM_INLINE double fm_poly_atan_f64(double z) {
-    double z2 = z * z;
-    double even = -0x1.28c3b4a9740c7p-13;
-    even = FMA(even, z2, -0x1.66d2d32e7c61ep-9);
-    even = FMA(even, z2, -0x1.b955a88e84a83p-7);
-    even = FMA(even, z2, -0x1.e34fcb2ebc577p-6);
-    even = FMA(even, z2, -0x1.588057417de7dp-5);
-    even = FMA(even, z2, -0x1.ae3969d727511p-5);
-    even = FMA(even, z2, -0x1.110d80d25f80bp-4);
-    even = FMA(even, z2, -0x1.745d0f0fffb74p-4);
-    even = FMA(even, z2, -0x1.24924922bfb6ap-3);
-    even = FMA(even, z2, -0x1.5555555555526p-2);
-    double odd = 0x1.98d9140e11d87p-17;
-    odd = FMA(odd, z2, 0x1.995cd107d9544p-11);
-    odd = FMA(odd, z2, 0x1.c4449b18bd168p-8);
-    odd = FMA(odd, z2, 0x1.60639b8bf21e6p-6);
-    odd = FMA(odd, z2, 0x1.29fa5b72f56c5p-5);
-    odd = FMA(odd, z2, 0x1.8264f2c7e0f7cp-5);
-    odd = FMA(odd, z2, 0x1.e1b2b6282fcefp-5);
-    odd = FMA(odd, z2, 0x1.3b134ac2b7c28p-4);
-    odd = FMA(odd, z2, 0x1.c71c71564d522p-4);
-    odd = FMA(odd, z2, 0x1.99999999925a8p-3);
-    return FMA(odd, z, even);
+    double q = 0x1.98d9140e11d87p-17;
+    q = FMA(q, z, -0x1.28c3b4a9740c7p-13);
+    q = FMA(q, z, 0x1.995cd107d9544p-11);
+    q = FMA(q, z, -0x1.66d2d32e7c61ep-9);
+    q = FMA(q, z, 0x1.c4449b18bd168p-8);
+    q = FMA(q, z, -0x1.b955a88e84a83p-7);
+    q = FMA(q, z, 0x1.60639b8bf21e6p-6);
+    q = FMA(q, z, -0x1.e34fcb2ebc577p-6);
+    q = FMA(q, z, 0x1.29fa5b72f56c5p-5);
+    q = FMA(q, z, -0x1.588057417de7dp-5);
+    q = FMA(q, z, 0x1.8264f2c7e0f7cp-5);
+    q = FMA(q, z, -0x1.ae3969d727511p-5);
+    q = FMA(q, z, 0x1.e1b2b6282fcefp-5);
+    q = FMA(q, z, -0x1.110d80d25f80bp-4);
+    q = FMA(q, z, 0x1.3b134ac2b7c28p-4);
+    q = FMA(q, z, -0x1.745d0f0fffb74p-4);
+    q = FMA(q, z, 0x1.c71c71564d522p-4);
+    q = FMA(q, z, -0x1.24924922bfb6ap-3);
+    q = FMA(q, z, 0x1.99999999925a8p-3);
+    return FMA(q, z, -0x1.5555555555526p-2);
 }
 
 /* 2^-54 */

@@ -71,6 +71,16 @@ FM_INLINE FM_R FM(product_error)(FM_R a, FM_R b, FM_R ab) {
 #endif
 }
 
+/* a b + c in one rounding, near enough, where c is small against a b */
+FM_INLINE FM_R FM(product_plus)(FM_R a, FM_R b, FM_R c) {
+#if FM_HAS_FMA
+    return FM(fma)(a, b, c);
+#else
+    FM_R ab = a * b;
+    return ab + (FM(product_error)(a, b, ab) + c);
+#endif
+}
+
 typedef struct {
     FM_R s, p;
 } FM(exp_pair);
@@ -178,9 +188,13 @@ FM_INLINE FM_R FM(log1p)(FM_R x) {
 
 /* log(1 + z) for z in [0, 1] or NaN */
 FM_INLINE FM_R FM(log1p_unit)(FM_R z) {
-    FM_R k = z > FM_C(0x1.a827999fcef32p-2) ? (FM_R)1 : (FM_R)0;
-    FM_R s = z > FM_C(0x1.a827999fcef32p-2) ? FM_C(0.5) : (FM_R)1;
-    return FM(log_sum)(k, FM(fma)(z, s, s - 1));
+    const FM_R sqrt_2_less_1 = FM_C(0x1.a827999fcef32p-2), ln2 = FM_C(0x1.62e42fefa39efp-1);
+    const FM_R ln2_rest = (FM_R)(0x1.62e42fefa39efp-1 - (double)ln2 + 0x1.abc9e3b39803fp-56);
+    FM_R s = z > sqrt_2_less_1 ? FM_C(0.5) : (FM_R)1;
+    FM_R high = z > sqrt_2_less_1 ? ln2 : (FM_R)0, low = z > sqrt_2_less_1 ? ln2_rest : (FM_R)0;
+    FM_R f = FM(fma)(z, s, s - 1);
+    FM_R g = FM(fma)(f, FM(poly_log1p)(f), FM_C(-0.5));
+    return high + (f + FM(fma)(f * f, g, low));
 }
 
 FM_INLINE FM_R FM(softplus)(FM_R x) {
@@ -214,28 +228,38 @@ FM_INLINE FM_R FM(silu_grad)(FM_R x) {
     return FM(fma)(s * c, rest, s);
 }
 
-/* exp(2a) - 1 for 0 <= a <= TANH_MAX or NaN.  n is small here and a single constant for ln 2 will
- * do: tanh forgives an error of exp(2a) as it grows. */
-FM_INLINE FM_R FM(tanh_numerator)(FM_R a) {
+/* (s, p) with exp(-2a) = s (1 + p) for 0 <= a <= TANH_MAX or NaN.  n is small here, and where its
+ * product with ln 2 isn't rounded, a single constant will do: tanh forgives the error of exp(-2a)
+ * as that falls. */
+FM_INLINE FM(exp_pair) FM(tanh_pair)(FM_R a) {
     const FM_R magic = FM_MAGIC + (FM_R)FM_BIAS;
-    FM_R t = FM(fma)(a, FM_C(2 * 0x1.71547652b82fep+0), magic);
-    FM_R r = FM(fma)(t - magic, -FM_C(0x1.62e42fefa39efp-1), a + a);
-    FM_R p = FM(fma)(r * r, FM(poly_expm1)(r), r);
-    FM_R s = FM(from_bits)(FM(bits)(t) << FM_MANTISSA);
-    return FM(fma)(s, p, s - 1);
+    FM_R t = FM(fma)(a, FM_C(-2 * 0x1.71547652b82fep+0), magic), n = t - magic;
+#if FM_HAS_FMA
+    FM_R r = FM(fma)(n, -FM_C(0x1.62e42fefa39efp-1), -(a + a));
+#else
+    FM_R r = FM(fma)(n, -FM_LN2_LO, FM(fma)(n, -FM_LN2_HI, -(a + a)));
+#endif
+    FM(exp_pair) e;
+    e.s = FM(from_bits)(FM(bits)(t) << FM_MANTISSA);
+    e.p = FM(fma)(r * r, FM(poly_expm1)(r), r);
+    return e;
 }
 
+/* m / (2 - m), m = 1 - exp(-2|x|) */
 FM_INLINE FM_R FM(tanh)(FM_R x) {
-    FM_R e = FM(tanh_numerator)(FM(at_most)(FM(abs)(x), FM_TANH_MAX));
-    return FM(with_sign)(e / (e + 2), x);
+    FM(exp_pair) e = FM(tanh_pair)(FM(at_most)(FM(abs)(x), FM_TANH_MAX));
+    FM_R m = FM(fma)(-e.s, e.p, 1 - e.s);
+    return FM(with_sign)(m / (2 - m), x);
 }
 
-/* x - tanh(x); 1 - tanh(x) = 2 / (exp(2x) + 1) */
+/* x - tanh(x); 1 - tanh(x) = 2 e / (1 + e), e = exp(-2x) */
 FM_INLINE FM_R FM(tanh_shrink)(FM_R x) {
-    FM_R a = FM(abs)(x), z = a * a;
-    FM_R q = a * FM(poly_tanh_shrink)(z);
-    FM_R near = FM(fma)(q, z, q * FM(product_error)(a, a, z));
-    FM_R far = (a - 1) + 2 / (FM(tanh_numerator)(FM(magnitude_at_most)(x, FM_TANH_MAX)) + 2);
+    FM_R a = FM(abs)(x), z = a * a, q = FM(poly_tanh_shrink)(z), w = a * q;
+    FM_R low = FM(fma)(w, FM(product_error)(a, a, z), z * FM(product_error)(a, q, w));
+    FM_R near = FM(product_plus)(w, z, low);
+    FM(exp_pair) e = FM(tanh_pair)(FM(magnitude_at_most)(x, FM_TANH_MAX));
+    FM_R decay = FM(fma)(e.s, e.p, e.s);
+    FM_R far = (a - 1) + (decay + decay) / (1 + decay);
     return FM(with_sign)(a < 1 ? near : far, x);
 }
 
@@ -346,17 +370,20 @@ FM_INLINE FM_R FM(gelu_tanh_grad)(FM_R x) {
     return FM(fma)(s * c, rest * slope, s);
 }
 
-/* x tanh(softplus(x)).  With z = exp(-|x|), tanh(softplus(x)) is
- * 1 - 2 z^2 / (1 + 2 z + 2 z^2) for x >= 0 and z (1 - (z^2 + z) / (z^2 + 2 z + 2)) below. */
+/* x tanh(softplus(x)).  With z = exp(-|x|) and s from -0.1 to 1/2,
+ *     x >= 0: x (1/2 + s),   s = (1/2 + z - z^2) / (1 + 2 z + 2 z^2);
+ *     x < 0:  x z (1/2 + s), s = (1 - z^2/2) / (2 + 2 z + z^2). */
 FM_INLINE FM_R FM(mish)(FM_R x) {
     FM_R a = FM(magnitude_at_most)(x, -FM_SIGMOID_MIN);
     FM(exp_pair) e = FM_EXP_SPLIT(-a, FM_SPLIT);
-    FM_R z = FM(fma)(e.s, e.p, e.s) * FM_SPARE, zz = z * z;
-    FM_R share = (zz + (x < 0 ? z : zz)) / (FM(fma)((FM_R)2, z, zz) + (x < 0 ? (FM_R)2 : 1 + zz));
+    FM_R z = FM(fma)(e.s, e.p, e.s) * FM_SPARE;
+    FM_R one = x < 0 ? (FM_R)2 : (FM_R)1;
+    FM_R s = FM(fma)(-z, x < 0 ? FM_C(0.5) * z : z, x < 0 ? (FM_R)1 : z + FM_C(0.5)) /
+             FM(fma)(x < 0 ? z : z + z, one + z, one);
     FM_R head = a * e.s, product = FM(fma)(head, e.p, head);
     FM_R rest = FM(fma)(head, e.p, head - product);
-    FM_R below = (FM(fma)(product, share, -rest) - product) * FM_SPARE;
-    FM_R above = FM(fma)(-x, share, x);
+    FM_R below = (FM_C(-0.5) * product - FM(fma)(product, s, rest)) * FM_SPARE;
+    FM_R above = FM(fma)(x, s, FM_C(0.5) * x);
     return x < 0 ? below : (x <= FM_SIGMOID_MAX ? above : x);
 }
 

@@ -270,13 +270,13 @@ def _pad(arrays, length):
 
 def _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values):
     """A loss whose mean is over the rows that are not ignored, while totals are divided by all."""
-    if ignore_index is None or reduction != "mean":
+    if ignore_index is None or reduction != "mean" or labels.ndim == 2:
         return partial(loss, _scale(weight, reduction, rows))
 
     def scaled():
         kept = max(int(np.count_nonzero(labels != ignore_index)), 1)
         loss(weight / kept)
-        np.multiply(values, rows / kept, out=values)
+        _quietly(np.multiply, values, rows / kept, values)
 
     return scaled
 

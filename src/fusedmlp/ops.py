@@ -1006,8 +1006,9 @@ _remembered = lru_cache(maxsize=512)(_resolved)
 def _target(out, shape, dtype, *inputs):
     """The array that a kernel writes for `out`: another one where `out` overlaps an input."""
     checks.output(out, shape, dtype)
-    if any(np.may_share_memory(out, x) for x in inputs):
-        return _empty(shape, dtype)
+    for x in inputs:
+        if np.may_share_memory(out, x):
+            return _empty(shape, dtype)
     return out
 
 
@@ -1314,9 +1315,10 @@ def _flat(arrays, names):
     first = arrays[0]
     dtype = getattr(first, "dtype", None)
     if dtype is checks.F32 or dtype is checks.F64:
+        shape = first.shape
         for array in arrays:
             if (type(array) is not np.ndarray or array.dtype is not dtype
-                    or array.shape != first.shape):
+                    or array.shape != shape):
                 break
             flags = array.flags
             # An array that owns its memory shares it with no other that does.
@@ -1324,5 +1326,5 @@ def _flat(arrays, names):
                 break
         else:
             if len(set(map(id, arrays))) == len(arrays):
-                return (arrays if first.ndim == 1 else [a.reshape(-1) for a in arrays]), ()
+                return (arrays if len(shape) == 1 else [a.reshape(-1) for a in arrays]), ()
     return checks.updated_arrays(arrays, names, "grad")

@@ -251,7 +251,7 @@ class Builder:
         self.batch_size, self.dtype, self.training = batch_size, dtype, training
         self.buffers, self.ops, self.inputs, self.totals = [], [], [], []
         self._parameters = {}  # (offset, rows, columns) -> buffer
-        self._trainable = set()
+        self._trainable, self._graded = set(), set()
         self._streams = 0
         self._loss_ops = []
 
@@ -420,7 +420,8 @@ class Builder:
             else:
                 row = spec.LOSSES[kind]
                 params = tuple(attributes.pop("params", None) or (v for _, v in row.params))
-                common = {"label_smoothing": 0.0, "reduction": "mean", "weight": 1.0, **attributes}
+                # "sum": no gradient is wanted, and ignored rows count among the n as in Keras
+                common = {"label_smoothing": 0.0, "reduction": "sum", "weight": 1.0, **attributes}
                 if row.kind == "row":
                     common.setdefault("ignore_index", None)
                     if params:
@@ -457,6 +458,12 @@ class Builder:
     def _gradient_like(self, index):
         buffer = self.buffers[index]
         if buffer.role == "parameter":
+            if index in self._graded:
+                raise ValueError(
+                    "A plan computes one gradient per parameter: expected every parameter to be "
+                    f"used once. Received: two uses of {buffer.name!r}"
+                )
+            self._graded.add(index)
             return self._new(f"d{buffer.name}", buffer.columns, "parameter_gradient",
                              rows=buffer.rows, step=buffer.pitch, offset=buffer.offset)
         return self._new(f"d{buffer.name}", buffer.columns, "gradient")

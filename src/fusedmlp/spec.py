@@ -254,7 +254,8 @@ LOSSES = {
            "-sum_k t_k log q_k, q = clip(p / sum p, eps, 1 - eps)",
            "sum_k(h_k p_k) / s^2 - h_i / s, s = sum p, h = t/q where q is unclipped, else 0", "row",
            params=(("epsilon", 1e-7),), aliases=("cce",), domain=(0.01, 0.99), target=(0.0, 1.0)),
-        _L("softmax_cross_entropy", "log sum_k exp z_k - sum_k t_k z_k", "softmax(z) - t", "row",
+        _L("softmax_cross_entropy", "sum_k t_k (log sum_j exp z_j - z_k)",
+           "softmax(z) sum_k t_k - t", "row",
            logits_of="softmax", target=(0.0, 1.0)),
     )
 }

@@ -251,7 +251,7 @@ class Model(Trainer, Layer):
 
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):
-        held = ("_executions", "_forward", "_fast", "arena", "_updated", "history")
+        held = ("_executions", "_predicting", "_fast", "arena", "_updated", "history")
         return {name: value for name, value in self.__dict__.items() if name not in held}
 
     def __setstate__(self, state):

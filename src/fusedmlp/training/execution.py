@@ -28,6 +28,7 @@ class Execution(NamedTuple):
 
     plan: Plan
     executor: Any
+    objective: BoundObjective | None
     slots: tuple
     owners: dict[str, str]
 
@@ -98,16 +99,17 @@ class Executions:
     def get(self, model, rows: int, objective: BoundObjective | None = None,
             weighted: bool = False, optimizer=None) -> Execution:
         """The execution for these arguments of `lower`, made now if it has not been yet."""
-        # `id` is safe: an objective lives as long as the model is compiled with it, and `compile`
-        # clears.
         key = (rows, id(objective), weighted, backend.key(), config.epsilon(),
                None if optimizer is None else (optimizer.row, optimizer.kernel_params()))
         slots = () if optimizer is None else _slots(optimizer, model)
         execution = self._kept.get(key)
-        if execution is None or execution.slots is not slots:
+        # An `id` may have been another object's before, hence the comparison.
+        if (execution is None or execution.objective is not objective
+                or execution.slots is not slots):
             plan, owners = lower(model, rows, objective, weighted, optimizer)
             executor = backend.executor(plan, model.arena, slots, model.seed)
-            execution = self._kept[key] = Execution(plan, executor, slots, owners)
+            execution = Execution(plan, executor, objective, slots, owners)
+            self._kept[key] = execution
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         else:

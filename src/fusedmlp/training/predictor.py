@@ -62,7 +62,7 @@ class Predictor:
         if self.model.arena is not self._arena or self._key != backend.key():
             self._bind()
         if not (type(x) is _ndarray and x.dtype is self._dtype and x.shape == self._shape
-                and x.flags.num & 0x101 == 0x101):  # C-contiguous and aligned
+                and x.flags.c_contiguous and x.flags.aligned):
             x = adapters.features(x, "x", self._width, self._dtype)
             if len(x) > self.batch:
                 raise ValueError(
@@ -70,7 +70,9 @@ class Predictor:
                     f"predictor. Received: shape {x.shape}"
                 )
         if out is None:
-            out = self._out if len(x) == self.batch else self._out[: len(x)]
+            out = self._out
+            if len(x) < self.batch:
+                out = out[: len(x)]
         else:
             checks.output(out, (len(x), self._columns), self._dtype)
         self._forward(x, out)

@@ -31,7 +31,7 @@ __all__ = ["Trainer"]
 
 _BUDGET = 0.1  # seconds that an executor may run before callbacks and Ctrl-C get their turn
 _DEFAULT_BATCH = 32
-_ndarray = np.ndarray
+_ndarray, _empty, _backend_key = np.ndarray, np.empty, backend.key
 _TRAIN_NAMES = ("x", "y", "sample_weight")
 _VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
 
@@ -178,8 +178,8 @@ class Trainer:
     def _moved(self):
         """Forget whatever is bound to where parameters lie, or to the seed."""
         self._executions.clear()
-        self._forward = None  # set by `_prepare_forward`, with what the fast path compares
-        self._fast = (None, 0, 0, None)
+        self._predicting = None  # the execution that `predict` uses,
+        self._fast = (None, 0, 0, 0, None, None)  # and what its fast path compares and calls
 
     # -- fit -----------------------------------------------------------------------------------
 
@@ -288,23 +288,14 @@ class Trainer:
             held_out, _ = adapters.prepare(validation[0], validation[1], _VALIDATION_NAMES,
                                            self._objective.bind, columns, validation[2])
         size = checked.rows_per_step(samples.rows)
+        passes = math.ceil(samples.rows / size)
+        callbacks = _callback_list(callbacks, checked.verbose, checked.epochs,
+                                   min(steps_per_epoch or passes, passes), add_history=True)
         self._ready(samples.arrays[0].shape[1])
         self._warn_of_changed_trainable()
-
-        rows = min(size, samples.rows)
-        execution = self._executions.get(self, rows, objective, samples.weighted, self.optimizer)
-        passes = math.ceil(samples.rows / size)
-        steps = min(steps_per_epoch or passes, passes) if steps_per_epoch else passes
-        if not isinstance(callbacks, CallbackList):
-            callbacks = CallbackList(callbacks, add_history=True, add_progbar=checked.verbose > 0,
-                                     model=self, verbose=checked.verbose, epochs=checked.epochs,
-                                     steps=steps)
-        else:
-            if callbacks.history is None:
-                callbacks.append(History())
-            callbacks.set_model(self)
-            callbacks.set_params({"verbose": checked.verbose, "epochs": checked.epochs,
-                                  "steps": steps})
+        execution = self._executions.get(self, min(size, samples.rows), objective,
+                                         samples.weighted, self.optimizer)
+        callbacks.set_model(self)
         run = _Training(self, execution, objective, samples, size, checked, callbacks)
         self.stop_training = False
         logs: dict[str, float] = {}
@@ -395,11 +386,9 @@ class Trainer:
         if steps is not None:
             checks.integer(steps, "steps", 1)
         samples, objective = self._test_samples(x, y, sample_weight)
-        if not isinstance(callbacks, CallbackList):
-            size = batch_size or _DEFAULT_BATCH
-            callbacks = CallbackList(callbacks, add_progbar=verbose > 0, model=self,
-                                     verbose=verbose, epochs=1,
-                                     steps=steps or math.ceil(samples.rows / size))
+        batches = steps or math.ceil(samples.rows / (batch_size or _DEFAULT_BATCH))
+        callbacks = _callback_list(callbacks, verbose, 1, batches)
+        callbacks.set_model(self)
         logs = self._evaluate(samples, objective, batch_size, steps, callbacks)
         return logs if return_dict else _in_order(logs)
 
@@ -554,15 +543,16 @@ class Trainer:
         array([[3.],
                [7.]], dtype=float32)
         """
-        dtype, width, columns, key = self._fast
-        if (type(x) is _ndarray and x.dtype is dtype and steps is None and callbacks is None
-                and (verbose == "auto" or verbose == 0) and key == backend.key()):
-            shape = x.shape
-            if (len(shape) == 2 and shape[1] == width and 0 < shape[0] <= self._fast_rows
-                    and x.flags.num & 0x101 == 0x101):  # C-contiguous and aligned
-                out = _empty((shape[0], columns), dtype)
-                self._forward(x, out)
-                return out
+        if steps is None and callbacks is None and (verbose == "auto" or verbose == 0):
+            # What `_predict` found out once: this is most of the time that a row takes.
+            dtype, width, columns, most, forward, key = self._fast
+            if type(x) is _ndarray and x.dtype is dtype and key == _backend_key():
+                shape, flags = x.shape, x.flags
+                if (len(shape) == 2 and shape[1] == width and 0 < shape[0] <= most
+                        and flags.c_contiguous and flags.aligned):
+                    out = _empty((shape[0], columns), dtype=dtype)
+                    forward(x, out)
+                    return out
         return self._predict(x, batch_size, verbose, steps, callbacks)
 
     def _predict(self, x, batch_size, verbose, steps, callbacks):
@@ -570,19 +560,19 @@ class Trainer:
         size = _DEFAULT_BATCH if batch_size is None else checks.integer(
             batch_size, "batch_size", 1)
         x = self._prepare_forward(x)
+        *_, most, forward, _ = self._fast
         if steps is not None:
             x = x[: checks.integer(steps, "steps", 1) * size]
         rows = len(x)
         watched = callbacks is not None or verbose > 0
         if not watched:
-            size = self._fast_rows
+            size = most
         out = np.empty((rows, self.output_shape[1]), x.dtype)
         stop = math.ceil(rows / size)
-        if watched and not isinstance(callbacks, CallbackList):
-            callbacks = CallbackList(callbacks, add_progbar=verbose > 0, model=self,
-                                     verbose=verbose, epochs=1, steps=stop)
         self.stop_predicting = False
         if watched:
+            callbacks = _callback_list(callbacks, verbose, 1, stop)
+            callbacks.set_model(self)
             callbacks.on_predict_begin()
         done = 0
         for step in range(stop):
@@ -590,7 +580,7 @@ class Trainer:
                 callbacks.on_predict_batch_begin(step)
             done = min((step + 1) * size, rows)
             part = out[step * size : done]
-            self._forward(x[step * size : done], part)
+            forward(x[step * size : done], part)
             if watched:
                 callbacks.on_predict_batch_end(step, {"outputs": part})
                 if self.stop_predicting:
@@ -605,10 +595,11 @@ class Trainer:
         x = adapters.features(x, "x", width, dtype)
         self._ready(x.shape[1])
         execution = self._executions.get(self, block_rows(self))
-        self._forward = execution.executor.forward
-        flops = sum(map(execution.plan.flops, execution.plan.ops)) // execution.plan.batch_size
-        self._fast_rows = max(1, _FAST_FLOPS // max(flops, 1))
-        self._fast = (dtype, x.shape[1], columns, backend.key())
+        if execution is not self._predicting:
+            self._predicting, plan = execution, execution.plan
+            flops = sum(map(plan.flops, plan.ops)) // plan.batch_size
+            self._fast = (dtype, x.shape[1], columns, max(1, _CALL_FLOPS // max(flops, 1)),
+                          execution.executor.forward, backend.key())
         return x
 
     def predict_on_batch(self, x) -> np.ndarray:
@@ -720,9 +711,19 @@ class Trainer:
             )
 
 
-_empty = np.empty
 _NO_RATE = np.zeros(1)
-_FAST_FLOPS = 10**9  # work of a prediction that need not be cut up for Ctrl-C
+_CALL_FLOPS = 10**9  # work of a call that need not be cut up for Ctrl-C
+
+
+def _callback_list(callbacks, verbose, epochs, steps, add_history=False):
+    """A `CallbackList` from what people pass, which may be one."""
+    params = {"verbose": verbose, "epochs": epochs, "steps": steps}
+    if not isinstance(callbacks, CallbackList):
+        return CallbackList(callbacks, add_history, verbose > 0, **params)
+    if add_history and callbacks.history is None:
+        callbacks.append(History())
+    callbacks.set_params(params)
+    return callbacks
 
 
 def _in_order(logs):
@@ -813,7 +814,7 @@ class _Training:
             if stop - start < self.steps:
                 warnings.warn(
                     f"Epoch {number + 1} ends after {stop - start} of `steps_per_epoch` = "
-                    f"{self.steps} steps, because the data is used up", stacklevel=4,
+                    f"{self.steps} steps, because the data is used up", stacklevel=3,
                 )
         self.position = stop if stop < self.passes else 0
         self.executor.totals[...] = 0.0
@@ -823,11 +824,10 @@ class _Training:
             rates = np.concatenate([np.zeros(start), rates])
         step, each = start, model._steps_per_execution
         while step < stop:
-            end = stop
+            end = min(step + each, stop) if self.each or model.stop_training else stop
             if self.each:
                 for method in self.begun:
                     method(step - start)
-                end = min(step + each, stop)
                 # a callback may have set another rate
                 rates[step:end] = optimizer.learning_rates(iteration, end - step)
             if model.arena is not self.arena:
@@ -857,5 +857,5 @@ class _Training:
         warnings.warn(
             f"The loss is not finite from step {step + 1} of epoch {epoch + 1} on: an infinity or "
             f"NaN arose {place}. Training goes on; lower the learning rate, or look at the data",
-            RuntimeWarning, stacklevel=5,
+            RuntimeWarning, stacklevel=4,
         )
