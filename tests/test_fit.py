@@ -283,6 +283,25 @@ def test_classes_in_any_form(backend, x, y, convert):
     assert one.fit(x, y, verbose=0).history == other.fit(x, convert(y), verbose=0).history
 
 
+def test_whatever_turns_into_an_array(backend, x, y):
+    """Data frames, tensors and the like say by `__array__` what they hold."""
+
+    class Frame:
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(self.values, dtype)
+
+    one, other = classifier(metrics=["accuracy"]), classifier(metrics=["accuracy"])
+    weight = np.linspace(0, 1, ROWS)
+    a = one.fit(x, y, sample_weight=weight, validation_split=0.2, verbose=0).history
+    b = other.fit(Frame(x), Frame(y), sample_weight=Frame(weight), validation_split=0.2,
+                  verbose=0).history
+    assert a == b
+    np.testing.assert_array_equal(one.predict(Frame(x)), other.predict(x))
+
+
 @pytest.mark.parametrize("convert", [
     lambda t: t[:, None], lambda t: t.tolist(), lambda t: t.astype("bool"),
     lambda t: t.astype("int64"), lambda t: t.astype("float16")[:, None],
@@ -741,6 +760,7 @@ def test_a_loss_that_is_not_finite_is_told_once(backend, x, y, where):
     with pytest.warns(RuntimeWarning, match=message) as record:
         history = model.fit(**arguments, epochs=3)
     assert len(record) == 1
+    assert record[0].filename == __file__
     assert not math.isfinite(history.history["loss"][0])
     assert len(history.history["loss"]) == 3
     assert model.optimizer.iterations == 12

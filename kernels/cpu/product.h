@@ -14,7 +14,7 @@ enum { A(LANES) = VECTOR / sizeof(R) };
 
 typedef struct {
     long k, lda, ldb, ldc;
-    int ending, resume; /* resume: start at what c holds instead of the bias */
+    int ending;
 } A(product);
 
 /* One tile; `rows`, `vecs` and `transposed` are constants wherever it is inlined. */
@@ -25,9 +25,7 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
     const long lda = q->lda, ldb = q->ldb, ldc = q->ldc;
     for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vecs; v++) {
-            sum[r][v] = q->resume ? LOAD(c + r * ldc + v * A(LANES))
-                        : bias    ? LOAD(bias + v * A(LANES))
-                                  : VZERO;
+            sum[r][v] = bias ? LOAD(bias + v * A(LANES)) : VZERO;
         }
     }
     /* Four base pointers and the scaled index reach twelve rows without spilling addresses. */
@@ -125,66 +123,37 @@ static void A(one_row)(const A(product) *q, long vectors, const R *a, const R *b
 #undef ROW
 }
 
-/* Rows of a that stay in the second-level cache while the panels of b pass by, rows of b that are
- * packed side by side, and elements of b above which packing pays. */
-enum { A(SLAB_BYTES) = 448 * 1024, A(PANEL_ROWS) = 512, A(PACK_ELEMENTS) = 128 * 1024 };
+/* Elements of a that stay in the second-level cache while the panels of b pass by. */
+enum { A(SLAB) = 256 * 1024 / sizeof(R) };
 
 static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long lda,
                     const void *b_, long ldb, const void *bias_, void *c_, long ldc, int ending,
                     const void *saved_)
 {
-    if (m == 0 || n == 0) {
-        return;
-    }
     const R *a = a_, *b = b_, *bias = bias_, *saved = saved_ ? saved_ : c_;
     R *c = c_;
     const long vectors = (n + A(LANES) - 1) / A(LANES);
-    A(product) q = {k, lda, ldb, ldc, ending, 0};
+    const A(product) q = {k, lda, ldb, ldc, ending};
     if (m == 1 && (!transposed || lda == 1)) {
         A(one_row)(&q, vectors, a, b, bias, c, saved);
         return;
     }
-    R packed[A(PANEL_ROWS) * 2 * A(LANES)] __attribute__((aligned(FM_LINE)));
-    const int pack = m >= 96 && k * ldb >= A(PACK_ELEMENTS);
-    /* Slabs of rows where a is read along its rows, slabs of k where it is read across them. */
-    long slab = A(SLAB_BYTES) / (long)sizeof(R) / (transposed ? m : k > 0 ? k : 1);
-    slab = slab < 4 * TILE_ROWS ? 4 * TILE_ROWS : slab;
-    const long depth = transposed ? slab : k > 0 ? k : 1;
-    const long height = transposed ? m : slab;
-    const long step = pack && depth > A(PANEL_ROWS) ? A(PANEL_ROWS) : depth;
-    for (long i0 = 0; i0 < m; i0 += height) {
-        const long rows = m - i0 < height ? m - i0 : height;
+    const long least = 4 * TILE_ROWS, fitting = k > 0 ? A(SLAB) / k : m;
+    const long slab = fitting < least ? least : fitting;
+    for (long i0 = 0; i0 < m; i0 += slab) {
+        const long rows = m - i0 < slab ? m - i0 : slab;
         const long tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
         const long small = rows / tiles, larger = rows % tiles;
-        for (long p0 = 0; p0 == 0 || p0 < k; p0 += step) {
-            q.k = k - p0 < step ? k - p0 : step;
-            q.resume = p0 > 0;
-            q.ending = p0 + step >= k ? ending : FM_STORE;
-            for (long v = 0; v < vectors; v += 2) {
-                const int vecs = v + 1 < vectors ? 2 : 1;
-                const long at = v * A(LANES);
-                const R *panel = b + p0 * ldb + at;
-                q.ldb = ldb;
-                if (pack) {
-                    for (long p = 0; p < q.k; p++) {
-                        for (int w = 0; w < vecs; w++) {
-                            SAVE(packed + (2 * p + w) * A(LANES),
-                                 LOAD(panel + p * ldb + w * A(LANES)));
-                        }
-                    }
-                    panel = packed;
-                    q.ldb = 2 * A(LANES);
-                }
-                long i = i0;
-                for (long t = 0; t < tiles; t++) {
-                    const long r = small + (t < larger);
-                    const R *corner = transposed ? a + p0 * lda + i : a + i * lda + p0;
-                    A(tiles)[r - 1][transposed][vecs - 1](&q, corner, panel,
-                                                          bias ? bias + at : NULL,
-                                                          c + i * ldc + at,
-                                                          saved + i * ldc + at);
-                    i += r;
-                }
+        for (long v = 0; v < vectors; v += 2) {
+            const int vecs = v + 1 < vectors ? 2 : 1;
+            const long at = v * A(LANES);
+            long i = i0;
+            for (long t = 0; t < tiles; t++) {
+                const long r = small + (t < larger);
+                A(tiles)[r - 1][transposed][vecs - 1](
+                    &q, transposed ? a + i : a + i * lda, b + at, bias ? bias + at : NULL,
+                    c + i * ldc + at, saved + i * ldc + at);
+                i += r;
             }
         }
     }

@@ -136,21 +136,21 @@ FM_INLINE float fm_poly_normal_tail_f32(float u) {
     return FMA(q, u, 0x1.754a76p+0f);
 }
 
-/* log(2 (t + 2.75) Phi(-t) / 2.5) + t^2/2, u = 1.25 - 5.5 / (t + 2.75), on [0, 14.5]; 2^-28, less
+/* log(2 (t + 2.75) Phi(-t) / 2.5) + t^2/2, u = 1.125 - 5.5 / (t + 2.75), on [0, 14.5]; 2^-28, less
  * where x Phi(x) is denormal */
 FM_INLINE float fm_poly_log_normal_tail_f32(float u) {
     float u2 = u * u;
-    float even = -0x1.626596p-13f;
-    even = FMA(even, u2, 0x1.c3e40ep-11f);
-    even = FMA(even, u2, -0x1.41538ap-9f);
-    even = FMA(even, u2, 0x1.10121ap-8f);
-    even = FMA(even, u2, -0x1.b85244p-10f);
-    even = FMA(even, u2, -0x1.8bed82p-2f);
-    float odd = -0x1.531042p-14f;
-    odd = FMA(odd, u2, 0x1.32bcf4p-10f);
-    odd = FMA(odd, u2, -0x1.0419c2p-7f);
-    odd = FMA(odd, u2, 0x1.98ee12p-5f);
-    odd = FMA(odd, u2, -0x1.563424p-1f);
+    float even = -0x1.775546p-13f;
+    even = FMA(even, u2, 0x1.5f2c5p-11f);
+    even = FMA(even, u2, -0x1.1c1p-10f);
+    even = FMA(even, u2, -0x1.515edp-10f);
+    even = FMA(even, u2, 0x1.1ae054p-6f);
+    even = FMA(even, u2, -0x1.e167aap-2f);
+    float odd = -0x1.338b1cp-12f;
+    odd = FMA(odd, u2, 0x1.feae2p-10f);
+    odd = FMA(odd, u2, -0x1.30ced4p-7f);
+    odd = FMA(odd, u2, 0x1.9f152cp-5f);
+    odd = FMA(odd, u2, -0x1.55358ep-1f);
     return FMA(odd, u, even);
 }
 
@@ -179,7 +179,7 @@ FM_INLINE float fm_poly_log_normal_tail_f32(float u) {
 #define FM_NORMAL_SHIFT 3.0f
 #define FM_GELU_SHIFT 2.75f
 #define FM_GELU_SCALE 2.5f
-#define FM_GELU_CENTRE 1.25f
+#define FM_GELU_CENTRE 1.125f
 #define FM_GELU_SLOPE -0.392f, -0.534f
 #define FM_GELU_TANH_MIN -10.85f
 #define FM_GELU_TANH_MAX 6.0f

@@ -54,9 +54,19 @@ FM_INLINE FM_R FM(negative_at_least)(FM_R x, FM_R low) {
     FM_U u = FM(bits)(x), limit = FM(bits)(low);
     return FM(from_bits)(limit < u ? limit : u);
 }
+FM_INLINE FM_R FM(larger)(FM_R a, FM_R b) { /* of positive numbers, as is the next */
+    FM_U u = FM(bits)(a), v = FM(bits)(b);
+    return FM(from_bits)(u > v ? u : v);
+}
+FM_INLINE FM_R FM(smaller)(FM_R a, FM_R b) {
+    FM_U u = FM(bits)(a), v = FM(bits)(b);
+    return FM(from_bits)(u > v ? v : u);
+}
 #else
 FM_INLINE FM_R FM(magnitude_at_most)(FM_R x, FM_R high) { return FM(at_most)(FM(abs)(x), high); }
 FM_INLINE FM_R FM(negative_at_least)(FM_R x, FM_R low) { return FM(at_least)(x, low); }
+FM_INLINE FM_R FM(larger)(FM_R a, FM_R b) { return a > b ? a : b; }
+FM_INLINE FM_R FM(smaller)(FM_R a, FM_R b) { return a > b ? b : a; }
 #endif
 
 /* a b - ab, exactly, where ab is a b rounded */
@@ -205,7 +215,8 @@ FM_INLINE FM_R FM(softplus)(FM_R x) {
 /* 1 / (1 + exp(-x)), numerator and denominator times 2^-SPLIT so that exp(-x) cannot overflow */
 FM_INLINE FM_R FM(sigmoid_denominator)(FM_R x, FM_R x_low) {
     FM(exp_pair) e = FM(exp_split)(-x, -x_low, -FM_SPLIT);
-    return FM(fma)(e.s, e.p, e.s + FM_SPARE);
+    /* s + 1 isn't exact where they are far apart: the smaller one goes into the product's sum */
+    return FM(larger)(e.s, FM_SPARE) + FM(fma)(e.s, e.p, FM(smaller)(e.s, FM_SPARE));
 }
 
 FM_INLINE FM_R FM(sigmoid)(FM_R x) {
@@ -318,10 +329,18 @@ FM_INLINE FM_R FM(gelu)(FM_R x) {
     /* w (t + SHIFT) - SCALE */
     FM_R miss = FM(fma)(t - (d - FM_GELU_SHIFT), w, FM(product_error)(d, w, FM_GELU_SCALE));
     FM_R y = t * w, y_low = FM(product_error)(t, w, y);
-    FM_R l = FM(poly_log_normal_tail)(
-        FM(fma)(-2 * FM_GELU_SHIFT / FM_GELU_SCALE, w, FM_GELU_CENTRE));
+    const FM_R ratio = 2 * FM_GELU_SHIFT / FM_GELU_SCALE;
+#if FM_HAS_FMA
+    FM_R u = FM(fma)(-ratio, w, FM_GELU_CENTRE), rest = -square_low;
+#else
+    /* one more rounding, put right with the slope of l */
+    FM_R v = ratio * w, u = FM_GELU_CENTRE - v;
+    FM_R u_low = ((FM_GELU_CENTRE - u) - v) - FM(product_error)(ratio, w, v);
+    FM_R rest = FM_C(-0.65) * u_low - square_low;
+#endif
+    FM_R l = FM(poly_log_normal_tail)(u);
     FM_R k = FM(fma)(l - square, FM_C(0x1.71547652b82fep+0), magic), n = k - magic;
-    FM_R low = FM(fma)(miss, FM(fma)(w, slope[1], slope[0]), -square_low);
+    FM_R low = FM(fma)(miss, FM(fma)(w, slope[1], slope[0]), rest);
     FM_R r = FM(fma)(n, -FM_LN2_HI, -square) + l + FM(fma)(n, -FM_LN2_LO, low);
     FM_R p = FM(fma)(r * r, FM(poly_expm1)(r), r);
     FM_R s = FM(from_bits)(FM(bits)(k) << FM_MANTISSA);

@@ -38,7 +38,7 @@ class Predictor:
         self._width = model.input_shape[1]
         self._shape = (self.batch, self._width)
         self._out = np.empty((self.batch, self._columns), self._dtype)
-        self._arena, self._key = model.arena, backend.key()
+        self._arena, self._active = model.arena, backend.kernels()
 
     def __call__(self, x, out: np.ndarray | None = None) -> np.ndarray:
         """The network's output.
@@ -59,7 +59,7 @@ class Predictor:
         ValueError, TypeError
             If shapes or dtypes don't fit.
         """
-        if self.model.arena is not self._arena or self._key != backend.key():
+        if self.model.arena is not self._arena or self._active is not backend._active:
             self._bind()
         if not (type(x) is _ndarray and x.dtype is self._dtype and x.shape == self._shape
                 and x.flags.c_contiguous and x.flags.aligned):

@@ -31,7 +31,7 @@ __all__ = ["Trainer"]
 
 _BUDGET = 0.1  # seconds that an executor may run before callbacks and Ctrl-C get their turn
 _DEFAULT_BATCH = 32
-_ndarray, _empty, _backend_key = np.ndarray, np.empty, backend.key
+_ndarray, _empty = np.ndarray, np.empty
 _TRAIN_NAMES = ("x", "y", "sample_weight")
 _VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
 
@@ -544,9 +544,9 @@ class Trainer:
                [7.]], dtype=float32)
         """
         if steps is None and callbacks is None and (verbose == "auto" or verbose == 0):
-            # What `_predict` found out once: this is most of the time that a row takes.
-            dtype, width, columns, most, forward, key = self._fast
-            if type(x) is _ndarray and x.dtype is dtype and key == _backend_key():
+            # What `_predict` found out once; such tests are most of the time that a row takes.
+            dtype, width, columns, most, forward, active = self._fast
+            if type(x) is _ndarray and x.dtype is dtype and active is backend._active:
                 shape, flags = x.shape, x.flags
                 if (len(shape) == 2 and shape[1] == width and 0 < shape[0] <= most
                         and flags.c_contiguous and flags.aligned):
@@ -599,7 +599,7 @@ class Trainer:
             self._predicting, plan = execution, execution.plan
             flops = sum(map(plan.flops, plan.ops)) // plan.batch_size
             self._fast = (dtype, x.shape[1], columns, max(1, _CALL_FLOPS // max(flops, 1)),
-                          execution.executor.forward, backend.key())
+                          execution.executor.forward, backend.kernels())
         return x
 
     def predict_on_batch(self, x) -> np.ndarray:
