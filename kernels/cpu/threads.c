@@ -4,6 +4,9 @@
  * hangs in a forked child, and two OpenMP runtimes in one process get in each other's way.  Here
  * workers sleep on a condition variable between calls and spin only inside a running call.
  */
+#if defined(__linux__)
+#define _GNU_SOURCE
+#endif
 #include "native.h"
 
 #include <pthread.h>
@@ -25,6 +28,9 @@ static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* who uses the pool *
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* guards the fields below */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static int workers = 0; /* threads that exist, numbered from 1 */
+static pthread_t handles[MAX_THREADS]; /* of the workers, from 1 */
+static int spread_from = -1;           /* the caller's processor, and the threads, last time */
+static int spread_threads = 0;
 static unsigned long job = 0;
 static int job_threads = 0;
 static fm_task job_task;
@@ -89,10 +95,43 @@ static void after_fork(void)
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&wake, NULL);
     workers = 0;
+    spread_threads = 0;
     job = 0;
     job_threads = 0;
     atomic_store(&running, 0);
     atomic_store(&arrived, 0);
+}
+
+/* Keep the workers off the caller's processor, each on one of its own as far as they go round.
+ *
+ * The kernel likes to wake a thread where its waker runs and takes milliseconds to move it, while
+ * the waker spins at a barrier for its sake: two threads then share one processor. */
+static void spread(int threads)
+{
+#if defined(__linux__)
+    const int here = sched_getcpu();
+    if (here < 0 || (here == spread_from && threads <= spread_threads)) {
+        return;
+    }
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads) {
+        return; /* more threads than processors: the scheduler knows best */
+    }
+    int cpu = here;
+    for (int worker = 1; worker < threads; worker++) {
+        do {
+            cpu = (cpu + 1) % CPU_SETSIZE;
+        } while (!CPU_ISSET(cpu, &allowed) || cpu == here);
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        pthread_setaffinity_np(handles[worker], sizeof one, &one);
+    }
+    spread_from = here;
+    spread_threads = threads;
+#else
+    (void)threads;
+#endif
 }
 
 static void start_workers(int wanted)
@@ -106,8 +145,8 @@ static void start_workers(int wanted)
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     while (workers < wanted) {
-        pthread_t thread;
-        if (pthread_create(&thread, &attributes, work, (void *)(intptr_t)(workers + 1)) != 0) {
+        if (pthread_create(&handles[workers + 1], &attributes, work,
+                           (void *)(intptr_t)(workers + 1)) != 0) {
             break;
         }
         workers++;
@@ -129,6 +168,7 @@ void fm_run(int threads, fm_task task, void *argument)
     if (threads > workers + 1) {
         threads = workers + 1;
     }
+    spread(threads);
     job_task = task;
     job_argument = argument;
     job_threads = threads;
