@@ -70,7 +70,7 @@ cdef void _columns(Product *q, long row, long rows, long column, long columns) n
 
 cdef void _product_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Product *q = <Product *> argument
-    cdef long start, stop, i, size = q.itemsize, line = FM_LINE // size
+    cdef long start, stop, size = q.itemsize, line = FM_LINE // size
     if q.m >= threads or q.map != NULL:
         share(q.m, 1, thread, threads, &start, &stop)
         if stop > start:

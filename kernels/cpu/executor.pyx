@@ -1,4 +1,4 @@
-"""Runs a plan without returning to Python: one call for many steps, no lock of the interpreter held.
+"""Runs a plan without returning to Python: many steps in one call, without the interpreter lock.
 
 A plan is translated once into an array of C structs.  Operations fall into three classes by what
 they split among threads.  ROWS operations split the rows of the batch.  COLUMNS operations are the

@@ -250,8 +250,51 @@ static R A(exp_row)(long c, const R *x, R pivot, R *y)
 
 /* -- row activations -------------------------------------------------------------------------- */
 
+/* Rows of few classes, GROUP at a time and transposed: no reduction within a vector. */
+static void A(softmax_few)(long rows, long c, const R *x, long ldx, R *y, long ldy)
+{
+    R e[FEW][GROUP] = {0}, largest[GROUP], sum[GROUP];
+    for (long i0 = 0; i0 < rows; i0 += GROUP, x += GROUP * ldx, y += GROUP * ldy) {
+        const long n = rows - i0 < GROUP ? rows - i0 : GROUP;
+        for (long i = 0; i < n; i++) {
+            for (long j = 0; j < c; j++) {
+                e[j][i] = x[i * ldx + j];
+            }
+        }
+        for (int i = 0; i < GROUP; i++) {
+            largest[i] = -C(INFINITY);
+            sum[i] = 0;
+        }
+        for (long j = 0; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                largest[i] = LARGER(e[j][i], largest[i]);
+            }
+        }
+        for (long j = 0; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++)
+            {
+                e[j][i] = M(exp)(e[j][i] - largest[i]);
+                sum[i] += e[j][i];
+            }
+        }
+        for (long j = 0; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++) { e[j][i] = e[j][i] / sum[i]; }
+        }
+        for (long i = 0; i < n; i++) {
+            for (long j = 0; j < c; j++) {
+                y[i * ldy + j] = e[j][i];
+            }
+        }
+    }
+}
+
 static void A(softmax)(long rows, long c, const void *x_, long ldx, void *y_, long ldy)
 {
+    if (c <= FEW) {
+        A(softmax_few)(rows, c, x_, ldx, y_, ldy);
+        return;
+    }
     for (long i = 0; i < rows; i++) {
         const R *x = (const R *)x_ + i * ldx;
         R *y = (R *)y_ + i * ldy;
