@@ -1,15 +1,11 @@
 """Runs a plan without returning to Python: many steps in one call, without the interpreter lock.
 
-A plan is translated once into an array of C structs.  Operations fall into three classes by what
-they split among threads.  ROWS operations split the rows of the batch.  COLUMNS operations are the
-products of layers whose weights outweigh their activations: they split the columns of the result,
-so that a weight's cache line stays with one core.  WEIGHTS operations (gradient, update, refresh of
-the transposed copy) split each weight matrix the way in which its product reads it, by rows or by
-columns, so that a thread updates what it computed.  Within ROWS and within WEIGHTS a thread reads
-what it wrote itself; threads wait for each other only between classes.  The next batch is gathered
-among the WEIGHTS operations, into the other of two sets of input buffers.  Sums of the loss and the
-metrics are added up by one thread in a fixed order.  So results do not depend on the number of
-threads.
+A plan is translated once into an array of C structs.  Operations fall into two classes.  ROWS
+operations split the rows of the batch among threads; WEIGHTS operations split the rows of each
+weight matrix (gradient, update, refresh of the transposed copy), so that a thread updates what it
+computed.  Within a class, what a thread reads it wrote itself; threads wait for each other only
+between classes, twice in a step.  Sums of the loss and the metrics are added up by one thread in a
+fixed order.  So the result does not depend on the number of threads.
 """
 
 cimport numpy as cnp
@@ -56,11 +52,11 @@ cdef enum Base:
     WORKSPACE
     PARAMETERS
     GRADIENTS
-    DATA      # what a prediction reads in place
-    INPUTS    # what is gathered: one of two sets
+    DATA
     BASES
 
 cdef enum Code:
+    GATHER
     DENSE
     MAP
     ROW_MAP
@@ -79,13 +75,9 @@ cdef enum Code:
     PRELU_DX
     MULTIPLY
     ADD
-    # COLUMNS operations
-    DENSE_COLUMNS
     # WEIGHTS operations from here on
-    GATHER
     REDUCE
     DENSE_DW
-    DENSE_DB
     PRELU_DALPHA
     SGD
     MOMENTUM
@@ -104,7 +96,6 @@ cdef struct Operand:
 cdef struct Step:
     Code code
     bint waits     # all threads meet before it
-    bint columns   # a WEIGHTS operation that splits columns
     int number     # of a data array, a total
     int ending
     Operand a
@@ -140,8 +131,6 @@ cdef struct Run:
     const fm_kernels *kernels
     const Step *steps
     int count
-    const Step *gathers    # ahead of the steps
-    int gather_count
     int itemsize
     # what a call is about
     Data data[MAX_DATA]
@@ -156,8 +145,6 @@ cdef struct Run:
     # memory
     char *workspace
     long workspace_bytes   # per thread, in predictions
-    char *inputs
-    long inputs_bytes      # of one set
     char *parameters
     char *gradients
     char *slots[8]
@@ -172,7 +159,6 @@ cdef struct Run:
     # what it tells
     long next
     long last_rows
-    int last_set
     bint halt
     bint bad
 
@@ -322,21 +308,6 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
             _scale(d, rows, size, <double> n / kept)
 
 
-cdef void _columns_step(const Run *q, const Step *s, char **bases, long n, int thread,
-                        int threads) noexcept nogil:
-    """This thread's columns of a product, for all rows: a x, b kernel, c bias, d y."""
-    cdef int size = q.itemsize
-    cdef long start, stop, at
-    cdef char *bias = _at(&s.c, bases, 0, size)
-    share(s.d.columns, FM_LINE // size, thread, threads, &start, &stop)
-    at = start * size
-    if stop > start:
-        q.kernels.gemm(0, n, stop - start, s.b.rows, _at(&s.a, bases, 0, size), s.a.ld,
-                       _at(&s.b, bases, 0, size) + at, s.b.ld,
-                       bias + at if bias != NULL else NULL, _at(&s.d, bases, 0, size) + at,
-                       s.d.ld, s.ending, NULL)
-
-
 cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
     cdef double total = 0.0, count = 0.0
     q.kernels.sums(n, _at(&s.a, bases, 0, q.itemsize), _at(&s.b, bases, 0, q.itemsize), &total,
@@ -351,70 +322,53 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
 
 cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread, int threads,
                         double rate, int64_t count) noexcept nogil:
-    """A WEIGHTS operation: this thread's rows or columns of a parameter."""
+    """A WEIGHTS operation: this thread's rows of a parameter; a single row is the last thread's."""
     cdef const fm_kernels *k = q.kernels
     cdef int size = q.itemsize
-    cdef long r0 = 0, r1, c0 = 0, c1, rows, columns, at
-    cdef const Operand *parameter = &s.c if s.code == DENSE_DW or s.code == PRELU_DALPHA else &s.a
+    cdef long start, stop, at, elements
+    cdef char *a
+    cdef double t
     if s.code == REDUCE:
         if thread == 0:
             _reduce(q, s, bases, n)
-        return
-    r1, c1 = parameter.rows, parameter.ld
-    if s.columns:
-        # in whole lines, the padding with them: no loop over a rest
-        columns = (parameter.columns + FM_LINE // size - 1) // (FM_LINE // size)
-        share(columns * (FM_LINE // size), FM_LINE // size, thread, threads, &c0, &c1)
-    else:
-        share(parameter.rows, 1, thread, threads, &r0, &r1)
-    rows, columns = r1 - r0, c1 - c0
-    if rows <= 0 or columns <= 0:
-        return
-    at = (r0 * parameter.ld + c0) * size
-    if s.code == DENSE_DW:
-        # a x, b dz, c dkernel
-        k.gemm(1, rows, columns if s.columns else s.c.columns, n,
-               _at(&s.a, bases, 0, size) + r0 * size, s.a.ld,
-               _at(&s.b, bases, 0, size) + c0 * size, s.b.ld, NULL,
-               _at(&s.c, bases, 0, size) + at, s.c.ld, FM_STORE, NULL)
-    elif s.code == DENSE_DB:
-        # a dbias, b dz
-        k.column_sums(n, columns, _at(&s.b, bases, 0, size) + c0 * size, s.b.ld,
-                      _at(&s.a, bases, 0, size) + at)
+    elif s.code == DENSE_DW:
+        # a x, b dz, c dkernel, d dbias
+        share(s.c.rows, 1, thread, threads, &start, &stop)
+        a = _at(&s.a, bases, 0, size) + start * size
+        if stop > start:
+            k.gemm(1, stop - start, s.c.columns, n, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
+                   NULL, _at(&s.c, bases, start, size), s.c.ld, FM_STORE, NULL)
+        if s.d.present and thread == threads - 1:
+            k.column_sums(n, s.d.ld, _at(&s.b, bases, 0, size), s.b.ld,
+                          _at(&s.d, bases, 0, size))
     elif s.code == PRELU_DALPHA:
-        k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
-                           _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
+        if thread == threads - 1:
+            k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                               _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE:
         # a kernel, b transposed
-        if c1 > s.a.columns:
-            columns = s.a.columns - c0
-        k.transpose(r0, r1, columns, _at(&s.a, bases, 0, size) + c0 * size, s.a.ld,
-                    _at(&s.b, bases, c0, size), s.b.ld)
+        share(s.a.rows, 1, thread, threads, &start, &stop)
+        if stop > start:
+            k.transpose(start, stop, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                        _at(&s.b, bases, 0, size), s.b.ld)
     else:
         # a parameter; gradient and slots at the same place of their arenas
-        at += s.a.at
-        _update_part(q, s, rows, columns, at, rate, count)
-
-
-cdef void _update_part(Run *q, const Step *s, long rows, long n, long at, double rate,
-                       int64_t count) noexcept nogil:
-    cdef const fm_kernels *k = q.kernels
-    cdef const double *p = s.params.storage  # hyperparameters are doubles in either precision
-    cdef double t = <double> (count + 1)
-    cdef long ld = s.a.ld
-    cdef char *w = q.parameters + at
-    cdef char *g = q.gradients + at
-    if n == ld:  # whole rows lie one after another
-        n, rows = n * rows, 1
-    if s.code == ADAM:
-        # beta^t through exp(t log beta), which costs less than pow and depends on t alone
-        k.adam(rows, n, ld, w, g, q.slots[0] + at, q.slots[1] + at,
-               rate * sqrt(1.0 - _power(t * s.y)) / (1.0 - _power(t * s.x)), p[0], p[1], p[2],
-               rate * p[3])
-    elif s.code == MOMENTUM:
-        k.momentum(rows, n, ld, w, g, q.slots[0] + at, rate, p[0], p[1] != 0.0, p[2])
-    else:
-        k.sgd(rows, n, ld, w, g, rate, p[0])
+        share(s.a.rows, 1, thread, threads, &start, &stop)
+        elements = (stop - start) * s.a.ld
+        if elements <= 0:
+            return
+        at = s.a.at + start * s.a.ld * size
+        if s.code == ADAM:
+            # beta^t through exp(t log beta), which costs less than pow and depends on t alone
+            t = <double> (count + 1)
+            k.adam(elements, q.parameters + at, q.gradients + at, q.slots[0] + at,
+                   q.slots[1] + at, rate * sqrt(1.0 - _power(t * s.y)) / (1.0 - _power(t * s.x)),
+                   _params(s)[0], _params(s)[1], _params(s)[2], rate * _params(s)[3])
+        elif s.code == MOMENTUM:
+            k.momentum(elements, q.parameters + at, q.gradients + at, q.slots[0] + at, rate,
+                       _params(s)[0], _params(s)[1] != 0.0, _params(s)[2])
+        else:
+            k.sgd(elements, q.parameters + at, q.gradients + at, rate, _params(s)[0])
 
 
 cdef inline double _power(double logarithm) noexcept nogil:
@@ -422,25 +376,14 @@ cdef inline double _power(double logarithm) noexcept nogil:
     return exp(logarithm) if logarithm > -40.0 else 0.0
 
 
-cdef void _gather_step(const Run *q, char **bases, long step, int thread,
-                       int threads) noexcept nogil:
-    """This thread's rows of all inputs of a step."""
-    cdef long n = _rows_of(q, step), r0, r1
-    cdef int i
-    share(n, 1, thread, threads, &r0, &r1)
-    for i in range(q.gather_count):
-        if r1 > r0:
-            _gather(q, &q.gathers[i], bases, q.order + step * q.batch_size + r0, r0, r1 - r0)
-
-
-cdef inline long _rows_of(const Run *q, long step) noexcept nogil:
-    cdef long n = q.order_length - step * q.batch_size
-    return n if n < q.batch_size else q.batch_size
+cdef inline const double *_params(const Step *s) noexcept nogil:
+    """Hyperparameters of an optimizer: doubles in either precision."""
+    return s.params.storage
 
 
 cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
-    cdef char *bases[<int> BASES]
+    cdef char *bases[4]
     cdef const int64_t *order
     cdef long step, n, r0, r1
     cdef int i
@@ -451,34 +394,28 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     bases[<int> PARAMETERS] = q.parameters
     bases[<int> GRADIENTS] = q.gradients
     bases[<int> DATA] = NULL
-    bases[<int> INPUTS] = q.inputs + (q.start & 1) * q.inputs_bytes
-    _gather_step(q, bases, q.start, thread, threads)
-    barrier(threads)
     for step in range(q.start, q.stop):
-        n = _rows_of(q, step)
+        n = q.order_length - step * q.batch_size
+        n = n if n < q.batch_size else q.batch_size
         order = q.order + step * q.batch_size
         count = q.iteration + step - q.first
         rate = q.learning_rate[step]
-        bases[<int> INPUTS] = q.inputs + (step & 1) * q.inputs_bytes
         share(n, 1, thread, threads, &r0, &r1)
         for i in range(q.count):
             s = &q.steps[i]
             if s.waits:
                 barrier(threads)
-            if s.code < DENSE_COLUMNS:
+            if s.code == GATHER:
+                if r1 > r0:
+                    _gather(q, s, bases, order + r0, r0, r1 - r0)
+            elif s.code < REDUCE:
                 if r1 > r0:
                     _rows_step(q, s, bases, order, r0, r1 - r0, n, count)
-            elif s.code == DENSE_COLUMNS:
-                _columns_step(q, s, bases, n, thread, threads)
             else:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
-        if step + 1 < q.stop:
-            bases[<int> INPUTS] = q.inputs + ((step + 1) & 1) * q.inputs_bytes
-            _gather_step(q, bases, step + 1, thread, threads)
         if thread == 0:
             q.next = step + 1
             q.last_rows = n
-            q.last_set = step & 1
             if (q.bad and q.check_finite) or (
                     (step & q.clock_mask) == 0 and _clock() >= q.deadline):
                 q.halt = True
@@ -489,7 +426,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
 
 cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
-    cdef char *bases[<int> BASES]
+    cdef char *bases[4]
     cdef char *y
     cdef char *out
     cdef long start, stop, at, rows, i, size = q.itemsize
@@ -500,19 +437,19 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     bases[<int> WORKSPACE] = q.workspace + thread * q.workspace_bytes
     bases[<int> PARAMETERS] = q.parameters
     bases[<int> GRADIENTS] = NULL
-    bases[<int> INPUTS] = bases[<int> WORKSPACE] + q.workspace_bytes - q.inputs_bytes
     at = start
     while at < stop:
         rows = stop - at if stop - at < q.block else q.block
         bases[<int> DATA] = <char *> q.x + at * q.x_columns * size
-        for j in range(q.gather_count):
-            s = &q.gathers[j]
-            y = _at(&s.a, bases, 0, <int> size)
-            for i in range(rows):
-                memcpy(y + i * s.a.ld * size, bases[<int> DATA] + i * q.x_columns * size,
-                       q.x_columns * size)
         for j in range(q.count):
-            _rows_step(q, &q.steps[j], bases, NULL, 0, rows, rows, 0)
+            s = &q.steps[j]
+            if s.code == GATHER:
+                y = _at(&s.a, bases, 0, <int> size)
+                for i in range(rows):
+                    memcpy(y + i * s.a.ld * size,
+                           bases[<int> DATA] + i * q.x_columns * size, q.x_columns * size)
+            else:
+                _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
         y = _at(q.result, bases, 0, <int> size)
         out = q.out + at * columns * size
         for i in range(rows):
@@ -539,7 +476,7 @@ cdef class Executor:
     cdef double _seconds[2]       # of a step with one thread, with many; 0 where unknown
     cdef double _trial_at
     cdef public bint check_finite
-    cdef object _parameters, _slots, _workspace, _inputs, _gradients, _steps_memory
+    cdef object _parameters, _slots, _workspace, _gradients, _steps_memory
     cdef object _operands
     cdef Run _run
     cdef Step *_steps
@@ -585,33 +522,27 @@ cdef class Executor:
     # -- translation -------------------------------------------------------------------------
 
     cdef _translate(self):
-        cdef long at = 0, inputs = 0
+        cdef long at = 0
         cdef int i = 0
-        cdef long rows, length
+        cdef long rows
         plan = self.plan
         size = self._run.itemsize
         direct = self._direct_input()
         self._operands = []
         for buffer in plan.buffers:
-            rows = self._run.block if buffer.rows is None else buffer.rows
-            length = _lines(rows * buffer.pitch * (8 if buffer.dtype == "int64" else size))
             if buffer.role == "parameter":
                 place = (<int> PARAMETERS, buffer.offset * size, buffer.pitch)
             elif buffer.role == "parameter_gradient":
                 place = (<int> GRADIENTS, buffer.offset * size, buffer.pitch)
             elif buffer.index == direct:
                 place = (<int> DATA, 0, buffer.columns)
-            elif buffer.index in plan.inputs:
-                place = (<int> INPUTS, inputs, buffer.pitch)
-                inputs += length
             else:
                 place = (<int> WORKSPACE, at, buffer.pitch)
-                at += length
+                rows = self._run.block if buffer.rows is None else buffer.rows
+                at += _lines(rows * buffer.pitch * (8 if buffer.dtype == "int64" else size))
             self._operands.append((*place, buffer.columns, buffer.rows or 0,
                                    buffer.dtype == "int64"))
-        gathers = [op for op in plan.ops if op.op == "gather" and op.outputs[0] != direct]
-        ops = self._scheduled()
-        by_columns = self._by_columns()
+        ops = [op for op in self._scheduled() if not (op.op == "gather" and op.outputs[0] == direct)]
         # every kernel that dense_dx reads gets a transposed copy, refreshed where it changes
         copies = {}
         for op in ops:
@@ -621,54 +552,37 @@ cdef class Executor:
                 copies[kernel.index] = (<int> WORKSPACE, at, pitch, kernel.rows, kernel.columns,
                                         False)
                 at += _lines(kernel.columns * pitch * size)
-        offsets = {g.offset for g in plan.buffers if g.role == "parameter_gradient"}
-        trainable = [b for b in plan.buffers if b.role == "parameter" and b.offset in offsets]
-        if not plan.totals:
-            at += inputs  # a prediction has one set of inputs for each thread
+        trainable = [b for b in plan.buffers if b.role == "parameter" and any(
+            g.role == "parameter_gradient" and g.offset == b.offset for g in plan.buffers)]
         self._workspace = _aligned(at)
-        self._inputs = _aligned(2 * inputs)
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
-        self._run.inputs = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._inputs)
-        self._run.inputs_bytes = inputs
         self._workspaces = 1
-        total = len(copies) + len(gathers)
+        total = len(copies)
         for op in ops:
-            total += {"update": len(trainable) + len(copies)}.get(op.op, 2)
+            total += {"update": len(trainable) + len(copies), "prelu_grad": 2}.get(op.op, 1)
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
         for index, copy in copies.items():
             self._transpose(&self._steps[i], index, copy)
             i += 1
         self._transposes = i
-        self._run.gathers = self._steps + i
-        self._run.gather_count = len(gathers)
-        for op in gathers:
-            self._step(&self._steps[i], op, copies)
-            i += 1
         self._run.steps = self._steps + i
-        self._run.count = -i
         for op in ops:
             if op.op == "update":
                 for buffer in trainable:
                     self._update(&self._steps[i], op, buffer.index)
-                    self._steps[i].columns = buffer.offset in by_columns
                     i += 1
                 for index, copy in copies.items():
                     self._transpose(&self._steps[i], index, copy)
-                    self._steps[i].columns = plan.buffers[index].offset in by_columns
                     i += 1
             elif op.op == "prelu_grad":
                 self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
                 i += 2
-            elif op.op == "dense_dw":
-                i += self._dense_dw(&self._steps[i], op, by_columns)
             else:
                 self._step(&self._steps[i], op, copies)
-                if op.op == "dense" and plan.buffers[op.inputs[1]].offset in by_columns:
-                    i += self._split_dense(&self._steps[i])
                 i += 1
-        self._run.count += i
+        self._run.count = i - self._transposes
         self._place_barriers()
         if plan.outputs:
             self._set(&self._result, plan.outputs[0])
@@ -682,50 +596,6 @@ cdef class Executor:
         while (self._run.clock_mask + 1) * self._nanoseconds < 20e3:
             self._run.clock_mask = 2 * self._run.clock_mask + 1
 
-    def _by_columns(self):
-        """Offsets of kernels and biases whose products split columns: where more cache lines of
-        weights than of activations would travel between the cores."""
-        found = set()
-        n = self.plan.batch_size
-        if not any(op.op == "update" for op in self.plan.ops):
-            return found
-        for op in self.plan.ops:
-            if op.op == "dense":
-                kernel = self.plan.buffers[op.inputs[1]]
-                if 2 * kernel.rows * kernel.columns > n * (kernel.rows + 2 * kernel.columns):
-                    found.update(self.plan.buffers[i].offset for i in op.inputs[1:])
-        return found
-
-    cdef int _split_dense(self, Step *s) except -1:
-        """Make a product one of COLUMNS; an activation that is not part of it becomes a step."""
-        cdef Step *map = s + 1
-        if s.map != NULL:
-            map.code, map.map, map.params = MAP, s.map, s.params
-            map.a = s.e if s.e.present else s.d
-            map.b = s.d
-            s.d = map.a
-            s.map = NULL
-            s.code = DENSE_COLUMNS
-            return 1
-        s.code = DENSE_COLUMNS
-        return 0
-
-    cdef int _dense_dw(self, Step *s, op, by_columns) except -1:
-        """Gradients of the kernel and of the bias, where there is one."""
-        cdef Step *bias = s + 1
-        s.code = DENSE_DW
-        self._set(&s.a, op.inputs[0])
-        self._set(&s.b, op.inputs[1])
-        self._set(&s.c, op.outputs[0])
-        s.columns = self.plan.buffers[op.outputs[0]].offset in by_columns
-        if len(op.outputs) == 1:
-            return 1
-        bias.code = DENSE_DB
-        self._set(&bias.a, op.outputs[1])
-        self._set(&bias.b, op.inputs[1])
-        bias.columns = s.columns
-        return 2
-
     def _direct_input(self):
         """The input buffer of a prediction that only products read: they take the data itself."""
         plan = self.plan
@@ -738,28 +608,21 @@ cdef class Executor:
     def _scheduled(self):
         """ROWS operations first, WEIGHTS operations behind them, where nothing they read is lost."""
         late = ("reduce", "dense_dw", "update")
-        ops = [op for op in self.plan.ops if op.op != "gather"]
-        rows = [op for op in ops if op.op not in late]
-        weights = [op for op in ops if op.op in late]
+        rows = [op for op in self.plan.ops if op.op not in late]
+        weights = [op for op in self.plan.ops if op.op in late]
         for op in weights:
-            after = ops[ops.index(op) + 1:]
+            after = self.plan.ops[self.plan.ops.index(op) + 1:]
             if any(set(op.inputs).intersection(other.outputs) for other in after if other in rows):
-                return ops
+                return list(self.plan.ops)
         return rows + weights
 
     cdef void _place_barriers(self):
-        """Threads meet where the class changes, and around every operation of COLUMNS.
-
-        The end of a step is such a place, too.
-        """
-        cdef const Step *before
-        cdef Step *s
+        """Threads meet where the class of the operations changes, and at the end of a step."""
         cdef int i
         for i in range(1, self._run.count):
-            s = <Step *> &self._run.steps[i]
-            before = &self._run.steps[i - 1]
-            s.waits = (s.code == DENSE_COLUMNS or before.code == DENSE_COLUMNS
-                       or (s.code > DENSE_COLUMNS) != (before.code > DENSE_COLUMNS))
+            self._steps[self._transposes + i].waits = (
+                (self._steps[self._transposes + i].code >= REDUCE)
+                != (self._steps[self._transposes + i - 1].code >= REDUCE))
 
     cdef int _set(self, Operand *operand, index) except -1:
         return self._assign(operand, self._operands[index])
@@ -871,6 +734,13 @@ cdef class Executor:
                 if attributes["activation"] == "relu" and s.c.ld == s.d.ld:
                     s.map_grad, s.ending = NULL, FM_RELU_GRAD
             s.code = DENSE_DX
+        elif name == "dense_dw":
+            s.code = DENSE_DW
+            self._set(&s.a, op.inputs[0])
+            self._set(&s.b, op.inputs[1])
+            self._set(&s.c, op.outputs[0])
+            if len(op.outputs) == 2:
+                self._set(&s.d, op.outputs[1])
         elif name == "activation":
             self._activation(s, op, False)
         elif name == "activation_grad":
@@ -958,7 +828,7 @@ cdef class Executor:
     cdef long _train(self, tuple data, cnp.ndarray order, long batch_size, long start, long stop,
                      cnp.ndarray learning_rate, int64_t iteration, double budget) except -1:
         cdef int i
-        cdef char *bases[<int> BASES]
+        cdef char *bases[4]
         cdef cnp.ndarray array
         cdef Run *q = &self._run
         for i, array in enumerate(data):
@@ -1003,9 +873,10 @@ cdef class Executor:
         while (q.next < q.stop and (now < end or q.next == q.first)
                and not (q.bad and q.check_finite)):
             many = most > 1 and (threads_always() or self._seconds[1] <= self._seconds[0])
-            trial = most > 1 and not threads_always() and 0.0 < self._trial_at <= now
+            trial = most > 1 and not threads_always() and now >= self._trial_at
             if trial:
                 many = not many
+                self._trial_at = now + _TRIAL_EVERY
             threads = most if many else 1
             q.start = q.next
             q.halt = False
@@ -1018,8 +889,6 @@ cdef class Executor:
             # the newest slice counts half: the machine changes from second to second
             self._seconds[many] = 0.5 * (self._seconds[many] + spent) if self._seconds[many] > 0.0 \
                 else spent
-            if trial or self._trial_at == 0.0:
-                self._trial_at = now + max(_TRIAL_EVERY, 20.0 * spent)
             if threads > self.threads_used:
                 self.threads_used = threads
 
@@ -1061,12 +930,9 @@ cdef class Executor:
         rows = self._run.last_rows if buffer.rows is None else rows
         memory = {
             <int> WORKSPACE: self._workspace,
-            <int> INPUTS: self._inputs,
             <int> PARAMETERS: self._parameters.view(np.uint8),
             <int> GRADIENTS: self._gradients,
         }[base]
-        if base == <int> INPUTS:
-            at += self._run.last_set * self._run.inputs_bytes
         flat = memory[at:at + rows * ld * dtype.itemsize].view(dtype).reshape(rows, ld)
         one = buffer.role in ("row", "weight") or classes
         return flat[:, 0].copy() if one else flat[:, :columns].copy()

@@ -73,14 +73,12 @@ typedef struct {
     void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
                         const void *t, long ldt, double threshold, void *hits);
 
-    /* In place on `rows` rows of n elements, ld elements apart. */
-    void (*sgd)(long rows, long n, long ld, void *w, const void *g, double learning_rate,
-                double weight_decay);
-    void (*momentum)(long rows, long n, long ld, void *w, const void *g, void *v,
-                     double learning_rate, double momentum, int nesterov, double weight_decay);
+    void (*sgd)(long n, void *w, const void *g, double learning_rate, double weight_decay);
+    void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
+                     double momentum, int nesterov, double weight_decay);
     /* `rate` is the learning rate with the bias corrections in it, `decay` that of the weights. */
-    void (*adam)(long rows, long n, long ld, void *w, const void *g, void *m, void *v,
-                 double rate, double beta_1, double beta_2, double epsilon, double decay);
+    void (*adam)(long n, void *w, const void *g, void *m, void *v, double rate, double beta_1,
+                 double beta_2, double epsilon, double decay);
     /* mask of the rows from..to; row r of the array is row r of the counter */
     void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
                          uint64_t seed, uint32_t stream, uint32_t step);

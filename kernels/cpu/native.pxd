@@ -60,14 +60,12 @@ cdef extern from "native.h" nogil:
                                  void *hits) noexcept nogil
         void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
                             const void *t, long ldt, double threshold, void *hits) noexcept nogil
-        void (*sgd)(long rows, long n, long ld, void *w, const void *g, double learning_rate,
+        void (*sgd)(long n, void *w, const void *g, double learning_rate,
                     double weight_decay) noexcept nogil
-        void (*momentum)(long rows, long n, long ld, void *w, const void *g, void *v,
-                         double learning_rate, double momentum, int nesterov,
-                         double weight_decay) noexcept nogil
-        void (*adam)(long rows, long n, long ld, void *w, const void *g, void *m, void *v,
-                     double rate, double beta_1, double beta_2, double epsilon,
-                     double decay) noexcept nogil
+        void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
+                         double momentum, int nesterov, double weight_decay) noexcept nogil
+        void (*adam)(long n, void *w, const void *g, void *m, void *v, double rate, double beta_1,
+                     double beta_2, double epsilon, double decay) noexcept nogil
         void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
                              uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
 

@@ -27,20 +27,19 @@ cdef struct Update:
 
 cdef void _task(void *argument, int thread, int threads) noexcept nogil:
     cdef Update *q = <Update *> argument
-    cdef long start, stop, at, n
+    cdef long start, stop, at
     share(q.n, 1024, thread, threads, &start, &stop)
     if stop <= start:
         return
     at = start * q.itemsize
-    n = stop - start
     if q.rule == ADAM:
-        q.kernels.adam(1, n, n, q.w + at, q.g + at, q.first + at, q.second + at, q.rate, q.a,
+        q.kernels.adam(stop - start, q.w + at, q.g + at, q.first + at, q.second + at, q.rate, q.a,
                        q.b, q.epsilon, q.decay)
     elif q.rule == MOMENTUM:
-        q.kernels.momentum(1, n, n, q.w + at, q.g + at, q.first + at, q.rate, q.a,
+        q.kernels.momentum(stop - start, q.w + at, q.g + at, q.first + at, q.rate, q.a,
                            q.nesterov, q.decay)
     else:
-        q.kernels.sgd(1, n, n, q.w + at, q.g + at, q.rate, q.decay)
+        q.kernels.sgd(stop - start, q.w + at, q.g + at, q.rate, q.decay)
 
 
 cdef void _start(Update *q, cnp.ndarray param, cnp.ndarray grad):

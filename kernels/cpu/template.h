@@ -831,48 +831,40 @@ static void A(binary_hits)(long rows, long c, const void *p_, long ldp, const in
 
 /* -- optimizers: one pass over parameters, gradient and state ---------------------------------- */
 
-static void A(sgd)(long rows, long n, long ld, void *w_, const void *g_, double learning_rate,
-                   double weight_decay)
+static void A(sgd)(long n, void *w_, const void *g_, double learning_rate, double weight_decay)
 {
     const R rate = (R)learning_rate, decay = (R)(learning_rate * weight_decay), *g = g_;
     R *w = w_;
-    for (long r = 0; r < rows; r++, w += ld, g += ld) {
-        INDEPENDENT for (long i = 0; i < n; i++) { w[i] = (w[i] - decay * w[i]) - rate * g[i]; }
-    }
+    INDEPENDENT for (long i = 0; i < n; i++) { w[i] = (w[i] - decay * w[i]) - rate * g[i]; }
 }
 
-static void A(momentum)(long rows, long n, long ld, void *w_, const void *g_, void *v_,
-                        double learning_rate, double momentum_, int nesterov, double weight_decay)
+static void A(momentum)(long n, void *w_, const void *g_, void *v_, double learning_rate,
+                        double momentum_, int nesterov, double weight_decay)
 {
     const R rate = (R)learning_rate, decay = (R)(learning_rate * weight_decay), *g = g_;
     const R momentum = (R)momentum_;
     R *w = w_, *v = v_;
-    for (long r = 0; r < rows; r++, w += ld, g += ld, v += ld) {
-        INDEPENDENT for (long i = 0; i < n; i++)
-        {
-            const R kept = w[i] - decay * w[i], step = rate * g[i];
-            const R velocity = momentum * v[i] - step;
-            v[i] = velocity;
-            w[i] = kept + (nesterov ? momentum * velocity - step : velocity);
-        }
+    INDEPENDENT for (long i = 0; i < n; i++)
+    {
+        const R kept = w[i] - decay * w[i], step = rate * g[i];
+        const R velocity = momentum * v[i] - step;
+        v[i] = velocity;
+        w[i] = kept + (nesterov ? momentum * velocity - step : velocity);
     }
 }
 
-static void A(adam)(long rows, long n, long ld, void *w_, const void *g_, void *m_, void *v_,
-                    double rate_, double beta_1, double beta_2, double epsilon_, double decay_)
+static void A(adam)(long n, void *w_, const void *g_, void *m_, void *v_, double rate_,
+                    double beta_1, double beta_2, double epsilon_, double decay_)
 {
     const R rate = (R)rate_, keep_1 = (R)(1 - beta_1), keep_2 = (R)(1 - beta_2);
     const R epsilon = (R)epsilon_, decay = (R)decay_, *g = g_;
     R *w = w_, *m = m_, *v = v_;
-    for (long r = 0; r < rows; r++, w += ld, g += ld, m += ld, v += ld) {
-        INDEPENDENT for (long i = 0; i < n; i++)
-        {
-            const R m1 = m[i] + keep_1 * (g[i] - m[i]);
-            const R v1 = v[i] + keep_2 * (g[i] * g[i] - v[i]);
-            m[i] = m1;
-            v[i] = v1;
-            w[i] = (w[i] - decay * w[i]) - rate * m1 / (M(sqrt)(v1) + epsilon);
-        }
+    INDEPENDENT for (long i = 0; i < n; i++)
+    {
+        const R m1 = m[i] + keep_1 * (g[i] - m[i]), v1 = v[i] + keep_2 * (g[i] * g[i] - v[i]);
+        m[i] = m1;
+        v[i] = v1;
+        w[i] = (w[i] - decay * w[i]) - rate * m1 / (M(sqrt)(v1) + epsilon);
     }
 }
 
