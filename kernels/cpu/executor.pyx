@@ -542,7 +542,8 @@ cdef class Executor:
                 at += _lines(rows * buffer.pitch * (8 if buffer.dtype == "int64" else size))
             self._operands.append((*place, buffer.columns, buffer.rows or 0,
                                    buffer.dtype == "int64"))
-        ops = [op for op in self._scheduled() if not (op.op == "gather" and op.outputs[0] == direct)]
+        ops = [op for op in self._scheduled()
+               if not (op.op == "gather" and op.outputs[0] == direct)]
         # every kernel that dense_dx reads gets a transposed copy, refreshed where it changes
         copies = {}
         for op in ops:
@@ -606,7 +607,7 @@ cdef class Executor:
         return index if readers and all(op.op == "dense" for op in readers) else -1
 
     def _scheduled(self):
-        """ROWS operations first, WEIGHTS operations behind them, where nothing they read is lost."""
+        """ROWS operations first, WEIGHTS operations behind them, where they lose no input."""
         late = ("reduce", "dense_dw", "update")
         rows = [op for op in self.plan.ops if op.op not in late]
         weights = [op for op in self.plan.ops if op.op in late]
@@ -880,15 +881,14 @@ cdef class Executor:
             threads = most if many else 1
             q.start = q.next
             q.halt = False
-            q.deadline = now + (_TRIAL if trial else _SLICE)
+            # long enough to outweigh the waking of threads
+            q.deadline = now + max(_TRIAL if trial else _SLICE, 8.0 * self._seconds[not many])
             if q.deadline > end:
                 q.deadline = end
             run(threads, _train_task, q)
             before, now = now, _clock()
             spent = (now - before) / (q.next - q.start)
-            # the newest slice counts half: the machine changes from second to second
-            self._seconds[many] = 0.5 * (self._seconds[many] + spent) if self._seconds[many] > 0.0 \
-                else spent
+            self._seconds[many] = spent  # the machine changes from second to second
             if threads > self.threads_used:
                 self.threads_used = threads
 
