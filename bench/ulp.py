@@ -29,6 +29,7 @@ _CHUNK = 1 << 20
 _POINTS = {"float32": 1 << 22, "float64": 1 << 12}
 _BITS = {"float32": np.uint32, "float64": np.uint64}
 _TIMED = 10_000
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class Worst(NamedTuple):
@@ -61,8 +62,9 @@ def _numbers(low, high, count, dtype):
     ends, _ = _ordered(np.array([low, high], dtype).view(unsigned))
     half = count // 2
     for start in range(0, half, _CHUNK):
-        # half of them evenly among the representable numbers, half evenly on the line
-        share = np.arange(start, min(half, start + _CHUNK)) / half
+        # half of them evenly among the representable numbers, half evenly on the line; multiples
+        # of the golden section are even and yet have no short binary fractions
+        share = np.arange(start, min(half, start + _CHUNK)) * _GOLDEN % 1.0
         steps = (share * float(ends[1] - ends[0])).astype(unsigned)
         _, bits = _ordered(np.minimum(ends[0] + steps, ends[1]))
         yield bits.view(dtype)
@@ -79,8 +81,8 @@ def _spacing(exact, dtype, floor):
 def _errors_float32(row, x, got):
     exact = np.empty(x.shape, np.float64)
     oracle = backend.load("numpy").activations
-    oracle.activation(row.name, x.astype(np.float64), _as_seen(row, x.dtype), exact)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # signalling NaN, differences of infinities
+        oracle.activation(row.name, x.astype(np.float64), _as_seen(row, x.dtype), exact)
         errors = np.abs(got - exact) / _spacing(exact, x.dtype, row.floor)
     # from half a unit beyond the largest number on, rounding gives infinity
     beyond = np.abs(exact) >= float(np.finfo(np.float32).max) * (1 + 2.0**-25)

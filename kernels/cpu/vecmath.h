@@ -432,8 +432,4 @@ FM_INLINE double fm_poly_log_normal_tail_f64(double u) {
 #define FM_MIN_NORMAL 0x1p-1022
 #include "vecmath_body.h"
 
-/* the same for either type */
-#define FM_FMA(a, b, c) \
-    _Generic((a) * (b) + (c), float: fm_fma_f32, default: fm_fma_f64)((a), (b), (c))
-
 #endif

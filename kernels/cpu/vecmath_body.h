@@ -212,30 +212,34 @@ FM_INLINE FM_R FM(softplus)(FM_R x) {
     return FM(at_least)(x, (FM_R)0) + FM(log1p_unit)(z);
 }
 
-/* 1 / (1 + exp(-x)), numerator and denominator times 2^-SPLIT so that exp(-x) cannot overflow */
-FM_INLINE FM_R FM(sigmoid_denominator)(FM_R x, FM_R x_low) {
-    FM(exp_pair) e = FM(exp_split)(-x, -x_low, -FM_SPLIT);
+/* exp(-x - x_low) as a pair, and 1 + exp(-x) from it, both times 2^-SPLIT so that they cannot
+ * overflow */
+FM_INLINE FM(exp_pair) FM(decay)(FM_R x, FM_R x_low) {
+    return FM(exp_split)(-x, -x_low, -FM_SPLIT);
+}
+
+FM_INLINE FM_R FM(decay_plus_one)(FM(exp_pair) e) {
     /* s + 1 isn't exact where they are far apart: the smaller one goes into the product's sum */
     return FM(larger)(e.s, FM_SPARE) + FM(fma)(e.s, e.p, FM(smaller)(e.s, FM_SPARE));
 }
 
 FM_INLINE FM_R FM(sigmoid)(FM_R x) {
     x = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
-    return FM_SPARE / FM(sigmoid_denominator)(x, (FM_R)0);
+    return FM_SPARE / FM(decay_plus_one)(FM(decay)(x, (FM_R)0));
 }
 
 /* x sigmoid(x) */
 FM_INLINE FM_R FM(silu)(FM_R x) {
     FM_R c = FM(negative_at_least)(x, FM_SIGMOID_MIN);
-    FM_R y = c / FM(sigmoid_denominator)(c, (FM_R)0) * FM_SPARE;
+    FM_R y = c / FM(decay_plus_one)(FM(decay)(c, (FM_R)0)) * FM_SPARE;
     return x <= FM_SIGMOID_MAX ? y : x;
 }
 
 /* s (1 + x (1 - s)), s = sigmoid(x) */
 FM_INLINE FM_R FM(silu_grad)(FM_R x) {
     FM_R c = FM(at_least)(FM(at_most)(x, FM_SIGMOID_MAX), FM_SIGMOID_MIN);
-    FM_R d = FM(sigmoid_denominator)(c, (FM_R)0);
-    FM_R s = FM_SPARE / d, rest = (d - FM_SPARE) / d;
+    FM(exp_pair) e = FM(decay)(c, (FM_R)0);
+    FM_R d = FM(decay_plus_one)(e), s = FM_SPARE / d, rest = FM(fma)(e.s, e.p, e.s) / d;
     return FM(fma)(s * c, rest, s);
 }
 
@@ -376,15 +380,15 @@ FM_INLINE FM_R FM(gelu_tanh_argument)(FM_R x, FM_R *low) {
 FM_INLINE FM_R FM(gelu_tanh)(FM_R x) {
     FM_R c = FM(negative_at_least)(x, FM_GELU_TANH_MIN);
     FM_R low, v = FM(gelu_tanh_argument)(c, &low);
-    FM_R y = c / FM(sigmoid_denominator)(v, low) * FM_SPARE;
+    FM_R y = c / FM(decay_plus_one)(FM(decay)(v, low)) * FM_SPARE;
     return x <= FM_GELU_TANH_MAX ? y : x;
 }
 
 FM_INLINE FM_R FM(gelu_tanh_grad)(FM_R x) {
     FM_R c = FM(at_least)(FM(at_most)(x, FM_GELU_TANH_MAX), FM_GELU_TANH_MIN);
     FM_R low, v = FM(gelu_tanh_argument)(c, &low);
-    FM_R d = FM(sigmoid_denominator)(v, low);
-    FM_R s = FM_SPARE / d, rest = (d - FM_SPARE) / d;
+    FM(exp_pair) e = FM(decay)(v, low);
+    FM_R d = FM(decay_plus_one)(e), s = FM_SPARE / d, rest = FM(fma)(e.s, e.p, e.s) / d;
     FM_R slope = FM(fma)(c * c, FM_C(3 * 0x1.2444f2a4d8b4bp-4), FM_C(0x1.9884533d43651p+0));
     return FM(fma)(s * c, rest * slope, s);
 }
