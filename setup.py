@@ -158,31 +158,36 @@ def extensions():
         return []
     build = HERE / "build" if os.access(HERE, os.W_OK) else Path(tempfile.mkdtemp())
     flags = [f for f in FLAGS if f != "-O3"] + ["-O2", "-fno-strict-aliasing", "-pthread"]
-    found = cythonize(
-        [
-            Extension(
-                f"fusedmlp.kernels.cpu.{name}",
-                [str(CPU / f"{name}.pyx")],
-                include_dirs=[numpy.get_include()],
-                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-                extra_compile_args=flags,
-                extra_link_args=["-pthread"],
-                depends=[str(p) for p in (HERE / CPU).glob("*.h")],
-            )
-            for name in MODULES
-        ],
-        include_path=[declarations(build / "declarations")],
-        build_dir=str(build / "cython"),
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-            "freethreading_compatible": True,
-            "embedsignature": True,
-        },
-    )
+    try:
+        found = cythonize(
+            [
+                Extension(
+                    f"fusedmlp.kernels.cpu.{name}",
+                    [str(CPU / f"{name}.pyx")],
+                    include_dirs=[numpy.get_include()],
+                    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+                    extra_compile_args=flags,
+                    extra_link_args=["-pthread"],
+                    depends=[str(p) for p in (HERE / CPU).glob("*.h")],
+                )
+                for name in MODULES
+            ],
+            include_path=[declarations(build / "declarations")],
+            build_dir=str(build / "cython"),
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": False,
+                "wraparound": False,
+                "cdivision": True,
+                "initializedcheck": False,
+                    "embedsignature": True,
+            },
+        )
+    except Exception as error:
+        if REQUIRED:
+            raise
+        print(f"warning: no compiled backend, the NumPy backend will run: {error}")
+        return []
     for extension in found:
         extension.optional = not REQUIRED  # cythonize() drops it
     return found

@@ -29,6 +29,7 @@ _CHUNK = 1 << 20
 _POINTS = {"float32": 1 << 22, "float64": 1 << 12}
 _BITS = {"float32": np.uint32, "float64": np.uint64}
 _TIMED = 10_000
+_AFTER_LARGEST = 2.0**128
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -83,10 +84,10 @@ def _errors_float32(row, x, got):
     oracle = backend.load("numpy").activations
     with np.errstate(all="ignore"):  # signalling NaN, differences of infinities
         oracle.activation(row.name, x.astype(np.float64), _as_seen(row, x.dtype), exact)
-        errors = np.abs(got - exact) / _spacing(exact, x.dtype, row.floor)
-    # from half a unit beyond the largest number on, rounding gives infinity
-    beyond = np.abs(exact) >= float(np.finfo(np.float32).max) * (1 + 2.0**-25)
-    errors[beyond] = np.where(got[beyond] == np.sign(exact[beyond]) * np.inf, 0.0, np.inf)
+        # infinity counts as the number after the largest, which is what overflow rounds to
+        errors = np.abs(np.clip(got.astype(np.float64), -_AFTER_LARGEST, _AFTER_LARGEST)
+                        - np.clip(exact, -_AFTER_LARGEST, _AFTER_LARGEST))
+        errors /= _spacing(exact, x.dtype, row.floor)
     missing = np.isnan(exact)
     errors[missing] = np.where(np.isnan(got[missing]), 0.0, np.inf)
     errors[np.isnan(errors)] = np.inf

@@ -25,6 +25,8 @@ from .native cimport (
     threads_always, threads_for,
 )
 
+import os
+
 import numpy as np
 
 from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, LOSSES
@@ -78,6 +80,7 @@ cdef enum Code:
     # WEIGHTS operations from here on
     REDUCE
     DENSE_DW
+    DENSE_DB
     PRELU_DALPHA
     SGD
     MOMENTUM
@@ -332,15 +335,17 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         if thread == 0:
             _reduce(q, s, bases, n)
     elif s.code == DENSE_DW:
-        # a x, b dz, c dkernel, d dbias
+        # a x, b dz, c dkernel
         share(s.c.rows, 1, thread, threads, &start, &stop)
         a = _at(&s.a, bases, 0, size) + start * size
         if stop > start:
             k.gemm(1, stop - start, s.c.columns, n, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
                    NULL, _at(&s.c, bases, start, size), s.c.ld, FM_STORE, NULL)
-        if s.d.present and thread == threads - 1:
-            k.column_sums(n, s.d.ld, _at(&s.b, bases, 0, size), s.b.ld,
-                          _at(&s.d, bases, 0, size))
+    elif s.code == DENSE_DB:
+        # a dz, b dbias
+        if thread == threads - 1:
+            k.column_sums(n, s.b.ld, _at(&s.a, bases, 0, size), s.a.ld,
+                          _at(&s.b, bases, 0, size))
     elif s.code == PRELU_DALPHA:
         if thread == threads - 1:
             k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
@@ -457,6 +462,19 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
         at += rows
 
 
+cdef int _forks = 0
+
+
+def _forked():
+    """In a forked child: locks that other threads of the parent held are held by nobody now."""
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def _aligned(long bytes_):
     """Zeroed memory that begins on a cache line."""
     raw = np.zeros(bytes_ + FM_LINE, np.uint8)
@@ -485,9 +503,11 @@ cdef class Executor:
     cdef double _nanoseconds  # of a step, of a row in predictions
     cdef int _workspaces
     cdef PyThread_type_lock _lock  # one call at a time: the workspace is shared
+    cdef int _lock_forks           # how often the process had been forked when it was made
 
     def __cinit__(self, plan, parameters, slots, seed):
         self._lock = PyThread_allocate_lock()
+        self._lock_forks = _forks
         if self._lock == NULL:
             raise MemoryError("No memory for a lock")
         self.plan = plan
@@ -515,6 +535,12 @@ cdef class Executor:
             PyThread_free_lock(self._lock)
 
     cdef inline void _acquire(self) noexcept:
+        cdef PyThread_type_lock fresh
+        if self._lock_forks != _forks:
+            fresh = PyThread_allocate_lock()
+            if fresh != NULL:
+                self._lock = fresh
+            self._lock_forks = _forks
         if PyThread_acquire_lock(self._lock, NOWAIT_LOCK) == 0:
             with nogil:
                 PyThread_acquire_lock(self._lock, WAIT_LOCK)
@@ -578,8 +604,7 @@ cdef class Executor:
                     self._transpose(&self._steps[i], index, copy)
                     i += 1
             elif op.op == "prelu_grad":
-                self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
-                i += 2
+                i += self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
             else:
                 self._step(&self._steps[i], op, copies)
                 i += 1
@@ -608,7 +633,7 @@ cdef class Executor:
 
     def _scheduled(self):
         """ROWS operations first, WEIGHTS operations behind them, where they lose no input."""
-        late = ("reduce", "dense_dw", "update")
+        late = ("reduce", "dense_dw", "dense_db", "update")
         rows = [op for op in self.plan.ops if op.op not in late]
         weights = [op for op in self.plan.ops if op.op in late]
         for op in weights:
@@ -664,17 +689,18 @@ cdef class Executor:
 
     cdef int _prelu_grad(self, Step *s, Step *slope, op) except -1:
         dy, x, alpha = op.inputs
-        dx, dalpha = op.outputs
         s.code = PRELU_DX
         self._set(&s.a, dy)
         self._set(&s.b, x)
         self._set(&s.c, alpha)
-        self._set(&s.d, dx)
+        self._set(&s.d, op.outputs[0])
+        if len(op.outputs) == 1:
+            return 1
         slope.code = PRELU_DALPHA
         self._set(&slope.a, dy)
         self._set(&slope.b, x)
-        self._set(&slope.c, dalpha)
-        return 0
+        self._set(&slope.c, op.outputs[1])
+        return 2
 
     cdef int _activation(self, Step *s, op, bint gradient) except -1:
         """Function pointers of an activation, and the code of an op that is nothing else."""
@@ -735,13 +761,9 @@ cdef class Executor:
                 if attributes["activation"] == "relu" and s.c.ld == s.d.ld:
                     s.map_grad, s.ending = NULL, FM_RELU_GRAD
             s.code = DENSE_DX
-        elif name == "dense_dw":
-            s.code = DENSE_DW
-            self._set(&s.a, op.inputs[0])
-            self._set(&s.b, op.inputs[1])
-            self._set(&s.c, op.outputs[0])
-            if len(op.outputs) == 2:
-                self._set(&s.d, op.outputs[1])
+        elif name in ("dense_dw", "dense_db"):
+            s.code = DENSE_DW if name == "dense_dw" else DENSE_DB
+            self._assign_all(s, op)
         elif name == "activation":
             self._activation(s, op, False)
         elif name == "activation_grad":
@@ -885,10 +907,10 @@ cdef class Executor:
             q.deadline = now + max(_TRIAL if trial else _SLICE, 8.0 * self._seconds[not many])
             if q.deadline > end:
                 q.deadline = end
-            run(threads, _train_task, q)
+            threads = run(threads, _train_task, q)
             before, now = now, _clock()
             spent = (now - before) / (q.next - q.start)
-            self._seconds[many] = spent  # the machine changes from second to second
+            self._seconds[threads > 1] = spent  # the machine changes from second to second
             if threads > self.threads_used:
                 self.threads_used = threads
 

@@ -93,10 +93,11 @@ typedef struct {
 
 typedef void (*fm_task)(void *argument, int thread, int threads);
 
-/* Run `task` on `threads` threads, the caller among them, and return when all are done.  Falls
+/* Run `task` on `threads` threads, the caller among them, and return their number when all are done.
+ * Falls
  * back to fewer threads, at least one, when another caller uses the pool or threads can't be
  * had; `task` is told how many there are.  Workers sleep between calls. */
-void fm_run(int threads, fm_task task, void *argument);
+int fm_run(int threads, fm_task task, void *argument);
 
 /* All threads of the running task wait here for each other. */
 void fm_barrier(int threads);

@@ -75,7 +75,7 @@ cdef extern from "native.h" nogil:
         fm_kernels f64
 
     ctypedef void (*fm_task)(void *argument, int thread, int threads) noexcept nogil
-    void fm_run(int threads, fm_task task, void *argument)
+    int fm_run(int threads, fm_task task, void *argument)
     void fm_barrier(int threads)
     double fm_round_trip()
 
@@ -83,7 +83,7 @@ cdef extern from "native.h" nogil:
 cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil
 cdef int thread_limit() noexcept nogil
 cdef bint threads_always() noexcept nogil
-cdef void run(int threads, fm_task task, void *argument) noexcept nogil
+cdef int run(int threads, fm_task task, void *argument) noexcept nogil
 cdef void barrier(int threads) noexcept nogil
 
 # A sleeping thread takes tens of microseconds to wake: work below this runs on the caller alone.

@@ -39,8 +39,8 @@ cdef bint threads_always() noexcept nogil:
     return _always
 
 
-cdef void run(int threads, fm_task task, void *argument) noexcept nogil:
-    fm_run(threads, task, argument)
+cdef int run(int threads, fm_task task, void *argument) noexcept nogil:
+    return fm_run(threads, task, argument)
 
 
 cdef void barrier(int threads) noexcept nogil:

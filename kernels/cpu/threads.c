@@ -114,8 +114,15 @@ static void spread(int threads)
         return;
     }
     cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads) {
-        return; /* more threads than processors: the scheduler knows best */
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return;
+    }
+    if (CPU_COUNT(&allowed) < threads) { /* more threads than processors: the scheduler's task */
+        for (int worker = 1; worker < threads; worker++) {
+            pthread_setaffinity_np(handles[worker], sizeof allowed, &allowed);
+        }
+        spread_threads = 0;
+        return;
     }
     int cpu = here;
     for (int worker = 1; worker < threads; worker++) {
@@ -154,14 +161,14 @@ static void start_workers(int wanted)
     pthread_attr_destroy(&attributes);
 }
 
-void fm_run(int threads, fm_task task, void *argument)
+int fm_run(int threads, fm_task task, void *argument)
 {
     if (threads > MAX_THREADS) {
         threads = MAX_THREADS;
     }
     if (threads <= 1 || pthread_mutex_trylock(&owner) != 0) {
         task(argument, 0, 1);
-        return;
+        return 1;
     }
     pthread_mutex_lock(&lock);
     start_workers(threads - 1);
@@ -182,6 +189,7 @@ void fm_run(int threads, fm_task task, void *argument)
         relax(&spins);
     }
     pthread_mutex_unlock(&owner);
+    return threads;
 }
 
 /* -- the speed of the line between two cores -------------------------------------------------- */

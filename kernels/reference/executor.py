@@ -5,6 +5,7 @@ one): each op becomes a callable without arguments over views that are already c
 """
 
 import math
+import os
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
@@ -35,7 +36,7 @@ class Executor:
         self._gradients = np.zeros(plan.trainable_size, plan.dtype)
         self._arrays = [self._allocate(buffer) for buffer in plan.buffers]
         self._calls = {}
-        self._lock = Lock()  # calls share the buffers
+        self._lock, self._process = Lock(), os.getpid()
         self._rows = 0
         # what the calls of one step read
         self._data, self._picked = (), None
@@ -61,12 +62,18 @@ class Executor:
         """A copy of what the last step left in a buffer."""
         return self._view(index, self._rows).copy()
 
+    def _alone(self):
+        """The lock of calls, which share the buffers; in a forked child nobody holds it."""
+        if self._process != os.getpid():
+            self._lock, self._process = Lock(), os.getpid()
+        return self._lock
+
     # -- running ---------------------------------------------------------------------------------
 
     def run(self, data, order, batch_size, start, stop, learning_rate, iteration, budget):
         """Run the steps `start` to `stop`; returns the first one not run."""
         end = perf_counter() + budget
-        with self._lock, self._reading(data):
+        with self._alone(), self._reading(data):
             return self._train(order, batch_size, start, stop, learning_rate, iteration, end)
 
     def _train(self, order, batch_size, start, stop, learning_rate, iteration, end):
@@ -85,7 +92,7 @@ class Executor:
     def forward(self, x, out):
         """Predictions of all rows of x, batch by batch."""
         size, result = self.plan.batch_size, self.plan.outputs[0]
-        with self._lock, self._reading((x,)):
+        with self._alone(), self._reading((x,)):
             for first in range(0, len(x), size):
                 self._picked = slice(first, min(first + size, len(x)))
                 rows = self._picked.stop - first
@@ -151,8 +158,9 @@ class Executor:
 
     def _prelu_grad(self, inputs, outputs, rows):
         dy, x, alpha = inputs
-        dx, dalpha = outputs
-        return partial(activations.prelu_grad, dy, x, alpha[0], dx, dalpha[0])
+        dx, *dalpha = outputs
+        slope = dalpha[0][0] if dalpha else np.empty_like(alpha[0])
+        return partial(activations.prelu_grad, dy, x, alpha[0], dx, slope)
 
     def _dropout(self, inputs, outputs, rows, rate, stream, seed):
         (x,), (y, mask) = inputs, outputs
@@ -173,8 +181,10 @@ class Executor:
 
     def _dense_dw(self, inputs, outputs, rows):
         x, dz = inputs
-        dkernel, *dbias = outputs
-        return partial(dense.dense_grad, dz, x, None, None, dkernel, dbias[0][0] if dbias else None)
+        return partial(dense.dense_grad, dz, x, None, None, outputs[0], None)
+
+    def _dense_db(self, inputs, outputs, rows):
+        return partial(dense.dense_grad, inputs[0], None, None, None, None, outputs[0][0])
 
     def _dense_dx(self, inputs, outputs, rows, activation, params):
         dz, kernel, *saved = inputs

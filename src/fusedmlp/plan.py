@@ -24,9 +24,10 @@ categorical_hits         p, labels            hits                 --
 binary_hits              p, labels            hits                 threshold
 reduce                   rows[, w]            --                   total, reduction
 activation_grad          dy, x or y           dx (may be dy)       activation, params
-dense_dw                 x, dz                dkernel[, dbias]     --
+dense_dw                 x, dz                dkernel              --
+dense_db                 dz                   dbias                --
 dense_dx                 dz, kernel[, x or y] dx                   activation, params
-prelu_grad               dy, x, alpha         dx, dalpha           --
+prelu_grad               dy, x, alpha         dx[, dalpha]         --
 multiply                 dy, mask             dx                   --
 add                      a, b                 a + b (may be a)     --
 update                   --                   --                   optimizer, params
@@ -552,6 +553,14 @@ class Builder:
         used = sorted({i for op in self.ops for i in (*op.inputs, *op.outputs)})
         number = {old: new for new, old in enumerate(used)}
         buffers = tuple(replace(self.buffers[old], index=new) for old, new in number.items())
+        for buffer in buffers:
+            if buffer.role == "parameter_gradient" and (
+                    buffer.offset + buffer.rows * buffer.pitch > trainable_size):
+                raise ValueError(
+                    f"Argument `trainable_size` must cover every trainable parameter: expected at "
+                    f"least {buffer.offset + buffer.rows * buffer.pitch} for {buffer.name!r}. "
+                    f"Received: {trainable_size}"
+                )
         ops = tuple(
             replace(op, inputs=tuple(number[i] for i in op.inputs),
                     outputs=tuple(number[i] for i in op.outputs))
@@ -569,10 +578,9 @@ def _dense_adjoint(builder, op, gradients, needed):
     dz = gradients[op.outputs[0]]
     _activation_adjoint_in_place(builder, op, dz, op.outputs)
     if kernel in builder._trainable:
-        outputs = [builder._gradient_like(kernel)]
-        if bias is not None:
-            outputs.append(builder._gradient_like(bias))
-        builder._emit("dense_dw", (x, dz), outputs, "backward")
+        builder._emit("dense_dw", (x, dz), (builder._gradient_like(kernel),), "backward")
+    if bias is not None and bias in builder._trainable:
+        builder._emit("dense_db", (dz,), (builder._gradient_like(bias),), "backward")
     if x in needed:
         dx = builder._gradient_like(x)
         builder._emit("dense_dx", (dz, kernel), (dx,), "backward", activation="linear", params=())
@@ -601,9 +609,11 @@ def _activation_adjoint(builder, op, gradients, needed):
 
 def _prelu_adjoint(builder, op, gradients, needed):
     x, alpha = op.inputs
-    dx, dalpha = builder._gradient_like(x), builder._gradient_like(alpha)
-    builder._emit("prelu_grad", (gradients[op.outputs[0]], x, alpha), (dx, dalpha), "backward")
-    builder._accumulate(gradients, x, dx)
+    outputs = [builder._gradient_like(x)]
+    if alpha in builder._trainable:
+        outputs.append(builder._gradient_like(alpha))
+    builder._emit("prelu_grad", (gradients[op.outputs[0]], x, alpha), outputs, "backward")
+    builder._accumulate(gradients, x, outputs[0])
 
 
 def _dropout_adjoint(builder, op, gradients, needed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import activations, spec
 from .layer import Layer, batch_shape
 
-__all__ = ["Activation", "activated_columns"]
+__all__ = ["Activated", "Activation", "activated_columns"]
 
 
 def activated_columns(row: tuple, columns: int, where: str) -> int:
@@ -38,7 +38,27 @@ def activated_columns(row: tuple, columns: int, where: str) -> int:
     return columns // group
 
 
-class Activation(Layer):
+class Activated(Layer):
+    """A layer with an activation, which can be changed until the layer is built."""
+
+    @property
+    def activation(self):
+        """The function of `fusedmlp.activations`; AttributeError if set once the layer is built."""
+        return self._activation
+
+    @activation.setter
+    def activation(self, identifier):
+        if self.built:
+            raise AttributeError(
+                f"`activation` of layer {self.name!r} can be set until the layer is built, because "
+                "plans that are in use hold it: make another layer and set its weights. "
+                f"Received: {identifier!r}"
+            )
+        self._row = activations.resolve(identifier)
+        self._activation = activations.get(identifier)
+
+
+class Activation(Activated):
     """Applies an activation function to its input.
 
     Parameters
@@ -66,10 +86,9 @@ class Activation(Layer):
     """
 
     def __init__(self, activation, **kwargs):
-        row = activations.resolve(activation)
+        activations.resolve(activation)  # before anything else is done
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
-        self._row = row
+        self.activation = activation
 
     def compute_output_shape(self, input_shape):
         columns = batch_shape(input_shape, f"layer {self.name!r}")[1]

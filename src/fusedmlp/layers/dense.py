@@ -6,13 +6,12 @@ from typing import Any
 
 from .. import activations, checks, initializers
 from ..variable import Variable
-from .activation import activated_columns
-from .layer import Layer
+from .activation import Activated, activated_columns
 
 __all__ = ["Dense"]
 
 
-class Dense(Layer):
+class Dense(Activated):
     """Every output from every input: ``activation(x @ kernel + bias)``.
 
     Parameters
@@ -54,12 +53,10 @@ class Dense(Layer):
     def __init__(self, units: int, activation=None, use_bias: bool = True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
         units = checks.integer(units, "units", 1)
-        row = activations.resolve(activation)
-        activated_columns(row, units, "Dense")
+        activated_columns(activations.resolve(activation), units, "Dense")
         super().__init__(**kwargs)
         self.units = units
-        self.activation = activations.get(activation)
-        self._row = row
+        self.activation = activation
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)

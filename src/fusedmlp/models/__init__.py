@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from .. import spec
 from ..layers import _REGISTRY
 from .model import Model
 from .sequential import Sequential
@@ -11,9 +14,13 @@ __all__ = ["Model", "Sequential", "load_model"]
 _REGISTRY.names.update(Sequential=Sequential, sequential=Sequential)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
+    """Load what is imported on use, and say which public names are near to an unknown one."""
     if name == "load_model":
         from ..saving import load_model
 
         return load_model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    if not name.startswith("_"):
+        message += f". {spec.nearest(name, __all__, 'name')}"
+    raise AttributeError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,10 @@ class Model(Trainer, Layer):
             arena, size = place_together(self.variables, self._updated, self.dtype, self._moved)
             self.arena, self.updated_size = arena, size
 
+    def updated_variables(self) -> frozenset[int]:
+        """Which variables training updates, by identity."""
+        return frozenset(self._updated or ())
+
     def _moved(self):
         self.arena = None
         super()._moved()
@@ -251,11 +256,12 @@ class Model(Trainer, Layer):
 
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):
-        held = ("_executions", "_predicting", "_fast", "arena", "_updated", "history")
+        held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history")
         return {name: value for name, value in self.__dict__.items() if name not in held}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.history = self.arena = self._updated = None
         self._executions = Executions()
+        self._lock = threading.RLock()
         self._moved()

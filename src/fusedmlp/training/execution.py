@@ -117,25 +117,28 @@ class Executions:
         return execution
 
 
-_owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # optimizer -> its model
+# optimizer -> its model, and the variables that its state belongs to
+_owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def _slots(optimizer, model):
     """The optimizer's state for `model`, made if there is none; ValueError if it is another's."""
-    owner = _owners.get(optimizer, lambda: None)()
+    known, variables = _owners.get(optimizer, (lambda: None, None))
+    owner, updated = known(), model.updated_variables()
     if owner is not model:
         if owner is not None:
             raise ValueError(
                 "Argument `optimizer` of `compile` must be one that no other model trains with. "
                 f"Received: the optimizer of {owner.name!r} for {model.name!r}"
             )
-        _owners[optimizer] = weakref.ref(model)
+        variables = updated
+        _owners[optimizer] = (weakref.ref(model), updated)
     if not optimizer.built:
         optimizer.build(model.updated_size, model.dtype)
     size, dtype = model.updated_size, model.dtype
     wanted = len(spec.OPTIMIZERS[optimizer.row].slots)
     fits = all(slot.size == size and slot.dtype == dtype for slot in optimizer.slots)
-    if len(optimizer.slots) != wanted or not fits:
+    if len(optimizer.slots) != wanted or not fits or (wanted and updated != variables):
         raise ValueError(
             "Argument `optimizer` of `compile` holds the state of other variables or other "
             f"hyperparameters: give {model.name!r} a new one. Received: {optimizer!r} with "
@@ -156,7 +159,9 @@ def identity_order(rows: int) -> np.ndarray:
     array([0, 1, 2])
     """
     global _identity
-    if len(_identity) < rows:
-        _identity = np.arange(max(rows, 2 * len(_identity)), dtype=np.int64)
-        _identity.flags.writeable = False
-    return _identity[:rows]
+    order = _identity  # another thread may put a shorter one in its place
+    if len(order) < rows:
+        order = np.arange(max(rows, 2 * len(order)), dtype=np.int64)
+        order.flags.writeable = False
+        _identity = order
+    return order[:rows]

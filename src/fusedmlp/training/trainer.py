@@ -11,7 +11,9 @@ watch, as few as a call's budget of time allows.
 from __future__ import annotations
 
 import math
+import threading
 import warnings
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,17 @@ _DEFAULT_BATCH = 32
 _ndarray, _empty = np.ndarray, np.empty
 _TRAIN_NAMES = ("x", "y", "sample_weight")
 _VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+
+
+def _exclusive(method):
+    """One thread at a time trains or evaluates a model: its executors keep their sums."""
+
+    @wraps(method)
+    def alone(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 class Trainer:
@@ -64,6 +77,8 @@ class Trainer:
         self._steps_per_execution = 1
         self._epoch = 0  # passes over data begun so far; with the seed it decides their order
         self._executions = Executions()
+        self._position = (0, 0, 0)  # rows, batch size and next step of an unfinished pass
+        self._lock = threading.RLock()
         self._moved()
 
     @property
@@ -118,7 +133,7 @@ class Trainer:
         self.optimizer, self.loss, self._objective = found, loss, objective
         self._steps_per_execution = steps
         self.stop_training = False
-        self._executions.clear()
+        self._moved()
         self._freeze_trainable()
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -169,10 +184,14 @@ class Trainer:
 
     def _state(self) -> dict[str, int]:
         """What a checkpoint needs besides weights and optimizer, for `_set_state`."""
-        return {"seed": self.seed, "epoch": self._epoch}
+        rows, size, position = self._position
+        return {"seed": self.seed, "epoch": self._epoch, "rows": rows, "batch_size": size,
+                "position": position}
 
     def _set_state(self, state: dict[str, int]) -> None:
         self.seed, self._epoch = int(state["seed"]), int(state["epoch"])
+        self._position = tuple(int(state.get(key, 0)) for key in ("rows", "batch_size",
+                                                                  "position"))
         self._moved()
 
     def _moved(self):
@@ -183,6 +202,7 @@ class Trainer:
 
     # -- fit -----------------------------------------------------------------------------------
 
+    @_exclusive
     def fit(self, x=None, y=None, batch_size: int | None = None, epochs: int = 1,
             verbose="auto", callbacks=None, validation_split: float = 0.0, validation_data=None,
             shuffle: bool = True, class_weight=None, sample_weight=None, initial_epoch: int = 0,
@@ -340,11 +360,12 @@ class Trainer:
                 "`trainable` has been changed since `compile()`, which still decides what is "
                 f"updated; call it again for the change to take effect. Layers: "
                 f"{', '.join(map(repr, changed))}",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     # -- evaluate ------------------------------------------------------------------------------
 
+    @_exclusive
     def evaluate(self, x=None, y=None, batch_size: int | None = None, verbose="auto",
                  sample_weight=None, steps: int | None = None, callbacks=None,
                  return_dict: bool = False):
@@ -432,6 +453,7 @@ class Trainer:
 
     # -- single batches ------------------------------------------------------------------------
 
+    @_exclusive
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None,
                        return_dict: bool = False):
         """Make one step with all rows of `x`.
@@ -472,6 +494,7 @@ class Trainer:
                                          self.optimizer)
         return self._one_batch(execution, samples, objective, return_dict, self.optimizer)
 
+    @_exclusive
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False):
         """Loss and metrics of all rows of `x` as one batch; see `evaluate`.
 
@@ -490,6 +513,8 @@ class Trainer:
 
     def _one_batch(self, execution, samples, objective, return_dict, optimizer=None):
         executor, rows = execution.executor, samples.rows
+        # A callback of a running `fit` may come here with the executor that `fit` uses.
+        checked, totals = executor.check_finite, executor.totals.copy()
         executor.check_finite = False
         executor.totals[...] = 0.0
         if optimizer is None:
@@ -502,6 +527,8 @@ class Trainer:
                              math.inf)
                 optimizer.iterations = iteration + 1
         logs = objective.logs(executor.totals)
+        executor.check_finite = checked
+        executor.totals[...] = totals
         return logs if return_dict else _in_order(logs)
 
     # -- predict -------------------------------------------------------------------------------
@@ -780,8 +807,13 @@ class _Training:
         self.shuffle = arguments.shuffle
         self.passes = math.ceil(samples.rows / size)  # steps of a pass over the data
         self.steps = arguments.steps_per_epoch
-        self.position = 0  # in the pass
+        # Steps of `steps_per_epoch` go on in the pass over the data that the last ones began.
+        rows, last_size, position = model._position
+        same = self.steps is not None and (rows, last_size) == (samples.rows, size)
+        self.position = position if same else 0
         self.order = identity_order(samples.rows)
+        if self.position and self.shuffle:
+            self.order = random.permutation(samples.rows, model.seed, model._epoch - 1)
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
         self.each = callbacks.wants_batches("train")
@@ -789,11 +821,12 @@ class _Training:
     def _bind(self, execution):
         self.execution, self.executor = execution, execution.executor
         self.arena = self.model.arena
+        self.params = self.optimizer.kernel_params()
         self.executor.check_finite = self.check_finite
         self.executor.nonfinite = -1
 
     def _rebind(self):
-        """Get the variables back that a callback moved to another model's arena."""
+        """Take up what a callback changed: hyperparameters, or where the variables lie."""
         totals = self.executor.totals
         self.model.place()
         rows = self.execution.plan.batch_size
@@ -814,9 +847,10 @@ class _Training:
             if stop - start < self.steps:
                 warnings.warn(
                     f"Epoch {number + 1} ends after {stop - start} of `steps_per_epoch` = "
-                    f"{self.steps} steps, because the data is used up", stacklevel=3,
+                    f"{self.steps} steps, because the data is used up", stacklevel=4,
                 )
         self.position = stop if stop < self.passes else 0
+        model._position = (self.samples.rows, self.size, self.position)
         self.executor.totals[...] = 0.0
         iteration = optimizer.iterations
         rates = optimizer.learning_rates(iteration, stop - start)
@@ -830,8 +864,9 @@ class _Training:
                     method(step - start)
                 # a callback may have set another rate
                 rates[step:end] = optimizer.learning_rates(iteration, end - step)
-            if model.arena is not self.arena:
+            if model.arena is not self.arena or optimizer.kernel_params() != self.params:
                 self._rebind()
+            iteration = optimizer.iterations  # a callback may have made steps of its own
             executor = self.executor
             with BetweenSteps():
                 done = executor.run(self.samples.arrays, self.order, self.size, step, end, rates,
@@ -857,5 +892,5 @@ class _Training:
         warnings.warn(
             f"The loss is not finite from step {step + 1} of epoch {epoch + 1} on: an infinity or "
             f"NaN arose {place}. Training goes on; lower the learning rate, or look at the data",
-            RuntimeWarning, stacklevel=4,
+            RuntimeWarning, stacklevel=5,
         )
