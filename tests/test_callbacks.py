@@ -325,12 +325,29 @@ def test_direction_of_metrics(backend):
 
 def test_what_early_stopping_can_not_know():
     model = regressor()
-    with pytest.raises(ValueError, match=r"'min' or 'max' where 'val_mae'.*Received: mode='auto'"):
+    before = model.get_weights()
+    message = (r"`monitor`.* one of 'val_mse', 'val_loss', 'mse', 'loss' .*mode='min'.*"
+               r"Received: 'val_mae'")
+    model.compile("sgd", "mse", metrics=["mse"])
+    with pytest.raises(ValueError, match=message):
         model.fit(X, Y, verbose=0, callbacks=[callbacks.EarlyStopping("val_mae")])
-    with pytest.raises(ValueError, match=r"`mode`.*Received: 'best'"):
-        callbacks.EarlyStopping(mode="best")
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert model.optimizer.iterations == 0
     with pytest.warns(UserWarning, match=r"'val_loss'.*Available: loss"):
         model.fit(X, Y, verbose=0, callbacks=[callbacks.EarlyStopping()])
+
+
+@pytest.mark.parametrize(("name", "value", "error"), [
+    ("monitor", None, TypeError), ("mode", "best", ValueError), ("mode", None, ValueError),
+    ("patience", -1, ValueError), ("patience", 1.5, TypeError), ("patience", None, TypeError),
+    ("min_delta", "0.1", TypeError), ("min_delta", float("nan"), ValueError),
+    ("baseline", "low", TypeError), ("baseline", float("inf"), ValueError),
+    ("start_from_epoch", -1, ValueError), ("start_from_epoch", "2", TypeError),
+])
+def test_early_stopping_checks_its_arguments(name, value, error):
+    with pytest.raises(error, match=f"`{name}`.*Received: {value!r}"):
+        callbacks.EarlyStopping(**{name: value})
 
 
 # -- progress --------------------------------------------------------------------------------------

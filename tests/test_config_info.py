@@ -232,6 +232,34 @@ def test_names_that_do_not_exist():
         exec("from fusedmlp import Sequental")
 
 
+@pytest.mark.parametrize(("module", "wrong", "right"), [
+    ("fusedmlp", "Sequental", "Sequential"),
+    ("fusedmlp", "layer", "layers"),
+    ("fusedmlp.layers", "Dens", "Dense"),
+    ("fusedmlp.callbacks", "EarlyStoping", "EarlyStopping"),
+    ("fusedmlp.models", "load_modell", "load_model"),
+    ("fusedmlp.models", "Sequental", "Sequential"),
+])
+def test_near_names_are_told(module, wrong, right):
+    found = importlib.import_module(module)
+    wanted = f"module '{module}' has no attribute '{wrong}'.*nearest: .*'{right}'"
+    with pytest.raises(AttributeError, match=wanted):
+        getattr(found, wrong)
+    assert not hasattr(found, wrong)
+    assert getattr(found, wrong, None) is None
+    with pytest.raises(AttributeError, match=r"has no attribute '__wrapped__'$"):
+        found.__wrapped__  # noqa: B018
+
+
+def test_an_unknown_name_is_the_first_thing_asked_for(tmp_path):
+    assert output_of("""
+        import fusedmlp
+        print(hasattr(fusedmlp, "Sequental"), "fusedmlp.spec" in __import__("sys").modules)
+        from fusedmlp import plan, spec
+        print(plan.__name__, spec.__name__)
+    """, tmp_path).split() == ["False", "True", "fusedmlp.plan", "fusedmlp.spec"]
+
+
 def test_a_keras_script_finds_its_names(tmp_path):
     output_of("""
         import fusedmlp as keras

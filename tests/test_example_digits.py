@@ -53,13 +53,24 @@ def test_as_a_person_runs_it(tmp_path):
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_with_numpy_alone_and_too_few_epochs(tmp_path):
+def test_with_numpy_alone_and_few_epochs(tmp_path):
     result = run("--epochs", 2, "--batch-size", 200, "--seed", 5, "--output", tmp_path / "p.png",
                  FUSEDMLP_BACKEND="numpy")
-    assert result.returncode == 1
-    assert "at least 97% were expected" in result.stderr
+    assert result.returncode == 0
+    assert result.stderr == ""
+    right = re.search(r"Read (\d+) of 450 held-out digits right", result.stdout)[1]
+    assert int(right) < 0.97 * 450
     assert "backend numpy" in result.stdout
     assert re.search(r"no other to compare it with:\n(.*\n)*?  cython ", result.stdout)
+
+
+def test_too_little_learned_is_an_error_unless_epochs_were_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(digits, "has_matplotlib", lambda: False)
+    monkeypatch.setattr(digits, "EPOCHS", 2)
+    few = ["--batch-size", "500", "--output", str(tmp_path / "p.png")]
+    for arguments, status in ((few, 1), ([*few, "--epochs", "3"], 1), ([*few, "--epochs", "1"], 0)):
+        assert digits.main(arguments) == status
+        assert ("at least 97% were expected" in capsys.readouterr().err) == (status == 1)
 
 
 def test_both_backends_do_the_same_work(backend):
@@ -81,7 +92,7 @@ def test_the_seed_decides_the_network():
 def test_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     picture = tmp_path / "p.png"
-    assert digits.main(["--epochs", "1", "--batch-size", "500", "--output", str(picture)]) == 1
+    assert digits.main(["--epochs", "1", "--batch-size", "500", "--output", str(picture)]) == 0
     assert "pip install 'fusedmlp[plot]'" in capsys.readouterr().out
     assert not picture.exists()
 

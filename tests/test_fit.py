@@ -363,15 +363,77 @@ def test_weights_of_zero_take_rows_out(backend, x, y):
 def test_class_weights_of_one_hot_and_of_one_column():
     one_hot = np.eye(3)[[0, 2, 1]]
     dtype = np.dtype("float64")
-    assert adapters.class_weights(one_hot, {2: 5.0}, dtype).tolist() == [1, 5, 1]
-    assert adapters.class_weights(np.array([[0.0], [1.0]]), {1: 5}, dtype).tolist() == [1, 5]
+    assert adapters.class_weights(one_hot, {2: 5.0}, dtype, 3).tolist() == [1, 5, 1]
+    assert adapters.class_weights(np.array([[0.0], [1.0]]), {1: 5}, dtype, 1).tolist() == [1, 5]
     for weight, values, message in [
-        ([1, 2], one_hot, "must be a dict"), ({"a": 1.0}, one_hot, "integer"),
-        ({-1: 1.0}, one_hot, "at least 0"), ({0: "b"}, one_hot, r"class_weight\[0\]"),
+        ([1, 2], one_hot, "must be a dict"),
+        ({"a": 1.0}, one_hot, "keys of `class_weight`.*from 0 to 2.*Received: key 'a'"),
+        ({-1: 1.0}, one_hot, "keys of `class_weight`.*from 0 to 2.*Received: key -1"),
+        ({3: 1.0}, one_hot, "keys of `class_weight`.*from 0 to 2.*Received: key 3"),
+        ({0: -1.0}, one_hot, r"class_weight\[0\]`.*at least 0.*Received: -1"),
+        ({0: np.nan}, one_hot, r"class_weight\[0\]`.*at least 0.*Received: nan"),
+        ({0: "b"}, one_hot, r"class_weight\[0\]"),
         ({0: 1.0}, np.array([0.5]), "no whole numbers"),
     ]:
         with pytest.raises((ValueError, TypeError), match=message):
-            adapters.class_weights(values, weight, dtype)
+            adapters.class_weights(values, weight, dtype, 3)
+    with pytest.raises(ValueError, match=r"integers from 0 to 1.*Received: key 2"):
+        adapters.class_weights(np.array([0, 1]), {2: 1.0}, dtype, 1)
+
+
+@pytest.mark.parametrize("shape", [(ROWS,), (ROWS, 1)])
+def test_classes_stay_as_they_were_checked(backend, x, y, shape):
+    """A callback that edits the targets in place can't lead a kernel out of its arrays."""
+    class Edit(fm.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            given[...] = 10**9
+
+    given = y.astype(np.int64).reshape(shape)
+    edited, plain = (classifier().fit(x, targets, epochs=2, verbose=0, callbacks=[callback])
+                     for targets, callback in ((given, Edit()), (y, fm.callbacks.Callback())))
+    assert given.max() == 10**9
+    assert edited.history == plain.history
+
+
+def test_targets_that_are_copied_and_that_are_not(x, y):
+    bind = classifier()._objective.bind
+    samples, _ = adapters.prepare(x, y.astype(np.int32), ("x", "y", "w"), bind, CLASSES)
+    assert samples.arrays[1].dtype == np.int64
+    wide = y.astype(np.int64)
+    samples, _ = adapters.prepare(x, wide, ("x", "y", "w"), bind, CLASSES)
+    assert samples.arrays[0] is x
+    assert not np.shares_memory(samples.arrays[1], wide)
+    assert samples.arrays[1].tolist() == wide.tolist()
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize(("loss", "columns"), [
+    (fm.losses.BinaryCrossentropy, 1), (fm.losses.BinaryCrossentropy, 3),
+    (fm.losses.CategoricalCrossentropy, 3),
+])
+def test_targets_of_crossentropies_are_probabilities(x, loss, columns, from_logits):
+    model = regressor(columns, loss(from_logits=from_logits))
+    good = np.random.default_rng(1).uniform(size=(ROWS, columns))
+    good[0], good[1] = 0.0, 1.0 + 1e-7  # the rounding of an average
+    model.fit(x, good, verbose=0)
+    before = state(model)
+    for value in (-1.0, 1.5, np.nan, np.inf):
+        wrong = good.copy()
+        wrong[[7, 9], -1] = value
+        message = f"`y` must hold targets from 0 to 1 for loss '.*'.*Received: {value} in row 7"
+        for call in (model.fit, model.evaluate, model.train_on_batch):
+            with pytest.raises(ValueError, match=message):
+                call(x, wrong)
+        with pytest.raises(ValueError, match=r"`validation_data\[1\]`.*in row 7"):
+            model.fit(x, good, validation_data=(x, wrong))
+    assert unchanged(before, model)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", lambda t, p: abs(t - p).sum(axis=-1)])
+def test_targets_of_other_losses_are_any_numbers(loss):
+    bound = regressor(loss=loss)._objective.bind((ROWS, 1), 1)
+    assert bound.interval("dense") is None
+    assert bound.interval("classes") is None
 
 
 # -- what is refused -------------------------------------------------------------------------------
@@ -394,7 +456,16 @@ BAD_FITS = {
     "weight rows": ({"sample_weight": np.ones(99)}, r"`sample_weight`.*\(100,\).*Received"),
     "weight rank": ({"sample_weight": np.ones((ROWS, 2))}, "`sample_weight`.*Received"),
     "weight type": ({"sample_weight": ["a"] * ROWS}, "`sample_weight`.*Received"),
+    "negative weight": ({"sample_weight": np.arange(ROWS) * -1.0},
+                        r"`sample_weight` must hold finite.*Received: -1\.0 in row 1"),
+    "NaN weight": ({"sample_weight": [1.0] * 5 + [np.nan] * 95},
+                   "`sample_weight` must hold finite.*Received: nan in row 5"),
+    "infinite weight": ({"sample_weight": [np.inf] * ROWS},
+                        "`sample_weight` must hold finite.*Received: inf in row 0"),
     "class weight": ({"class_weight": [1, 2]}, "`class_weight` must be a dict"),
+    "class weight key": ({"class_weight": {0: 1.0, 3: 1.0}},
+                         "keys of `class_weight`.*from 0 to 2.*Received: key 3"),
+    "negative class weight": ({"class_weight": {1: -2.0}}, r"`class_weight\[1\]`.*Received: -2"),
     "batch": ({"batch_size": 0}, "`batch_size`.*Received: 0"),
     "batch type": ({"batch_size": "32"}, "`batch_size`.*Received: '32'"),
     "epochs": ({"epochs": -1}, "`epochs`.*Received: -1"),
@@ -743,7 +814,8 @@ def spoil(x, y, where):
         arguments["x"][60, 1] = np.nan
         return model, arguments, "step 3 of epoch 1 on.*input data `x`"
     if where == "weights":
-        arguments["sample_weight"] = np.where(np.arange(ROWS) == 30, np.inf, 1)
+        arguments["sample_weight"] = np.where(np.arange(ROWS) == 30, 3e38, 1)
+        arguments["class_weight"] = dict.fromkeys(range(CLASSES), 2.0)  # the product overflows
         return model, arguments, "step 2 of epoch 1 on.*sample weights"
     if where == "targets":
         model = regressor(CLASSES)

@@ -31,8 +31,6 @@ def test_there_are_blocks():
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_block_runs(number, tmp_path):
     block = BLOCKS[number]
-    if not block.startswith(">>>"):  # plain blocks read on, one after the other
-        block = "\n".join(b for b in BLOCKS[:number + 1] if not b.startswith(">>>"))
     done = subprocess.run([sys.executable, "-W", "error", "-c", RUN, block], cwd=tmp_path,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

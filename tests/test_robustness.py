@@ -1,4 +1,4 @@
-"""What goes on beside a training: other threads, forks, callbacks that change things, frozen parts."""
+"""What goes on beside a training: other threads, forks, callbacks that interfere, frozen parts."""
 
 from __future__ import annotations
 

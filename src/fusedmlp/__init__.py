@@ -105,7 +105,12 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    if not name.startswith("_"):
+        from .spec import nearest  # not `from . import spec`, which would ask here for "spec"
+
+        message += f". {nearest(name, __all__, 'name')}"
+    raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

@@ -225,7 +225,8 @@ class Loss:
     logits_of : str
         Activation whose input this loss reads, if it reads logits.
     domain, target : (float, float)
-        Intervals from which tests draw predictions and targets.
+        Intervals from which tests draw predictions and targets; targets in training must lie in
+        `target` where it is (0, 1).
     kinks : tuple of float
         Values of ``p - t`` where the derivative jumps.
     """

@@ -7,7 +7,8 @@
 trains a network with one hidden layer on three quarters of 1797 real digits and asks it for the
 others.  Then the same network is trained twice more without a progress bar, with the backend in
 use and with plain NumPy, to compare their times.  The program ends with an error unless at least
-97 % of the digits that it has not seen are read right.
+97 % of the digits that it has not seen are read right; with fewer epochs than by default it only
+says how many.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import fusedmlp as fm
 
 REQUIRED = 0.97
 HIDDEN = 256
+EPOCHS = 60
 
 
 def load():
@@ -117,7 +119,7 @@ def parse(argv):
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m fusedmlp.examples.digits",
                                      description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("digits.png"),
@@ -133,7 +135,7 @@ def parse(argv):
 
 
 def main(argv=None) -> int:
-    """Run the example; returns the exit status, 0 where enough digits were read right."""
+    """Run the example; returns the exit status, 1 where too few digits were read right."""
     options = parse(argv)
     (x_train, y_train), (x_test, y_test) = load()
     backend, isa = fm.config.backend(), fm.config.instruction_set()
@@ -164,7 +166,7 @@ def main(argv=None) -> int:
         print(f"\nPicture of learning curves and predictions: {options.output.resolve()}")
     else:
         print("\nNo picture without matplotlib: pip install 'fusedmlp[plot]'")
-    if accuracy < REQUIRED:
+    if accuracy < REQUIRED and options.epochs >= EPOCHS:
         print(f"Error: at least {REQUIRED:.0%} were expected", file=sys.stderr)
         return 1
     return 0

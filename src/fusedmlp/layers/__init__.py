@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .. import spec
 from ..registry import Registry
 from .activation import Activation
 from .dense import Dense
@@ -34,3 +35,11 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping | None = None
     0.5
     """
     return _REGISTRY.deserialize(config, custom_objects)
+
+
+def __getattr__(name: str) -> Any:
+    """Say which public names are near to one that is not here."""
+    message = f"module {__name__!r} has no attribute {name!r}"
+    if not name.startswith("_"):
+        message += f". {spec.nearest(name, __all__, 'name')}"
+    raise AttributeError(message)

@@ -6,11 +6,13 @@ attributes that callbacks use (`stop_training`, `metrics`, `get_weights`, ...).
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from .. import checks
 from .progress import Progress, resolve_verbose
 
 __all__ = ["Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
@@ -424,8 +426,9 @@ class EarlyStopping(Callback):
 
     Raises
     ------
-    ValueError
-        If `mode` is another, or "auto" can't tell the direction of `monitor` (on the first epoch).
+    ValueError, TypeError
+        If an argument is none of these; when training begins, before anything changes, if "auto"
+        can't tell the direction of `monitor`, because it is neither the loss nor a metric.
 
     References
     ----------
@@ -449,15 +452,18 @@ class EarlyStopping(Callback):
                  verbose: int = 0, mode: str = "auto", baseline: float | None = None,
                  restore_best_weights: bool = False, start_from_epoch: int = 0):
         super().__init__()
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(
-                f"Argument `mode` must be 'auto', 'min' or 'max'. Received: {mode!r}"
+        if not isinstance(monitor, str):
+            raise TypeError(
+                "Argument `monitor` must be the name of a number in the logs. "
+                f"Received: {monitor!r}"
             )
+        checks.one_of(mode, "mode", ("auto", "min", "max"))
         self.monitor, self.mode, self.verbose = monitor, mode, verbose
-        self.min_delta = abs(min_delta)
-        self.patience, self.baseline = patience, baseline
+        self.min_delta = abs(checks.number(min_delta, "min_delta"))
+        self.patience = checks.integer(patience, "patience", 0)
+        self.baseline = None if baseline is None else checks.number(baseline, "baseline")
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = checks.integer(start_from_epoch, "start_from_epoch", 0)
         self._sign = 0
         self._reset()
 
@@ -467,12 +473,10 @@ class EarlyStopping(Callback):
         self.best_weights: list | None = None
 
     def on_train_begin(self, logs=None):
-        self._sign = 0
+        self._sign = self._direction()
         self._reset()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self._sign:
-            self._sign = self._direction()
         current = (logs or {}).get(self.monitor)
         if current is None:
             warnings.warn(
@@ -512,16 +516,16 @@ class EarlyStopping(Callback):
         """1 where larger is better, -1 where smaller is."""
         if self.mode != "auto":
             return 1 if self.mode == "max" else -1
-        name = self.monitor.removeprefix("val_")
-        if name == "loss":
-            return -1
-        for known, direction in self.model.metric_directions().items():
-            if known == name:
-                return direction
-        raise ValueError(
-            f"Argument `mode` must be 'min' or 'max' where {self.monitor!r} is monitored, because "
-            f"it is no metric of the model. Received: mode={self.mode!r}"
-        )
+        directions = {"loss": -1, **self.model.metric_directions()}
+        directions.update({f"val_{name}": way for name, way in directions.items()})
+        if self.monitor not in directions:
+            nearest = difflib.get_close_matches(self.monitor, directions, len(directions), 0.0)
+            raise ValueError(
+                "Argument `monitor` of EarlyStopping must be a number whose direction is known, "
+                f"one of {', '.join(map(repr, nearest))} (for another one give mode='min' or "
+                f"mode='max'). Received: {self.monitor!r}"
+            )
+        return directions[self.monitor]
 
 
 class LambdaCallback(Callback):

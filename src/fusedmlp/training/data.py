@@ -1,12 +1,15 @@
 """From what people pass as data to what a plan gathers from.
 
-Everything is checked here, before anything is changed: rank, width, numbers of rows, classes in
-range.  What comes out are C-contiguous arrays of the model's dtype (int64 for classes), converted
-once; float32 input of a float32 model is used as it is.
+Everything is checked here, before anything is changed: rank, width, numbers of rows, classes and
+targets in range, weights.  What comes out are C-contiguous arrays of the model's dtype (int64 for
+classes), converted once; float32 input of a float32 model is used as it is.  Classes are always a
+copy, because kernels index with them: they must stay as they were checked, whatever a callback does
+to the caller's array.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -104,7 +107,8 @@ def targets(y, name: str, rows: int, beside: str) -> np.ndarray:
 
 
 def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
-           ignore_class: int | None, wanted_by: str) -> np.ndarray:
+           ignore_class: int | None, wanted_by: str,
+           interval: tuple[float, float] | None = None) -> np.ndarray:
     """Targets as a plan takes them: "classes" (rows,) int64, "dense" (rows, columns).
 
     Parameters
@@ -116,11 +120,13 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
         A class that may lie out of range.
     wanted_by : str
         The loss or metric, for messages.
+    interval : (float, float) or None
+        Where dense targets must lie.
 
     Raises
     ------
     ValueError, TypeError
-        If shape or values don't fit; a class out of range is named with its row.
+        If shape or values don't fit; a class or target out of range is named with its row.
     """
     rows = len(y)
     if kind == "classes":
@@ -130,7 +136,10 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
                 "(one-hot targets go with 'categorical_crossentropy' and 'categorical_accuracy'). "
                 f"Received: shape {y.shape}"
             )
-        return checks.class_labels(y.reshape(-1), name, rows, columns, ignore_class)
+        y = y.reshape(-1)
+        if y.dtype == np.int64:  # other dtypes are copied by their conversion
+            y = y.copy()
+        return checks.class_labels(y, name, rows, columns, ignore_class)
     if y.shape != (rows, columns) and not (columns == 1 and y.ndim == 1):
         hint = ""
         if y.ndim == 1 or y.shape[1] == 1:
@@ -140,7 +149,23 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
             f"Argument `{name}` must have shape (rows, {columns}), as the prediction has, for "
             f"{wanted_by}{hint}. Received: shape {y.shape}"
         )
-    return checks.float_like(y, name, dtype).reshape(rows, columns)
+    array = checks.float_like(y, name, dtype).reshape(rows, columns)
+    if interval is not None:
+        _within(array, name, interval, wanted_by)
+    return array
+
+
+def _within(array, name, interval, wanted_by):
+    """Raise ValueError for targets outside an interval, or NaN."""
+    low, high = interval
+    slack = 4 * np.finfo(array.dtype).eps  # averaged probabilities may be rounded past the end
+    if low - slack <= array.min() and array.max() <= high + slack:  # false for NaN
+        return
+    row, column = np.argwhere(~((array >= low - slack) & (array <= high + slack)))[0]
+    raise ValueError(
+        f"Argument `{name}` must hold targets from {low:g} to {high:g} for {wanted_by}. "
+        f"Received: {array[row, column]} in row {row}"
+    )
 
 
 def weights(sample_weight, name: str, rows: int, dtype: np.dtype) -> np.ndarray:
@@ -149,7 +174,7 @@ def weights(sample_weight, name: str, rows: int, dtype: np.dtype) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If they are no numbers or not one per row.
+        If they are no numbers, not one per row, negative or not finite.
     """
     array = checks.float_like(sample_weight, name, dtype)
     if array.shape not in ((rows,), (rows, 1)):
@@ -157,20 +182,34 @@ def weights(sample_weight, name: str, rows: int, dtype: np.dtype) -> np.ndarray:
             f"Argument `{name}` must have shape ({rows},), one weight per row. "
             f"Received: shape {array.shape}"
         )
-    return array.reshape(rows)
+    array = array.reshape(rows)
+    if not (array.min() >= 0 and array.max() < np.inf):  # so for NaN as well
+        row = int(np.argmin((array >= 0) & (array < np.inf)))
+        raise ValueError(
+            f"Argument `{name}` must hold finite weights of at least 0. "
+            f"Received: {array[row]} in row {row}"
+        )
+    return array
 
 
-def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype) -> np.ndarray:
+def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype,
+                  columns: int) -> np.ndarray:
     """A weight per row from a weight per class; classes that are not named weigh 1.
 
     The class of a one-hot row is that of its largest element.
 
+    Parameters
+    ----------
+    columns : int
+        Predicted columns: as many classes, but two for a single column.
+
     Raises
     ------
     ValueError, TypeError
-        If `class_weight` is no mapping of integers to numbers, or targets are no classes.
+        If `class_weight` is no mapping of classes to numbers of at least 0, or targets are no
+        classes.
 
-    >>> class_weights(np.array([0, 2, 1]), {2: 5.0}, np.dtype("float32"))
+    >>> class_weights(np.array([0, 2, 1]), {2: 5.0}, np.dtype("float32"), 3)
     array([1., 5., 1.], dtype=float32)
     """
     if not isinstance(class_weight, Mapping):
@@ -189,9 +228,20 @@ def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype) -> np.n
             )
     result = np.ones(len(y), dtype)
     for key, value in class_weight.items():
-        number = checks.integer(key, "class_weight", 0)
-        result[classes == number] = checks.number(value, f"class_weight[{number}]")
+        number = _class_key(key, max(columns, 2))
+        result[classes == number] = checks.number(value, f"class_weight[{number}]", 0)
     return result
+
+
+def _class_key(key, classes):
+    wanted = f"The keys of `class_weight` must be classes, integers from 0 to {classes - 1}"
+    try:
+        number = operator.index(key)
+    except TypeError:
+        raise TypeError(f"{wanted}. Received: key {key!r}") from None
+    if not 0 <= number < classes:
+        raise ValueError(f"{wanted}. Received: key {key!r}")
+    return number
 
 
 def prepare(x: np.ndarray, y, names: tuple[str, str, str],
@@ -222,13 +272,14 @@ def prepare(x: np.ndarray, y, names: tuple[str, str, str],
     arrays = [x]
     for kind in objective.kinds:
         arrays.append(labels(y, names[1], kind, columns, x.dtype, objective.ignore_class,
-                             objective.wanted_by(kind)))
+                             objective.wanted_by(kind), objective.interval(kind)))
     weight = None
     if sample_weight is not None:
         weight = weights(sample_weight, names[2], rows, x.dtype)
     if class_weight is not None:
-        by_class = class_weights(y, class_weight, x.dtype)
-        weight = by_class if weight is None else weight * by_class
+        by_class = class_weights(y, class_weight, x.dtype, columns)
+        with np.errstate(over="ignore"):  # training tells of it, with the step
+            weight = by_class if weight is None else weight * by_class
     if weight is not None:
         arrays.append(weight)
     return Samples(tuple(arrays), rows, weight is not None), objective

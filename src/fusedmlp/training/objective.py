@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, losses, metrics
+from .. import checks, losses, metrics, spec
 
 __all__ = ["BoundObjective", "Objective"]
 
@@ -112,6 +112,17 @@ class BoundObjective:
         if self.loss is not None and self.loss.labels == kind:
             return f"loss {self.loss.name!r}"
         return next(f"metric {name!r}" for name, m, _ in self.metrics if m.labels == kind)
+
+    def interval(self, kind: str) -> tuple[float, float] | None:
+        """Where the loss wants targets of `kind` to lie; None where any number will do.
+
+        Only the row of a cross-entropy says 0 to 1: its targets are probabilities.  The other rows
+        have targets of any size, and what they say is where tests draw from.
+        """
+        row = spec.LOSSES.get(getattr(self.loss, "row", ""))
+        if row is None or kind != "dense" or self.loss.labels != kind:
+            return None
+        return row.target if row.target == (0.0, 1.0) else None
 
     def lower(self, builder, prediction: int, labels: dict[str, int], sample_weight: int | None,
               gradient: bool) -> None:
