@@ -41,13 +41,19 @@ cdef dict _LOSS_NUMBER = {
 cdef double _RATE = 45.0
 # Nanoseconds of one step from which a second thread may pay.
 cdef double _STEP_WORTH = 8e3
-# A run measures itself in slices and goes on with the number of threads that was faster; the other
-# number is tried again in a short slice once in a while.  Seconds:
+# A run measures itself in slices and goes on with the number of threads that was faster.  The other
+# number is tried again once in a while, many threads sooner than one: what slows them passes, such
+# as another library's threads that spin for a while after their work.  Seconds, and steps:
 cdef double _SLICE = 10e-3
-cdef double _TRIAL = 0.5e-3
-cdef double _TRIAL_EVERY = 50e-3
+cdef double _TRIAL = 1e-3
+cdef double _TRY_MANY_AFTER = 20e-3
+cdef double _TRY_ONE_AFTER = 100e-3
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
+
+# What a chunk of rows may take of the second cache, and a number of rows that suits every tile.
+cdef long _CHUNK_BYTES = 512 * 1024
+cdef long _CHUNK_ROWS = 96
 
 # Where an operand lies.
 cdef enum Base:
@@ -99,6 +105,7 @@ cdef struct Operand:
 cdef struct Step:
     Code code
     bint waits     # all threads meet before it
+    int together   # of the first of several ROWS operations: how many there are
     int number     # of a data array, a total
     int ending
     Operand a
@@ -135,6 +142,7 @@ cdef struct Run:
     const Step *steps
     int count
     int itemsize
+    long chunk     # rows that pass through consecutive ROWS operations together
     # what a call is about
     Data data[MAX_DATA]
     const int64_t *order
@@ -390,8 +398,8 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
     cdef char *bases[4]
     cdef const int64_t *order
-    cdef long step, n, r0, r1
-    cdef int i
+    cdef long step, n, r0, r1, at, rows
+    cdef int i, j
     cdef int64_t count
     cdef double rate
     cdef const Step *s
@@ -406,18 +414,25 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
         count = q.iteration + step - q.first
         rate = q.learning_rate[step]
         share(n, 1, thread, threads, &r0, &r1)
-        for i in range(q.count):
+        i = 0
+        while i < q.count:
             s = &q.steps[i]
             if s.waits:
                 barrier(threads)
-            if s.code == GATHER:
-                if r1 > r0:
-                    _gather(q, s, bases, order + r0, r0, r1 - r0)
-            elif s.code < REDUCE:
-                if r1 > r0:
-                    _rows_step(q, s, bases, order, r0, r1 - r0, n, count)
+            if s.together:
+                at = r0
+                while at < r1:  # a few rows at a time, so that they stay in the cache
+                    rows = r1 - at if r1 - at < q.chunk else q.chunk
+                    for j in range(i, i + s.together):
+                        if q.steps[j].code == GATHER:
+                            _gather(q, &q.steps[j], bases, order + at, at, rows)
+                        else:
+                            _rows_step(q, &q.steps[j], bases, order, at, rows, n, count)
+                    at += rows
+                i += s.together
             else:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
+                i += 1
         if thread == 0:
             q.next = step + 1
             q.last_rows = n
@@ -610,6 +625,8 @@ cdef class Executor:
                 i += 1
         self._run.count = i - self._transposes
         self._place_barriers()
+        row = sum(b.pitch for b in plan.buffers if b.rows is None) * size
+        self._run.chunk = max(_CHUNK_ROWS, _CHUNK_BYTES // max(row, 1) // _CHUNK_ROWS * _CHUNK_ROWS)
         if plan.outputs:
             self._set(&self._result, plan.outputs[0])
             self._run.result = &self._result
@@ -644,11 +661,17 @@ cdef class Executor:
 
     cdef void _place_barriers(self):
         """Threads meet where the class of the operations changes, and at the end of a step."""
+        cdef Step *steps = self._steps + self._transposes
+        cdef Step *first = NULL  # of the ROWS operations that go together
         cdef int i
-        for i in range(1, self._run.count):
-            self._steps[self._transposes + i].waits = (
-                (self._steps[self._transposes + i].code >= REDUCE)
-                != (self._steps[self._transposes + i - 1].code >= REDUCE))
+        for i in range(self._run.count):
+            steps[i].waits = i > 0 and (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
+            if steps[i].code >= REDUCE:
+                first = NULL
+            else:
+                if first == NULL:
+                    first = &steps[i]
+                first.together += 1
 
     cdef int _set(self, Operand *operand, index) except -1:
         return self._assign(operand, self._operands[index])
@@ -889,28 +912,32 @@ cdef class Executor:
         """
         cdef Run *q = &self._run
         cdef int most = thread_limit(), threads
-        cdef bint many, trial
+        cdef bint many, trial, unknown
         cdef double now = _clock(), before, spent
         if most > 1 and not threads_always() and self._nanoseconds < _STEP_WORTH:
             most = 1
         while (q.next < q.stop and (now < end or q.next == q.first)
                and not (q.bad and q.check_finite)):
             many = most > 1 and (threads_always() or self._seconds[1] <= self._seconds[0])
-            trial = most > 1 and not threads_always() and now >= self._trial_at
-            if trial:
-                many = not many
-                self._trial_at = now + _TRIAL_EVERY
+            trial = most > 1 and not threads_always()
+            unknown = self._seconds[0] == 0.0 or self._seconds[1] == 0.0
+            if trial and not unknown:
+                trial = self._trial_at <= now
+                many = many != trial
             threads = most if many else 1
             q.start = q.next
             q.halt = False
-            # long enough to outweigh the waking of threads
-            q.deadline = now + max(_TRIAL if trial else _SLICE, 8.0 * self._seconds[not many])
+            q.deadline = now + (_TRIAL if trial else _SLICE)
             if q.deadline > end:
                 q.deadline = end
             threads = run(threads, _train_task, q)
             before, now = now, _clock()
             spent = (now - before) / (q.next - q.start)
             self._seconds[threads > 1] = spent  # the machine changes from second to second
+            if trial and self._seconds[1] <= self._seconds[0]:
+                self._trial_at = now + max(_TRY_ONE_AFTER, 50.0 * spent)
+            elif trial:
+                self._trial_at = now + max(_TRY_MANY_AFTER, 4.0 * spent)
             if threads > self.threads_used:
                 self.threads_used = threads
 
