@@ -804,8 +804,8 @@ class _Training:
         self.check_finite = True
         self._bind(execution)
         self.callbacks = callbacks
-        self.shuffle = arguments.shuffle
         self.passes = math.ceil(samples.rows / size)  # steps of a pass over the data
+        self.shuffle = arguments.shuffle and self.passes > 1  # one batch is the same in any order
         self.steps = arguments.steps_per_epoch
         # Steps of `steps_per_epoch` go on in the pass over the data that the last ones began.
         rows, last_size, position = model._position
