@@ -282,3 +282,15 @@ def test_values_like_keras(row, params):
     theirs = np.asarray(getattr(keras.activations, row.name)(x, **params))
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, rtol=3e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize("name", sorted(spec.ACTIVATIONS))
+def test_the_docstring_states_the_precision_of_the_row(name):
+    row = spec.ACTIVATIONS[name]
+    function = getattr(activations, name, None)
+    if function is None:  # a variant that only other rows lead to
+        assert any(name in (target for _, target in other.variants)
+                   for other in spec.ACTIVATIONS.values())
+        return
+    stated = "correctly rounded" if row.ulp == (0, 0) else f"within {row.ulp[0]:g} units"
+    assert stated in function.__doc__

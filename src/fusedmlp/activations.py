@@ -57,6 +57,15 @@ _EXAMPLES = {
 }
 
 
+def _precision(row):
+    """The bound of the compiled kernel's error, as the row states it."""
+    if row.ulp == (0, 0):
+        return "The compiled kernels return the correctly rounded value."
+    floor = f" of the result or of {row.floor:g}, whichever is larger" if row.floor else ""
+    return (f"The compiled kernels are within {row.ulp[0]:g} units in the last place{floor} in "
+            f"float32 and {row.ulp[1]:g} in float64 (``python -m bench.ulp`` measures it).")
+
+
 def _docstring(row, signature):
     lines = [
         f"{row.formula}.", "",
@@ -80,6 +89,7 @@ def _docstring(row, signature):
     lines += [
         "", "Returns", "-------",
         f"ndarray, {_RESULTS[row.kind]}", f"    Values in {row.range}.",
+        "", "Notes", "-----", f"{_precision(row)}",
         "", "Raises", "------", "ValueError, TypeError",
         "    If `x` holds no numbers or has the wrong shape, or a parameter is out of range.",
         "", "References", "----------", row.source, "",
