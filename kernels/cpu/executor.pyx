@@ -51,10 +51,6 @@ cdef double _TRY_ONE_AFTER = 100e-3
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
 
-# What a chunk of rows may take of the second cache, and a number of rows that suits every tile.
-cdef long _CHUNK_BYTES = 512 * 1024
-cdef long _CHUNK_ROWS = 96
-
 # Where an operand lies.
 cdef enum Base:
     WORKSPACE
@@ -105,7 +101,6 @@ cdef struct Operand:
 cdef struct Step:
     Code code
     bint waits     # all threads meet before it
-    int together   # of the first of several ROWS operations: how many there are
     int number     # of a data array, a total
     int ending
     Operand a
@@ -142,7 +137,6 @@ cdef struct Run:
     const Step *steps
     int count
     int itemsize
-    long chunk     # rows that pass through consecutive ROWS operations together
     # what a call is about
     Data data[MAX_DATA]
     const int64_t *order
@@ -398,8 +392,8 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
     cdef char *bases[4]
     cdef const int64_t *order
-    cdef long step, n, r0, r1, at, rows
-    cdef int i, j
+    cdef long step, n, r0, r1
+    cdef int i
     cdef int64_t count
     cdef double rate
     cdef const Step *s
@@ -414,25 +408,17 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
         count = q.iteration + step - q.first
         rate = q.learning_rate[step]
         share(n, 1, thread, threads, &r0, &r1)
-        i = 0
-        while i < q.count:
+        for i in range(q.count):
             s = &q.steps[i]
             if s.waits:
                 barrier(threads)
-            if s.together:
-                at = r0
-                while at < r1:  # a few rows at a time, so that they stay in the cache
-                    rows = r1 - at if r1 - at < q.chunk else q.chunk
-                    for j in range(i, i + s.together):
-                        if q.steps[j].code == GATHER:
-                            _gather(q, &q.steps[j], bases, order + at, at, rows)
-                        else:
-                            _rows_step(q, &q.steps[j], bases, order, at, rows, n, count)
-                    at += rows
-                i += s.together
-            else:
+            if s.code >= REDUCE:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
-                i += 1
+            elif r1 > r0:
+                if s.code == GATHER:
+                    _gather(q, s, bases, order + r0, r0, r1 - r0)
+                else:
+                    _rows_step(q, s, bases, order, r0, r1 - r0, n, count)
         if thread == 0:
             q.next = step + 1
             q.last_rows = n
@@ -625,8 +611,6 @@ cdef class Executor:
                 i += 1
         self._run.count = i - self._transposes
         self._place_barriers()
-        row = sum(b.pitch for b in plan.buffers if b.rows is None) * size
-        self._run.chunk = max(_CHUNK_ROWS, _CHUNK_BYTES // max(row, 1) // _CHUNK_ROWS * _CHUNK_ROWS)
         if plan.outputs:
             self._set(&self._result, plan.outputs[0])
             self._run.result = &self._result
@@ -662,16 +646,9 @@ cdef class Executor:
     cdef void _place_barriers(self):
         """Threads meet where the class of the operations changes, and at the end of a step."""
         cdef Step *steps = self._steps + self._transposes
-        cdef Step *first = NULL  # of the ROWS operations that go together
         cdef int i
-        for i in range(self._run.count):
-            steps[i].waits = i > 0 and (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
-            if steps[i].code >= REDUCE:
-                first = NULL
-            else:
-                if first == NULL:
-                    first = &steps[i]
-                first.together += 1
+        for i in range(1, self._run.count):
+            steps[i].waits = (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
 
     cdef int _set(self, Operand *operand, index) except -1:
         return self._assign(operand, self._operands[index])
