@@ -99,28 +99,6 @@ FM_INLINE float fm_poly_tanh_shrink_f32(float z) {
     return FMA(q, z, 0x1.555556p-2f);
 }
 
-/* erf(t) / t - 1 on [0, 1], z = t^2; 2^-29 of erf */
-FM_INLINE float fm_poly_erf_f32(float z) {
-    float q = 0x1.4772c8p-14f;
-    q = FMA(q, z, -0x1.a35172p-11f);
-    q = FMA(q, z, 0x1.53f224p-8f);
-    q = FMA(q, z, -0x1.b7f71ap-6f);
-    q = FMA(q, z, 0x1.ce2ce6p-4f);
-    q = FMA(q, z, -0x1.81273ep-2f);
-    return FMA(q, z, 0x1.06eba8p-3f);
-}
-
-/* -log(erfc(t)) / t on [1, 4]; 2^-28 of erf */
-FM_INLINE float fm_poly_erf_tail_f32(float t) {
-    float q = 0x1.c6688cp-17f;
-    q = FMA(q, t, -0x1.6b065p-12f);
-    q = FMA(q, t, 0x1.ea0e36p-9f);
-    q = FMA(q, t, -0x1.88b3f4p-6f);
-    q = FMA(q, t, 0x1.b424b4p-4f);
-    q = FMA(q, t, 0x1.451ef4p-1f);
-    return FMA(q, t, 0x1.20f19p+0f);
-}
-
 /* 2 (t + 3) exp(t^2/2) Phi(-t), u = (t - 3) / (t + 3), 0 <= t <= 15; Phi the normal cdf */
 FM_INLINE float fm_poly_normal_tail_f32(float u) {
     float q = 0x1.c9168ep-14f;
@@ -174,7 +152,6 @@ FM_INLINE float fm_poly_log_normal_tail_f32(float u) {
 #define FM_SIGMOID_MAX 30.0f
 #define FM_TANH_MAX 9.5f
 #define FM_EXPM1_MIN -18.0f
-#define FM_ERF_MAX 4.0f
 #define FM_NORMAL_MAX 14.5f
 #define FM_NORMAL_SHIFT 3.0f
 #define FM_GELU_SHIFT 2.75f
@@ -291,50 +268,6 @@ FM_INLINE double fm_poly_tanh_shrink_f64(double z) {
     return FMA(odd, z, even);
 }
 
-/* 2^-56 */
-FM_INLINE double fm_poly_erf_f64(double z) {
-    double z2 = z * z;
-    double even = 0x1.09bc2d47cf02p-34;
-    even = FMA(even, z2, 0x1.f8408f3738126p-27);
-    even = FMA(even, z2, 0x1.b9e11cb9bd132p-20);
-    even = FMA(even, z2, 0x1.f9a324be072f7p-14);
-    even = FMA(even, z2, 0x1.565bcd0eab4e5p-8);
-    even = FMA(even, z2, 0x1.ce2f21a042e9ap-4);
-    even = FMA(even, z2, 0x1.06eba8214db69p-3);
-    double odd = -0x1.3a221c3af11dbp-30;
-    odd = FMA(odd, z2, -0x1.5f2d6eedcba96p-23);
-    odd = FMA(odd, z2, -0x1.f4d211596b623p-17);
-    odd = FMA(odd, z2, -0x1.c02db3faf0e56p-11);
-    odd = FMA(odd, z2, -0x1.b82ce3128e0bp-6);
-    odd = FMA(odd, z2, -0x1.812746b0379f1p-2);
-    return FMA(odd, z, even);
-}
-
-/* on [1, 6]; 2^-56 */
-FM_INLINE double fm_poly_erf_tail_f64(double t) {
-    double t2 = t * t;
-    double even = 0x1.affc2eb376f4ap-43;
-    even = FMA(even, t2, 0x1.ef15e4711de2p-33);
-    even = FMA(even, t2, 0x1.25218b4ee9f41p-25);
-    even = FMA(even, t2, 0x1.9e0851b29e5dp-20);
-    even = FMA(even, t2, 0x1.a84d122350b6ep-16);
-    even = FMA(even, t2, 0x1.e8b34dac2dafep-14);
-    even = FMA(even, t2, -0x1.1a7d627146f84p-11);
-    even = FMA(even, t2, -0x1.8d9f1b450fb67p-13);
-    even = FMA(even, t2, 0x1.a4f73f19e17e4p-4);
-    even = FMA(even, t2, 0x1.20dd75933e146p+0);
-    double odd = -0x1.5113b84a891bfp-37;
-    odd = FMA(odd, t2, -0x1.c6f19a5596877p-29);
-    odd = FMA(odd, t2, -0x1.18ffb92419618p-22);
-    odd = FMA(odd, t2, -0x1.dbb22d3403e9dp-18);
-    odd = FMA(odd, t2, -0x1.1ae20aae3df69p-14);
-    odd = FMA(odd, t2, -0x1.0b36bf7f05bbdp-15);
-    odd = FMA(odd, t2, 0x1.b33206e9ed338p-10);
-    odd = FMA(odd, t2, -0x1.3987cb8080d0dp-6);
-    odd = FMA(odd, t2, 0x1.45f2f974babecp-1);
-    return FMA(odd, t, even);
-}
-
 /* 2 (t + 4) exp(t^2/2) Phi(-t), u = (t - 4) / (t + 4), 0 <= t <= 39.5 */
 FM_INLINE double fm_poly_normal_tail_f64(double u) {
     double u2 = u * u;
@@ -417,7 +350,6 @@ FM_INLINE double fm_poly_log_normal_tail_f64(double u) {
 #define FM_SIGMOID_MAX 40.0
 #define FM_TANH_MAX 19.5
 #define FM_EXPM1_MIN -38.0
-#define FM_ERF_MAX 6.0
 #define FM_NORMAL_MAX 38.8
 #define FM_NORMAL_SHIFT 4.0
 #define FM_GELU_SHIFT 4.0

@@ -145,15 +145,6 @@ FM_INLINE FM_R FM(expm1_nonpositive)(FM_R x) {
     return FM(fma)(e.s, e.p, e.s - 1);
 }
 
-FM_INLINE FM_R FM(expm1)(FM_R x) {
-    FM_R c = FM(at_least)(FM(at_most)(x, FM_EXP_MAX), FM_EXPM1_MIN);
-    FM(exp_pair) e = FM_EXP_SPLIT(c, -1);
-    FM_R half = FM(fma)(e.s, e.p, e.s - FM_C(0.5));
-    /* below 1/4 n is 0, and doubling would have cost a bit of denormal results */
-    FM_R y = FM(abs)(x) < FM_C(0.25) ? e.p : half + half;
-    return FM(copysign)(y, x);
-}
-
 /* k ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1] */
 FM_INLINE FM_R FM(log_sum)(FM_R k, FM_R f) {
     FM_R g = FM(fma)(f, FM(poly_log1p)(f), FM_C(-0.5));
@@ -288,15 +279,6 @@ FM_INLINE FM_R FM(atan)(FM_R x) {
                      : (FM_R)0;
     FM_R z = t * t;
     return FM(with_sign)(high + (t + FM(fma)(t * z, FM(poly_atan)(z), low)), x);
-}
-
-FM_INLINE FM_R FM(erf)(FM_R x) {
-    FM_R a = FM(abs)(x);
-    FM_R near = FM(fma)(a, FM(poly_erf)(a * a), a);
-    FM_R b = FM(magnitude_at_most)(x, FM_ERF_MAX);
-    FM(exp_pair) e = FM_EXP_SPLIT(-b * FM(poly_erf_tail)(b), 0);
-    FM_R far = FM(fma)(-e.s, e.p, 1 - e.s);
-    return FM(with_sign)(a >= 1 ? far : near, x);
 }
 
 /* The normal tail at 0 <= t: Phi(-t) = exp(-t^2/2) m / (t + SHIFT) / 2.  The square is taken with
