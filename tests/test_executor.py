@@ -32,7 +32,7 @@ def defaults(optimizer, **changes):
 
 def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="dense",
             weighted=False, optimizer=None, params=None, metrics=(), frozen=(), seed=1,
-            **attributes):
+            penalties=(), **attributes):
     """A lowered stack of layers with freshly drawn parameters.
 
     Parameters
@@ -45,6 +45,8 @@ def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="d
     metrics : list of (name, kind, weighted)
     frozen : sequence of int
         Numbers of parameters that are not trained.
+    penalties : sequence of (int, dict)
+        Numbers of parameters, and the arguments of their penalty.
     """
     itemsize = np.dtype(dtype).itemsize
     shapes, width = [], columns
@@ -84,6 +86,9 @@ def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="d
             h = builder.dropout(h, layer[1])
         else:
             h = builder.activation(h, layer, kernel_params(layer))
+    for i, penalty in penalties:
+        builder.penalty(builder.parameter(f"p{i}", shapes[i], *where[i],
+                                          trainable=i not in frozen), **penalty)
     if loss is not None:
         classes = labels == "classes"
         y = builder.input(1 if classes else width, "y", "labels", "int64" if classes else None)
@@ -172,6 +177,10 @@ NETWORKS = {
     "sigmoid smoothed": ([6, "tanh", 1, "sigmoid"], "binary_crossentropy", "dense",
                          {"label_smoothing": 0.2}),
     "binary": ([6, "tanh", 4, "hard_sigmoid"], "binary_crossentropy", "dense", {}),
+    "penalties": ([6, "tanh", 4], "mean_squared_error", "dense",
+                  {"weight": 0.5, "penalties": [(0, {"l1": 0.3}), (1, {"l2": 0.2}),
+                                                (2, {"l1": 0.1, "l2": 0.4}),
+                                                (2, {"l2": 3.0, "per_rows": True})]}),
 }
 
 
@@ -189,7 +198,7 @@ def test_gradients_are_finite_differences_of_the_loss(backend, name, weighted):
         train(run, data, 8)
         total, count = run.totals[0]
         assert count == 7
-        return total / count * attributes.get("weight", 1.0)
+        return total / count
 
     value()
     found = gradients(run, net)
@@ -228,6 +237,83 @@ def test_frozen_parameters_stay(backend, dtype):
         assert (value == old).all() == (i in (0, 1))
 
 
+# -- penalties -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+def test_penalties_join_the_loss_once_a_batch(backend, training, dtype):
+    """In the total, not in the count; those per row are divided by each batch's own rows."""
+    l1, l2, per_rows = {"l1": 0.5}, {"l2": 0.25}, {"l1": 2.0, "l2": 1.5, "per_rows": True}
+    common = {"loss": "mean_squared_error", "dtype": dtype, "columns": 90,
+              "metrics": [("mae", "mean_absolute_error", False)],
+              "optimizer": "sgd" if training else None}
+    bare = network([70, "relu", 3], **common)
+    net = network([70, "relu", 3], penalties=[(0, l1), (1, l2), (2, per_rows)], **common)
+    data = samples(net, "dense", 21, dtype=dtype, columns=90)
+    sums = []
+    for each in (bare, net):
+        run = executor(backend, each)
+        train(run, data, 8)
+        sums.append(run.totals.copy())
+    kernel, bias, second, _ = (v.astype(np.float64) for v in net.values)
+    expected = 21 * (0.5 * np.abs(kernel).sum() + 0.25 * (bias**2).sum())
+    expected += 3 * (2.0 * np.abs(second).sum() + 1.5 * (second**2).sum())
+    found = sums[1] - sums[0]
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6 if dtype == "float32" else 1e-12)
+    np.testing.assert_array_equal(found.reshape(-1)[1:], 0.0)
+
+
+def test_penalties_of_frozen_and_of_unused_parameters(backend):
+    """A frozen one counts and stays; the gradient of one that the loss lacks is the penalty's."""
+    builder = plan.Builder(4, "float64")
+    places, size = plan.layout([(3, 2), (3, 2), (2, 2)], 8)
+    used, unused, frozen = (
+        builder.parameter(name, shape, *place, trainable=name != "frozen")
+        for name, shape, place in zip(("used", "unused", "frozen"), [(3, 2), (3, 2), (2, 2)],
+                                      places, strict=True))
+    x, y = builder.input(3), builder.input(2, "y", "labels")
+    h = builder.dense(builder.dense(x, used), frozen)
+    for parameter in (used, unused, frozen):
+        builder.penalty(parameter, l2=0.5)
+    builder.penalty(unused, l1=0.25)
+    builder.loss("mean_squared_error", h, y)
+    lowered = builder.finish([h], optimizer="sgd", optimizer_params=(0.0,), parameter_size=size,
+                             trainable_size=places[2][0])
+    arena = np.zeros(size)
+    values = [view(arena, shape, *place)
+              for shape, place in zip([(3, 2), (3, 2), (2, 2)], places, strict=True)]
+    rng = np.random.default_rng(0)
+    for value in values:
+        value[...] = rng.standard_normal(value.shape)
+    before = [v.copy() for v in values]
+    run = backend.executor.Executor(lowered, arena, (), 0)
+    data = (np.zeros((4, 3)), np.zeros((4, 2)))
+    for _ in range(2):
+        train(run, data, 4, rate=0.1)
+    np.testing.assert_array_equal(values[2], before[2])
+    np.testing.assert_allclose(values[0], 0.81 * before[0], rtol=1e-12)
+    expected = before[1]
+    for _ in range(2):
+        expected = 0.9 * expected - 0.025 * np.sign(expected)
+    np.testing.assert_allclose(values[1], expected, rtol=1e-12)
+
+
+def test_no_penalty_in_a_prediction(backend):
+    net = network([6, "tanh", 4], penalties=[(0, {"l2": 1.0})])
+    assert [op.op for op in net.plan.ops] == ["gather", "dense", "dense"]
+
+
+def test_a_penalty_that_is_not_finite_stops_the_run(backend):
+    net = network([3], loss="mean_squared_error", optimizer="sgd", frozen=(1,), batch=4,
+                  penalties=[(1, {"l2": 1.0})], dtype="float64")
+    net.values[1][...] = 1e200  # as are the targets, so the loss itself is 0
+    run = executor(backend, net)
+    x, t = samples(net, "dense", 8)
+    assert train(run, (x, np.full_like(t, 1e200)), 4) == 1
+    assert run.nonfinite == 0
+
+
 # -- whole runs ----------------------------------------------------------------------------------
 
 RUNS = {
@@ -242,6 +328,8 @@ RUNS = {
     "several labels": ([17, "elu", 3, "sigmoid"], "binary_crossentropy", "dense", "adam",
                        {"weight_decay": 0.02}, [("hits", "binary_hits", False),
                                                 ("weighted hits", "binary_hits", True)]),
+    "penalties": ([70, "tanh", 3], "mean_squared_error", "dense", "adam",
+                  {"penalties": [(0, {"l1": 0.01}), (2, {"l2": 0.02, "per_rows": True})]}, []),
     "prelu, halves": ([16, "prelu", 12, "glu", 8, "maxout", 3, "softmax"],
                       "categorical_crossentropy", "probabilities", "momentum", {},
                       [("accuracy", "categorical_hits", False)]),
@@ -250,8 +338,10 @@ RUNS = {
 
 def whole_run(backend, name, dtype, *, epochs=4, rows=83, batch=20):
     layers, loss, labels, optimizer, changes, metrics = RUNS[name]
+    penalties = changes.get("penalties", ())
     net = network(layers, loss=loss, labels=labels, optimizer=optimizer, dtype=dtype, batch=batch,
-                  weighted=True, metrics=metrics, params=defaults(optimizer, **changes))
+                  weighted=True, metrics=metrics, params=defaults(optimizer, **changes),
+                  penalties=penalties)
     run = executor(backend, net, seed=11)
     data = samples(net, labels, rows, weighted=True, dtype=dtype)
     totals, steps = [], -(-rows // batch)
@@ -606,6 +696,7 @@ def test_buffers_hold_the_last_step(backend):
 
 
 # layers, columns, batch, rows; the small one has fewer rows than threads
+PENALTIES = [(0, {"l1": 1e-3}), (1, {"l2": 1e-2}), (2, {"l1": 1e-3, "l2": 1e-2, "per_rows": True})]
 LARGE = ([203, "relu", ("dropout", 0.3), 97, "gelu", 10, "softmax"], 150, 100, 330)
 SMALL = ([5, "relu", ("dropout", 0.3), 1, "prelu", 3, "softmax"], 4, 2, 9)
 
@@ -619,7 +710,7 @@ def test_training_has_the_same_bits_for_any_number_of_threads(other, use_threads
 
     def trained(count):
         net = network(layers, columns=columns, loss="categorical_crossentropy", labels="classes",
-                      optimizer=optimizer, batch=batch, dtype=dtype,
+                      optimizer=optimizer, batch=batch, dtype=dtype, penalties=PENALTIES,
                       metrics=[("accuracy", "categorical_hits", False)])
         data = samples(net, "classes", rows, columns=columns, dtype=dtype)
         run = executor(other, net)

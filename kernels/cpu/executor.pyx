@@ -48,6 +48,8 @@ cdef double _SLICE = 10e-3
 cdef double _TRIAL = 1e-3
 cdef double _TRY_MANY_AFTER = 20e-3
 cdef double _TRY_ONE_AFTER = 100e-3
+# Elements of a parameter whose penalty is summed up at once, by one thread.
+cdef long _CHUNK = 4096
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
 
@@ -79,8 +81,11 @@ cdef enum Code:
     PRELU_DX
     MULTIPLY
     ADD
+    PENALTY
     # WEIGHTS operations from here on
     REDUCE
+    PENALTY_TOTAL
+    PENALTY_GRAD
     DENSE_DW
     DENSE_DB
     PRELU_DALPHA
@@ -313,12 +318,36 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
             _scale(d, rows, size, <double> n / kept)
 
 
+cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
+                   int threads) noexcept nogil:
+    """The penalty of this thread's chunks of a parameter (a), each into its place (b)."""
+    cdef long start, stop, i, size, n = s.a.rows * s.a.ld
+    cdef double *sums = <double *> (bases[<int> s.b.base] + s.b.at)
+    share((n + _CHUNK - 1) // _CHUNK, 1, thread, threads, &start, &stop)
+    for i in range(start, stop):
+        size = n - i * _CHUNK if n - i * _CHUNK < _CHUNK else _CHUNK
+        sums[i] = q.kernels.penalty(
+            size, _at(&s.a, bases, 0, q.itemsize) + i * _CHUNK * q.itemsize, s.x, s.y)
+
+
+cdef void _penalty_total(Run *q, const Step *s, char **bases, long n) noexcept nogil:
+    cdef const double *sums = <const double *> (bases[<int> s.b.base] + s.b.at)
+    cdef double total = 0.0
+    cdef long i
+    for i in range((s.a.rows * s.a.ld + _CHUNK - 1) // _CHUNK):
+        total += sums[i]
+    q.totals[2 * s.number] += total if s.mean else total * n
+    if not isfinite(total):
+        q.bad = True
+
+
 cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
     cdef double total = 0.0, count = 0.0
     q.kernels.sums(n, _at(&s.a, bases, 0, q.itemsize), _at(&s.b, bases, 0, q.itemsize), &total,
                    &count)
     if not s.mean:
         total, count = total * n, n
+    total *= s.weight
     q.totals[2 * s.number] += total
     q.totals[2 * s.number + 1] += count
     if s.has_ignore and not isfinite(total):  # marks the loss among the totals
@@ -336,6 +365,16 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     if s.code == REDUCE:
         if thread == 0:
             _reduce(q, s, bases, n)
+    elif s.code == PENALTY_TOTAL:
+        if thread == 0:
+            _penalty_total(q, s, bases, n)
+    elif s.code == PENALTY_GRAD:
+        # a parameter, b its gradient
+        share(s.a.rows, 1, thread, threads, &start, &stop)
+        t = 1.0 / n if s.mean else 1.0
+        if stop > start:
+            k.penalty_grad((stop - start) * s.a.ld, _at(&s.a, bases, start, size),
+                           _at(&s.b, bases, start, size), t * s.x, 2.0 * t * s.y, s.number)
     elif s.code == DENSE_DW:
         # a x, b dz, c dkernel
         share(s.c.rows, 1, thread, threads, &start, &stop)
@@ -412,7 +451,9 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
             s = &q.steps[i]
             if s.waits:
                 barrier(threads)
-            if s.code >= REDUCE:
+            if s.code == PENALTY:
+                _penalty(q, s, bases, thread, threads)
+            elif s.code >= REDUCE:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
             elif r1 > r0:
                 if s.code == GATHER:
@@ -580,13 +621,20 @@ cdef class Executor:
                 copies[kernel.index] = (<int> WORKSPACE, at, pitch, kernel.rows, kernel.columns,
                                         False)
                 at += _lines(kernel.columns * pitch * size)
+        sums = {}
+        for op in ops:
+            if op.op == "penalty":
+                buffer = plan.buffers[op.inputs[0]]
+                chunks = -(-buffer.rows * buffer.pitch // _CHUNK)
+                sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
+                at += _lines(chunks * sizeof(double))
         trainable = [b for b in plan.buffers if b.role == "parameter" and any(
             g.role == "parameter_gradient" and g.offset == b.offset for g in plan.buffers)]
         self._workspace = _aligned(at)
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
         self._workspaces = 1
-        total = len(copies)
+        total = len(copies) + len(sums)
         for op in ops:
             total += {"update": len(trainable) + len(copies), "prelu_grad": 2}.get(op.op, 1)
         self._steps_memory = _aligned(total * sizeof(Step))
@@ -606,8 +654,15 @@ cdef class Executor:
                     i += 1
             elif op.op == "prelu_grad":
                 i += self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
+            elif op.op == "penalty":
+                self._penalty(&self._steps[i], op, PENALTY, sums[id(op)])
+                i += 1
             else:
                 self._step(&self._steps[i], op, copies)
+                i += 1
+        for op in ops:
+            if op.op == "penalty":
+                self._penalty(&self._steps[i], op, PENALTY_TOTAL, sums[id(op)])
                 i += 1
         self._run.count = i - self._transposes
         self._place_barriers()
@@ -634,7 +689,7 @@ cdef class Executor:
 
     def _scheduled(self):
         """ROWS operations first, WEIGHTS operations behind them, where they lose no input."""
-        late = ("reduce", "dense_dw", "dense_db", "update")
+        late = ("reduce", "dense_dw", "dense_db", "penalty_grad", "update")
         rows = [op for op in self.plan.ops if op.op not in late]
         weights = [op for op in self.plan.ops if op.op in late]
         for op in weights:
@@ -685,6 +740,15 @@ cdef class Executor:
             s.params.storage[i] = value
         if s.code == ADAM:
             s.x, s.y = log1p(s.params.storage[0] - 1.0), log1p(s.params.storage[1] - 1.0)
+        return 0
+
+    cdef int _penalty(self, Step *s, op, Code code, sums) except -1:
+        s.code = code
+        self._set(&s.a, op.inputs[0])
+        self._assign(&s.b, sums)
+        s.x, s.y = op.attributes["l1"], op.attributes["l2"]
+        s.mean = op.attributes["per_rows"]
+        s.number = op.attributes["total"]
         return 0
 
     cdef int _prelu_grad(self, Step *s, Step *slope, op) except -1:
@@ -789,7 +853,13 @@ cdef class Executor:
                 self._set(&s.b, op.inputs[1])
             s.number = attributes["total"]
             s.mean = attributes["reduction"] == "mean"
+            s.weight = attributes["weight"]
             s.has_ignore = self.plan.totals[s.number] == "loss"
+        elif name == "penalty_grad":
+            s.code = PENALTY_GRAD
+            self._assign_all(s, op)
+            s.x, s.y, s.mean = attributes["l1"], attributes["l2"], attributes["per_rows"]
+            s.number = attributes["adds"]
         else:
             self._loss(s, op)
         return 0

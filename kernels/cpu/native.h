@@ -73,6 +73,10 @@ typedef struct {
     void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
                         const void *t, long ldt, double threshold, void *hits);
 
+    /* l1 sum |w| + l2 sum w^2, and l1 sign(w) + slope w, added to g where `adds` */
+    double (*penalty)(long n, const void *w, double l1, double l2);
+    void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope, int adds);
+
     void (*sgd)(long n, void *w, const void *g, double learning_rate, double weight_decay);
     void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
                      double momentum, int nesterov, double weight_decay);

@@ -60,6 +60,9 @@ cdef extern from "native.h" nogil:
                                  void *hits) noexcept nogil
         void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
                             const void *t, long ldt, double threshold, void *hits) noexcept nogil
+        double (*penalty)(long n, const void *w, double l1, double l2) noexcept nogil
+        void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope,
+                             int adds) noexcept nogil
         void (*sgd)(long n, void *w, const void *g, double learning_rate,
                     double weight_decay) noexcept nogil
         void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,

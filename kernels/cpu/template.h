@@ -829,6 +829,42 @@ static void A(binary_hits)(long rows, long c, const void *p_, long ldp, const in
     }
 }
 
+/* -- penalties on parameters ------------------------------------------------------------------ */
+
+/* l1 sum |w| + l2 sum w^2, in LANES interleaved parts. */
+static double A(penalty)(long n, const void *w_, double l1, double l2)
+{
+    const R *w = w_;
+    double part[LANES] = {0}, total = 0;
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int v = 0; v < LANES; v++) {
+            const double one = w[i + v];
+            part[v] += l1 * (one < 0 ? -one : one) + l2 * (one * one);
+        }
+    }
+    for (int v = 0; i + v < n; v++) {
+        const double one = w[i + v];
+        part[v] += l1 * (one < 0 ? -one : one) + l2 * (one * one);
+    }
+    for (int v = 0; v < LANES; v++) {
+        total += part[v];
+    }
+    return total;
+}
+
+/* g = l1 sign(w) + slope w, added to what is there or instead of it. */
+static void A(penalty_grad)(long n, const void *w_, void *g_, double l1_, double slope_, int adds)
+{
+    const R *w = w_, l1 = (R)l1_, slope = (R)slope_;
+    R *g = g_;
+    INDEPENDENT for (long i = 0; i < n; i++)
+    {
+        const R one = w[i] > 0 ? l1 : w[i] < 0 ? -l1 : 0;
+        g[i] = (adds ? g[i] : 0) + (one + slope * w[i]);
+    }
+}
+
 /* -- optimizers: one pass over parameters, gradient and state ---------------------------------- */
 
 static void A(sgd)(long n, void *w_, const void *g_, double learning_rate, double weight_decay)
@@ -906,6 +942,7 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
         .categorical_crossentropy = categorical_crossentropy##t,                                 \
         .elementwise_loss = elementwise_losses##t, .categorical_hits = categorical_hits##t,      \
         .binary_hits = binary_hits##t, .sgd = sgd##t, .momentum = momentum##t, .adam = adam##t,  \
-        .dropout_mask = dropout_mask##t                                                          \
+        .dropout_mask = dropout_mask##t, .penalty = penalty##t,                                  \
+        .penalty_grad = penalty_grad##t                                                          \
     }
 #endif

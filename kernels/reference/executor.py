@@ -236,24 +236,49 @@ class Executor:
     def _binary_hits(self, inputs, outputs, rows, threshold):
         return partial(losses.binary_hits, *inputs, threshold, *outputs)
 
-    def _reduce(self, inputs, outputs, rows, total, reduction):
-        values, weight = _pad(inputs, 2)
+    def _reduce(self, inputs, outputs, rows, total, reduction, weight):
+        values, sample_weight = _pad(inputs, 2)
         is_loss = self.plan.totals[total] == "loss"
 
         def reduce():
             with np.errstate(all="ignore"):
-                if weight is None:
+                if sample_weight is None:
                     amount, count = values.sum(dtype=np.float64), rows
                 else:
-                    amount = np.multiply(values, weight, dtype=np.float64).sum()
-                    count = weight.sum(dtype=np.float64)
+                    amount = np.multiply(values, sample_weight, dtype=np.float64).sum()
+                    count = sample_weight.sum(dtype=np.float64)
                 if reduction == "sum":
                     amount, count = amount * rows, rows
+                amount *= weight
                 self.totals[total] += amount, count
             if is_loss and not math.isfinite(amount):
                 self._finite = False
 
         return reduce
+
+    def _penalty(self, inputs, outputs, rows, total, l1, l2, per_rows):
+        (w,) = inputs
+
+        def penalty():
+            with np.errstate(all="ignore"):
+                amount = (l1 * np.abs(w).sum(dtype=np.float64)
+                          + l2 * np.square(w, dtype=np.float64).sum())
+            self.totals[total, 0] += amount if per_rows else amount * rows
+            if not math.isfinite(amount):
+                self._finite = False
+
+        return penalty
+
+    def _penalty_grad(self, inputs, outputs, rows, l1, l2, per_rows, adds):
+        (w,), (gradient,) = inputs, outputs
+        share = 1.0 / max(rows, 1) if per_rows else 1.0
+
+        def penalty_grad():
+            with np.errstate(all="ignore"):
+                slope = (l1 * share) * np.sign(w) + (2.0 * l2 * share) * w
+                np.add(gradient if adds else 0.0, slope, out=gradient)
+
+        return penalty_grad
 
     def _update(self, inputs, outputs, rows, optimizer, params):
         name = optimizer + "_update"

@@ -22,7 +22,8 @@ elementwise_loss         p, labels[, w]       losses[, d]          loss, params,
                                                                    weight, label_smoothing
 categorical_hits         p, labels            hits                 --
 binary_hits              p, labels            hits                 threshold
-reduce                   rows[, w]            --                   total, reduction
+reduce                   rows[, w]            --                   total, reduction, weight
+penalty                  parameter            --                   total, l1, l2, per_rows
 activation_grad          dy, x or y           dx (may be dy)       activation, params
 dense_dw                 x, dz                dkernel              --
 dense_db                 dz                   dbias                --
@@ -30,6 +31,7 @@ dense_dx                 dz, kernel[, x or y] dx                   activation, p
 prelu_grad               dy, x, alpha         dx[, dalpha]         --
 multiply                 dy, mask             dx                   --
 add                      a, b                 a + b (may be a)     --
+penalty_grad             parameter            dparameter           l1, l2, per_rows, adds
 update                   --                   --                   optimizer, params
 ======================== ==================== ==================== ==========================
 
@@ -37,9 +39,12 @@ update                   --                   --                   optimizer, pa
 is one. A loss's gradient ``d`` is that of ``weight * sum(losses) / n`` for reduction "mean" and of
 ``weight * sum(losses)`` for "sum". With an `ignore_index` the mean is over the k rows whose label
 is another one: k takes the place of n, and ``losses`` are multiplied by n / k. ``reduce`` adds to
-total k the sum of its rows and n; with w the sum of rows times w and the sum of w; with reduction
-"sum" n times the sum, and n. ``update`` applies the optimizer to all trainable parameters, whose
-gradients lie at the same offsets in a gradient arena.
+total k `weight` times the sum of its rows, and n; with w the sum of rows times w and the sum of w;
+with reduction "sum" n times the sum, and n. ``penalty`` adds to total k n times
+``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n) and nothing to
+its count; ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (over n) to a parameter's gradient, or is
+it where the loss gives none (`adds` False). ``update`` applies the optimizer to all trainable
+parameters, whose gradients lie at the same offsets in a gradient arena.
 """
 
 from __future__ import annotations
@@ -252,9 +257,11 @@ class Builder:
         self.batch_size, self.dtype, self.training = batch_size, dtype, training
         self.buffers, self.ops, self.inputs, self.totals = [], [], [], []
         self._parameters = {}  # (offset, rows, columns) -> buffer
-        self._trainable, self._graded = set(), set()
+        self._trainable = set()
+        self._graded = {}  # parameter -> buffer of its gradient
         self._streams = 0
         self._loss_ops = []
+        self._penalties = []  # of parameters, (buffer, attributes)
 
     # -- buffers -------------------------------------------------------------------------------
 
@@ -387,14 +394,31 @@ class Builder:
             op = "elementwise_loss"
         self._emit(op, inputs, outputs, "loss", **attributes)
         self._loss_ops.append(len(self.ops) - 1)
-        self.reduce("loss", losses, reduction=reduction)
+        self.reduce("loss", losses, reduction=reduction, weight=weight)
         return losses
 
-    def reduce(self, name, rows, sample_weight=None, reduction="mean"):
-        """Add the numbers of a row buffer to a new total called `name`."""
+    def reduce(self, name, rows, sample_weight=None, reduction="mean", weight=1.0):
+        """Add `weight` times the numbers of a row buffer to a new total called `name`."""
         inputs = (rows,) if sample_weight is None else (rows, sample_weight)
-        self._emit("reduce", inputs, (), "loss", total=len(self.totals), reduction=reduction)
+        self._emit("reduce", inputs, (), "loss", total=len(self.totals), reduction=reduction,
+                   weight=float(weight))
         self.totals.append(name)
+
+    def penalty(self, parameter, *, l1=0.0, l2=0.0, per_rows=False):
+        """Add ``l1 sum |w| + l2 sum w^2`` of a parameter to the loss; nothing in a prediction.
+
+        Parameters
+        ----------
+        parameter : int
+            Buffer of a parameter.
+        l1, l2 : float
+        per_rows : bool
+            Whether the penalty is divided by the number of rows of each batch, as scikit-learn
+            does it.
+        """
+        if l1 or l2:
+            self._penalties.append(
+                (parameter, {"l1": float(l1), "l2": float(l2), "per_rows": bool(per_rows)}))
 
     def metric(self, name, kind, prediction, labels, sample_weight=None, **attributes):
         """Add a metric: `kind` is "categorical_hits", "binary_hits" or the name of a loss row.
@@ -464,9 +488,10 @@ class Builder:
                     "A plan computes one gradient per parameter: expected every parameter to be "
                     f"used once. Received: two uses of {buffer.name!r}"
                 )
-            self._graded.add(index)
-            return self._new(f"d{buffer.name}", buffer.columns, "parameter_gradient",
-                             rows=buffer.rows, step=buffer.pitch, offset=buffer.offset)
+            self._graded[index] = self._new(
+                f"d{buffer.name}", buffer.columns, "parameter_gradient", rows=buffer.rows,
+                step=buffer.pitch, offset=buffer.offset)
+            return self._graded[index]
         return self._new(f"d{buffer.name}", buffer.columns, "gradient")
 
     def _accumulate(self, gradients, index, gradient):
@@ -474,6 +499,23 @@ class Builder:
             self._emit("add", (gradients[index], gradient), (gradients[index],), "backward")
         else:
             gradients[index] = gradient
+
+    # -- penalties -----------------------------------------------------------------------------
+
+    def _penalize(self):
+        """Add the penalties to the total of the loss."""
+        for parameter, attributes in self._penalties:
+            self._emit("penalty", (parameter,), (), "loss", total=self.totals.index("loss"),
+                       **attributes)
+
+    def _penalize_gradients(self):
+        """Add the derivatives of the penalties to the gradients of what training updates."""
+        for parameter, attributes in self._penalties:
+            if parameter in self._trainable:
+                adds = parameter in self._graded
+                gradient = self._graded[parameter] if adds else self._gradient_like(parameter)
+                self._emit("penalty_grad", (parameter,), (gradient,), "backward", adds=adds,
+                           **attributes)
 
     # -- update and finish ---------------------------------------------------------------------
 
@@ -542,9 +584,12 @@ class Builder:
             Row of the optimizer; without it the plan only evaluates.
         """
         self.fuse(() if self._loss_ops else tuple(outputs))
+        if self._loss_ops:
+            self._penalize()
         if optimizer is not None:
             self.backward()
             self._fuse_backward()
+            self._penalize_gradients()
             self.update(optimizer, optimizer_params)
         return self._compact(outputs, parameter_size, trainable_size)
 

@@ -136,7 +136,7 @@ class BoundObjective:
     def logs(self, totals: np.ndarray) -> dict[str, float]:
         """The numbers by name, from sums and counts in the order of `names`."""
         (total, count), *rest = totals.tolist()
-        result = {"loss": self.weight * total / count if count else 0.0}
+        result = {"loss": total / count if count else 0.0}
         for (name, metric, _), (total, count) in zip(self.metrics, rest, strict=True):
             result[name] = metric.finalize(total, count)
         return result
