@@ -22,7 +22,7 @@ from math import inf
 
 import numpy as np
 
-from . import config
+from . import config, frames
 
 __all__ = [
     "class_labels",
@@ -139,6 +139,8 @@ def _real(x, name):
 
 
 def _as_array(x, name):
+    if type(x) is not _ndarray and frames.is_foreign(x):
+        return frames.convert(x, name)
     try:
         return np.asarray(x)
     except (TypeError, ValueError) as error:

@@ -7,8 +7,11 @@ import random as python_random
 import numpy as np
 
 from . import random
+from .training.batches import PyDataset
 
-__all__ = ["set_random_seed", "to_categorical"]
+__all__ = ["PyDataset", "Sequence", "set_random_seed", "to_categorical"]
+
+Sequence = PyDataset
 
 
 def set_random_seed(seed: int) -> None:

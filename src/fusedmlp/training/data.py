@@ -4,30 +4,53 @@ Everything is checked here, before anything is changed: rank, width, numbers of 
 targets in range, weights.  What comes out are C-contiguous arrays of the model's dtype (int64 for
 classes), converted once; float32 input of a float32 model is used as it is.  Classes are always a
 copy, because kernels index with them: they must stay as they were checked, whatever a callback does
-to the caller's array.
+to the caller's array.  Matrices in files that would have to be converted are left there and read in
+blocks (`fusedmlp.training.stored`).
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import checks
 from .objective import BoundObjective
+from .stored import Stored, is_stored
 
-__all__ = ["Samples", "class_weights", "features", "labels", "prepare", "split", "targets",
-           "unpack", "weights"]
+__all__ = ["Converted", "Samples", "class_weights", "features", "labels", "prepare", "split",
+           "targets", "unpack", "weights"]
 
 
 class Samples(NamedTuple):
-    """Arrays in the order of a plan's inputs: x, labels of each kind, and weights if any."""
+    """Arrays in the order of a plan's inputs: x, labels of each kind, and weights if any.
+
+    Those that stay in a file are `Stored` or `Converted`.
+    """
 
     arrays: tuple
     rows: int
     weighted: bool
+
+
+class Converted:
+    """A `Stored` matrix whose blocks are checked and changed by a function as they are read."""
+
+    def __init__(self, stored: Stored, function: Callable[[np.ndarray], np.ndarray]):
+        self._stored, self._function = stored, function
+        self.block_rows = stored.block_rows
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The rows at these places."""
+        return self._function(self._stored.take(rows))
+
+    def check(self) -> None:
+        """Read it once, so that what is wrong is told before training begins."""
+        for block in self._stored.blocks():
+            self._function(block)
 
 
 def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
@@ -48,7 +71,12 @@ def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
     >>> features([[1, 2]], "x", 2, np.dtype("float32"))
     array([[1., 2.]], dtype=float32)
     """
-    array = checks.float_like(x, name, dtype)
+    if isinstance(x, Stored):
+        array = x
+    elif is_stored(x, dtype):
+        array = Stored(x, dtype, name)
+    else:
+        array = checks.float_like(x, name, dtype)
     if array.ndim != 2:
         if array.ndim == 1 and columns == 1:
             array = array.reshape(-1, 1)
@@ -75,7 +103,7 @@ def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def targets(y, name: str, rows: int, beside: str) -> np.ndarray:
+def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None) -> np.ndarray:
     """Targets as an array of whatever dtype, of rank 1 or 2.
 
     Parameters
@@ -84,6 +112,8 @@ def targets(y, name: str, rows: int, beside: str) -> np.ndarray:
         How many there must be.
     beside : str
         Name of the input, which has so many.
+    dtype : dtype, optional
+        That of the model: what targets with several columns that are in a file are read as.
 
     Raises
     ------
@@ -92,7 +122,12 @@ def targets(y, name: str, rows: int, beside: str) -> np.ndarray:
     """
     if y is None:
         raise ValueError(f"Argument `{name}` must hold the targets. Received: None")
-    array = checks.real_array(y, name)
+    if dtype is not None and is_stored(y, dtype):
+        array = Stored(y, dtype, name)
+    elif isinstance(y, Stored):
+        array = y
+    else:
+        array = checks.real_array(y, name)
     if array.ndim not in (1, 2):
         raise ValueError(
             f"Argument `{name}` must have shape (rows,) or (rows, columns). "
@@ -128,6 +163,15 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
     ValueError, TypeError
         If shape or values don't fit; a class or target out of range is named with its row.
     """
+    if isinstance(y, Stored):
+        # the shape is told from the first row alone; other rows are looked at where values matter
+        convert = partial(labels, name=name, kind=kind, columns=columns, dtype=dtype,
+                          ignore_class=ignore_class, wanted_by=wanted_by, interval=interval)
+        convert(y[:1].read())
+        result = Converted(y, convert)
+        if interval is not None:
+            result.check()
+        return result
     rows = len(y)
     if kind == "classes":
         if y.ndim == 2 and y.shape[1] != 1:
@@ -217,7 +261,9 @@ def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype,
             "Argument `class_weight` must be a dict of classes and their weights. "
             f"Received: {class_weight!r}"
         )
-    if y.ndim == 2 and y.shape[1] > 1:
+    if isinstance(y, Stored):
+        classes = np.concatenate([block.argmax(axis=1) for block in y.blocks()])
+    elif y.ndim == 2 and y.shape[1] > 1:
         classes = y.argmax(axis=1)
     else:
         classes = np.round(y.reshape(-1).astype(np.float64))
@@ -267,7 +313,7 @@ def prepare(x: np.ndarray, y, names: tuple[str, str, str],
     objective : BoundObjective
     """
     rows = len(x)
-    y = targets(y, names[1], rows, names[0])
+    y = targets(y, names[1], rows, names[0], x.dtype)
     objective = bind(y.shape, columns)
     arrays = [x]
     for kind in objective.kinds:

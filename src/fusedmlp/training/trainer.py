@@ -11,6 +11,7 @@ watch, as few as a call's budget of time allows.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import warnings
 from functools import wraps
@@ -21,13 +22,16 @@ import numpy as np
 from .. import backend, checks, optimizers, random
 from ..plan import Plan
 from . import data as adapters
+from .batches import Batches, is_batches, unpack_batch
 from .callbacks import CallbackList, History
 from .execution import Executions, block_rows, identity_order, lower
+from .feed import ArrayFeed, BatchFeed, pieces
 from .interrupt import BetweenSteps
 from .nonfinite import origin
 from .objective import Objective
 from .predictor import Predictor
 from .progress import resolve_verbose
+from .stored import Stored
 
 __all__ = ["Trainer"]
 
@@ -75,6 +79,8 @@ class Trainer:
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._objective: Objective | None = None
         self._steps_per_execution = 1
+        self._fitting = False
+        self._initial_epoch: int | None = None  # set by callbacks that restore a training
         self._epoch = 0  # passes over data begun so far; with the seed it decides their order
         self._executions = Executions()
         self._position = (0, 0, 0)  # rows, batch size and next step of an unfinished pass
@@ -118,6 +124,8 @@ class Trainer:
         ValueError, TypeError
             If a name is unknown (the nearest known ones are named) or something is none of these.
             The model is then as before.
+        RuntimeError
+            If `fit` is running.
 
         Examples
         --------
@@ -127,6 +135,13 @@ class Trainer:
         >>> model.metrics_names
         ['loss', 'accuracy']
         """
+        if self._fitting:
+            raise RuntimeError(
+                f"`compile()` of {self.name!r} was called while `fit()` is running, which goes on "
+                "with the loss and the optimizer that it began with. End it first (a callback sets "
+                "`self.model.stop_training = True`), then compile and fit again, with "
+                "`initial_epoch` if epochs are to count on"
+            )
         steps = checks.integer(steps_per_execution, "steps_per_execution", 1)
         found = optimizers.get(optimizer)
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
@@ -212,13 +227,17 @@ class Trainer:
 
         Parameters
         ----------
-        x : array_like, shape (rows, columns)
-            Arrays, lists and data frames of real numbers; converted once to the model's dtype.
+        x : array_like, shape (rows, columns), or batches
+            Arrays, lists, tensors and data frames of real numbers; converted once to the model's
+            dtype, or, where they are memory-mapped or an HDF5 dataset, block by block.  Or data
+            that comes as batches ``(x, y)`` or ``(x, y, sample_weight)``: a generator, a data
+            loader, a `fusedmlp.utils.PyDataset` or another object of its kind.
         y : array_like
             Classes (rows,) or (rows, 1), or targets with the columns of the prediction, as the
-            loss wants them.
+            loss wants them.  None where `x` comes as batches.
         batch_size : int, optional
-            Rows of a step, 32 by default; the last step of an epoch takes what is left.
+            Rows of a step, 32 by default; the last step of an epoch takes what is left.  Batches
+            have a size of their own.
         epochs : int
             Number of the last epoch (`initial_epoch` is that of the first).
         verbose : {"auto", 0, 1, 2}
@@ -227,11 +246,12 @@ class Trainer:
         callbacks : Callback or list of Callback, optional
         validation_split : float
             Share of the last rows that is kept from training and evaluated after each epoch.
-        validation_data : tuple, optional
-            ``(x, y)`` or ``(x, y, sample_weight)`` to evaluate instead.
+        validation_data : tuple or batches, optional
+            ``(x, y)`` or ``(x, y, sample_weight)`` to evaluate instead, or batches.
         shuffle : bool
             Whether each epoch takes the rows in a new order, a function of the model's seed and
-            the number of the epochs so far.
+            the number of the epochs so far.  Of batches, those that have numbers (`PyDataset`)
+            come in a new order; others come as they are.
         class_weight : dict, optional
             Factor of the loss by class; may be given together with `sample_weight`.
         sample_weight : array_like, shape (rows,), optional
@@ -239,7 +259,8 @@ class Trainer:
         initial_epoch : int
         steps_per_epoch : int, optional
             Steps that make an epoch; an epoch goes on in the data where the last one ended.
-            Without `batch_size`, rows are divided among so many steps.
+            Without `batch_size`, rows are divided among so many steps.  Batches without an end
+            need it.
         validation_steps, validation_batch_size : int, optional
             The same for the evaluation, which always begins with the first row.
         validation_freq : int or list of int
@@ -288,55 +309,105 @@ class Trainer:
         checked = _FitArguments(batch_size, epochs, verbose, shuffle, initial_epoch,
                                 steps_per_epoch, validation_steps, validation_batch_size,
                                 validation_freq, validation_split)
-        width, columns, dtype = self._shapes(x, "x")
-        x = adapters.features(x, "x", width, dtype)
-        validation = None
-        if validation_data is not None:
-            val_x, *rest = adapters.unpack(validation_data)
-            val_x = adapters.features(val_x, _VALIDATION_NAMES[0], x.shape[1], dtype)
-            validation = (val_x, *rest)
-        elif validation_split:
-            y = adapters.targets(y, "y", len(x), "x")
-            if sample_weight is not None:
-                sample_weight = adapters.weights(sample_weight, "sample_weight", len(x), dtype)
-            (x, y, sample_weight), validation = adapters.split(
-                validation_split, x, y, sample_weight)
-        samples, objective = adapters.prepare(
-            x, y, _TRAIN_NAMES, self._objective.bind, columns, sample_weight, class_weight)
-        held_out = None
-        if validation is not None:
-            held_out, _ = adapters.prepare(validation[0], validation[1], _VALIDATION_NAMES,
-                                           self._objective.bind, columns, validation[2])
-        size = checked.rows_per_step(samples.rows)
-        passes = math.ceil(samples.rows / size)
-        callbacks = _callback_list(callbacks, checked.verbose, checked.epochs,
-                                   min(steps_per_epoch or passes, passes), add_history=True)
-        self._ready(samples.arrays[0].shape[1])
+        if is_batches(x):
+            feed = self._batch_feed(x, y, sample_weight, class_weight, checked)
+            arrays = None
+        else:
+            x, y, sample_weight, validation_data, arrays = self._split(
+                x, y, sample_weight, validation_data, validation_split)
+            samples, objective = adapters.prepare(
+                x, y, _TRAIN_NAMES, self._objective.bind, arrays, sample_weight, class_weight)
+            size = checked.rows_per_step(samples.rows)
+        held_out = self._held_out(validation_data, checked, validation_steps,
+                                  None if arrays is None else x.shape[1])
+        if arrays is not None:
+            feed = ArrayFeed(self, samples, objective, size, checked.shuffle, steps_per_epoch)
+            self._ready(x.shape[1])
+        callbacks = _callback_list(callbacks, checked.verbose, checked.epochs, feed.steps,
+                                   add_history=True)
         self._warn_of_changed_trainable()
-        execution = self._executions.get(self, min(size, samples.rows), objective,
-                                         samples.weighted, self.optimizer)
         callbacks.set_model(self)
-        run = _Training(self, execution, objective, samples, size, checked, callbacks)
-        self.stop_training = False
+        run = _Training(self, feed, callbacks)
+        self.stop_training, self._initial_epoch = False, None
         logs: dict[str, float] = {}
-        callbacks.on_train_begin()
+        outer, self._fitting = self._fitting, True
         try:
-            for epoch in range(checked.initial_epoch, checked.epochs):
+            callbacks.on_train_begin()
+            first = checked.initial_epoch if self._initial_epoch is None else self._initial_epoch
+            for epoch in range(first, checked.epochs):
+                if feed.used_up:
+                    warnings.warn(
+                        f"Training ends before epoch {epoch + 1} of {checked.epochs}, because the "
+                        "data is used up: a generator can be read once only", stacklevel=3,
+                    )
+                    break
                 callbacks.on_epoch_begin(epoch)
                 logs = run.epoch(epoch)
                 if held_out is not None and checked.evaluates(epoch):
-                    numbers = self._evaluate(
-                        held_out, objective, validation_batch_size or batch_size,
-                        validation_steps, callbacks)
+                    numbers = self._evaluate(held_out, callbacks)
                     logs.update((f"val_{name}", value) for name, value in numbers.items())
                 callbacks.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
+            self._fitting = outer
             callbacks.on_train_end(logs)
         finally:
+            self._fitting = outer
+            feed.end_pass()
             if callbacks.progbar is not None:
                 callbacks.progbar.close()
         return callbacks.history
+
+    def _split(self, x, y, sample_weight, validation_data, fraction):
+        """Checked input, targets and weights, what is kept from them, and predicted columns."""
+        width, columns, dtype = self._shapes(x, "x")
+        x = adapters.features(x, "x", width, dtype)
+        if fraction and validation_data is None:
+            y = adapters.targets(y, "y", len(x), "x", dtype)
+            if sample_weight is not None:
+                sample_weight = adapters.weights(sample_weight, "sample_weight", len(x), dtype)
+            (x, y, sample_weight), validation_data = adapters.split(fraction, x, y, sample_weight)
+        return x, y, sample_weight, validation_data, columns
+
+    def _held_out(self, data, arguments, steps, width):
+        """What is evaluated after epochs, checked; None where there is nothing."""
+        if data is None:
+            return None
+        if is_batches(data):
+            return self._test_batches(data, None, None, steps, "validation_data",
+                                      "validation_steps")
+        samples, objective = self._prepare_batch(adapters.unpack(data), _VALIDATION_NAMES,
+                                                 width=width)
+        size = arguments.validation_batch_size or arguments.batch_size
+        return _TestArrays(self, samples, objective, size, steps)
+
+    def _batch_feed(self, x, y, sample_weight, class_weight, arguments):
+        """Training data that comes as batches; the model is built for the first of them."""
+        _refuse_beside_batches("x", y=y, sample_weight=sample_weight)
+        if arguments.validation_split:
+            raise ValueError(
+                "Argument `validation_split` can't be used with data that comes as batches: give "
+                f"`validation_data`. Received: {arguments.validation_split!r}"
+            )
+
+        def order(count):
+            return random.permutation(count, self.seed, self._epoch)
+
+        def prepare(batch):
+            return self._prepare_batch(unpack_batch(batch), _TRAIN_NAMES, class_weight)
+
+        return BatchFeed(self, Batches(x, order if arguments.shuffle else None), prepare,
+                         arguments.steps_per_epoch)
+
+    def _prepare_batch(self, batch, names, class_weight=None, width=None):
+        x, y, sample_weight = batch
+        known, columns, dtype = self._shapes(x, names[0])
+        width = known if width is None else width
+        x = adapters.features(x, names[0], width, dtype)
+        result = adapters.prepare(x, y, names, self._objective.bind, columns, sample_weight,
+                                  class_weight)
+        self._ready(x.shape[1])
+        return result
 
     def _shapes(self, x, name):
         """Width of the input (None: unknown), predicted columns, and the dtype."""
@@ -406,48 +477,59 @@ class Trainer:
             checks.integer(batch_size, "batch_size", 1)
         if steps is not None:
             checks.integer(steps, "steps", 1)
-        samples, objective = self._test_samples(x, y, sample_weight)
-        batches = steps or math.ceil(samples.rows / (batch_size or _DEFAULT_BATCH))
-        callbacks = _callback_list(callbacks, verbose, 1, batches)
+        if is_batches(x):
+            feed = self._test_batches(x, y, sample_weight, steps)
+        else:
+            samples, objective = self._prepare_batch((x, y, sample_weight), _TRAIN_NAMES)
+            feed = _TestArrays(self, samples, objective, batch_size, steps)
+        callbacks = _callback_list(callbacks, verbose, 1, feed.steps)
         callbacks.set_model(self)
-        logs = self._evaluate(samples, objective, batch_size, steps, callbacks)
+        logs = self._evaluate(feed, callbacks)
         return logs if return_dict else _in_order(logs)
 
-    def _test_samples(self, x, y, sample_weight):
-        width, columns, dtype = self._shapes(x, "x")
-        x = adapters.features(x, "x", width, dtype)
-        samples, objective = adapters.prepare(x, y, _TRAIN_NAMES, self._objective.bind, columns,
-                                              sample_weight)
-        self._ready(x.shape[1])
-        return samples, objective
+    def _test_batches(self, x, y, sample_weight, steps, name="x", argument="steps"):
+        _refuse_beside_batches(name, y=y, sample_weight=sample_weight)
 
-    def _evaluate(self, samples, objective, batch_size, steps, callbacks):
+        def prepare(batch):
+            return self._prepare_batch(unpack_batch(batch), _TRAIN_NAMES)
+
+        return BatchFeed(self, Batches(x), prepare, steps, argument, counts=False)
+
+    def _evaluate(self, feed, callbacks):
         """Logs of an evaluation."""
         watched = callbacks.wants_batches("test")
-        size = batch_size or _DEFAULT_BATCH
-        rows = samples.rows if steps is None else min(samples.rows, steps * size)
         reported = callbacks.methods("on_test_batch_end")
-        if not watched and not reported and objective.loss.reduction != "sum":
-            size = block_rows(self)  # the same numbers for any size
-        stop = math.ceil(rows / size)
-        execution = self._executions.get(self, min(size, rows), objective, samples.weighted)
-        executor = execution.executor
-        executor.check_finite = False
-        totals = executor.totals
-        totals[...] = 0.0
-        order, rates = identity_order(rows), np.zeros(stop)
+        objective = feed.objective
         callbacks.on_test_begin()
         self.stop_evaluating = False
-        step = 0
-        while step < stop and not self.stop_evaluating:
-            end = stop
-            if watched:
-                callbacks.on_test_batch_begin(step)
-                end = min(step + self._steps_per_execution, stop)
-            step = executor.run(samples.arrays, order, size, step, end, rates, 0, _BUDGET)
-            if reported:
-                callbacks.on_test_batch_end(step - 1, objective.logs(totals))
-        logs = objective.logs(totals)
+        done, executor = 0, None
+        for piece in feed.epoch() if watched or reported else feed.blocks():
+            rows = max(feed.rows, min(piece.size, len(piece.order)))
+            execution = self._executions.get(self, rows, objective, feed.weighted)
+            if execution.executor is not executor:
+                totals = None if executor is None else executor.totals.copy()
+                executor, feed.rows = execution.executor, rows
+                executor.check_finite = False
+                executor.totals[...] = 0.0 if totals is None else totals
+            rates = np.zeros(piece.stop)
+            step = piece.first
+            while step < piece.stop and not self.stop_evaluating:
+                end = piece.stop
+                if watched:
+                    callbacks.on_test_batch_begin(done)
+                    end = min(step + self._steps_per_execution, piece.stop)
+                before = step
+                step = executor.run(piece.arrays, piece.order, piece.size, step, end, rates, 0,
+                                    _BUDGET)
+                done += step - before
+                if reported:
+                    callbacks.on_test_batch_end(done - 1, objective.logs(executor.totals))
+            if self.stop_evaluating:
+                break
+        feed.end_pass()
+        if executor is None:
+            raise ValueError("There is nothing to evaluate: the data is used up")
+        logs = objective.logs(executor.totals)
         callbacks.on_test_end(logs)
         return logs
 
@@ -485,11 +567,8 @@ class Trainer:
         4.0
         """
         self._require_compiled("train_on_batch")
-        width, columns, dtype = self._shapes(x, "x")
-        x = adapters.features(x, "x", width, dtype)
-        samples, objective = adapters.prepare(x, y, _TRAIN_NAMES, self._objective.bind, columns,
-                                              sample_weight, class_weight)
-        self._ready(x.shape[1])
+        samples, objective = _in_memory(self._prepare_batch((x, y, sample_weight), _TRAIN_NAMES,
+                                                            class_weight))
         execution = self._executions.get(self, samples.rows, objective, samples.weighted,
                                          self.optimizer)
         return self._one_batch(execution, samples, objective, return_dict, self.optimizer)
@@ -507,7 +586,7 @@ class Trainer:
         {'loss': 4.0}
         """
         self._require_compiled("test_on_batch", optimizer=False)
-        samples, objective = self._test_samples(x, y, sample_weight)
+        samples, objective = _in_memory(self._prepare_batch((x, y, sample_weight), _TRAIN_NAMES))
         execution = self._executions.get(self, samples.rows, objective, samples.weighted)
         return self._one_batch(execution, samples, objective, return_dict)
 
@@ -543,7 +622,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : array_like, shape (rows, columns)
+        x : array_like, shape (rows, columns), or batches
+            As in `fit`; targets in batches are left alone.
         batch_size : int, optional
             32 by default, where `steps` or callbacks count batches.
         verbose : {"auto", 0, 1, 2}
@@ -586,8 +666,12 @@ class Trainer:
         verbose = 0 if isinstance(verbose, str) and verbose == "auto" else resolve_verbose(verbose)
         size = _DEFAULT_BATCH if batch_size is None else checks.integer(
             batch_size, "batch_size", 1)
+        if is_batches(x):
+            return self._predict_batches(x, verbose, steps, callbacks)
         x = self._prepare_forward(x)
         *_, most, forward, _ = self._fast
+        if isinstance(x, Stored):
+            most = min(most, x.block_rows)
         if steps is not None:
             x = x[: checks.integer(steps, "steps", 1) * size]
         rows = len(x)
@@ -607,7 +691,8 @@ class Trainer:
                 callbacks.on_predict_batch_begin(step)
             done = min((step + 1) * size, rows)
             part = out[step * size : done]
-            forward(x[step * size : done], part)
+            block = x[step * size : done]
+            forward(block.read() if isinstance(block, Stored) else block, part)
             if watched:
                 callbacks.on_predict_batch_end(step, {"outputs": part})
                 if self.stop_predicting:
@@ -615,6 +700,35 @@ class Trainer:
         if watched:
             callbacks.on_predict_end()
         return out[:done]
+
+    def _predict_batches(self, x, verbose, steps, callbacks):
+        """Predictions of data that comes as batches, whose targets are left alone."""
+        batches = Batches(x)
+        if steps is not None:
+            checks.integer(steps, "steps", 1)
+        elif batches.endless:
+            raise ValueError(
+                "Argument `steps` must be given for data without an end. Received: None"
+            )
+        first = unpack_batch(batches.peek())[0]
+        self._prepare_forward(first)
+        callbacks = _callback_list(callbacks, verbose, 1, steps or batches.length)
+        callbacks.set_model(self)
+        self.stop_predicting = False
+        callbacks.on_predict_begin()
+        batches.on_epoch("begin")
+        parts: list[np.ndarray] = []
+        # the number in front, so that no batch is taken that nobody asked for
+        for step, batch in zip(range(steps or batches.length or sys.maxsize), batches,
+                               strict=False):
+            callbacks.on_predict_batch_begin(step)
+            parts.append(self.predict(unpack_batch(batch)[0], None, 0))
+            callbacks.on_predict_batch_end(step, {"outputs": parts[-1]})
+            if self.stop_predicting:
+                break
+        batches.on_epoch("end")
+        callbacks.on_predict_end()
+        return np.concatenate(parts)
 
     def _prepare_forward(self, x):
         """Input as the executor takes it, and everything that `predict` holds ready."""
@@ -753,6 +867,22 @@ def _callback_list(callbacks, verbose, epochs, steps, add_history=False):
     return callbacks
 
 
+def _in_memory(prepared):
+    """What `_prepare_batch` returned, with the rows read that are in a file."""
+    samples, objective = prepared
+    (piece,) = pieces(samples, identity_order(samples.rows), samples.rows, 0, 1)
+    return samples._replace(arrays=piece.arrays), objective
+
+
+def _refuse_beside_batches(name, **arguments):
+    for other, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"Argument `{other}` must be None where `{name}` comes as batches, which bring "
+                f"their own. Received: {type(value).__name__}"
+            )
+
+
 def _in_order(logs):
     """The only number, or a list of all."""
     values = list(logs.values())
@@ -768,6 +898,8 @@ class _FitArguments:
         self.epochs = checks.integer(epochs, "epochs", 0)
         self.initial_epoch = checks.integer(initial_epoch, "initial_epoch", 0)
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.validation_batch_size = validation_batch_size
+        self.validation_split = validation_split
         for name, value in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch),
                             ("validation_steps", validation_steps),
                             ("validation_batch_size", validation_batch_size)):
@@ -795,94 +927,119 @@ class _FitArguments:
         return (epoch + 1) % self._every == 0
 
 
+class _TestArrays:
+    """Samples that are evaluated, always from the first row on."""
+
+    def __init__(self, model, samples, objective, batch_size, steps):
+        self.objective, self.weighted = objective, samples.weighted
+        self._model, self._samples = model, samples
+        self._size = batch_size or _DEFAULT_BATCH
+        self._rows = samples.rows if steps is None else min(samples.rows, steps * self._size)
+        self.steps = steps or math.ceil(samples.rows / self._size)
+        self.rows = 0
+
+    def epoch(self):
+        """The batches that somebody counts."""
+        return self._pieces(self._size)
+
+    def blocks(self):
+        """The same rows where nobody counts, in batches of a size that suits the processor."""
+        if self.objective.loss.reduction == "sum":
+            return self._pieces(self._size)
+        # otherwise the numbers are the same for any size
+        stored = [a.block_rows for a in self._samples.arrays if not isinstance(a, np.ndarray)]
+        return self._pieces(min(block_rows(self._model), *stored, sys.maxsize))
+
+    def _pieces(self, size):
+        self.rows = min(size, self._rows)
+        stop = math.ceil(self._rows / size)
+        return pieces(self._samples, identity_order(self._rows), size, 0, stop)
+
+    def end_pass(self):
+        """Nothing to let go of."""
+
+
 class _Training:
     """The epochs of one `fit`."""
 
-    def __init__(self, model, execution, objective, samples, size, arguments, callbacks):
+    def __init__(self, model, feed, callbacks):
         self.model, self.optimizer = model, model.optimizer
-        self.objective, self.samples, self.size = objective, samples, size
+        self.feed, self.objective = feed, feed.objective
         self.check_finite = True
-        self._bind(execution)
+        self._bind(feed.rows)
         self.callbacks = callbacks
-        self.passes = math.ceil(samples.rows / size)  # steps of a pass over the data
-        self.shuffle = arguments.shuffle and self.passes > 1  # one batch is the same in any order
-        self.steps = arguments.steps_per_epoch
-        # Steps of `steps_per_epoch` go on in the pass over the data that the last ones began.
-        rows, last_size, position = model._position
-        same = self.steps is not None and (rows, last_size) == (samples.rows, size)
-        self.position = position if same else 0
-        self.order = identity_order(samples.rows)
-        if self.position and self.shuffle:
-            self.order = random.permutation(samples.rows, model.seed, model._epoch - 1)
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
         self.each = callbacks.wants_batches("train")
 
-    def _bind(self, execution):
-        self.execution, self.executor = execution, execution.executor
+    def _bind(self, rows):
+        self.execution = self.model._executions.get(self.model, rows, self.objective,
+                                                    self.feed.weighted, self.optimizer)
+        self.executor = self.execution.executor
         self.arena = self.model.arena
         self.params = self.optimizer.kernel_params()
         self.executor.check_finite = self.check_finite
         self.executor.nonfinite = -1
 
-    def _rebind(self):
-        """Take up what a callback changed: hyperparameters, or where the variables lie."""
-        totals = self.executor.totals
+    def _rebind(self, rows):
+        """Take up what a callback changed (hyperparameters, where variables lie), or more rows."""
+        totals = self.executor.totals.copy()
         self.model.place()
-        rows = self.execution.plan.batch_size
-        self._bind(self.model._executions.get(self.model, rows, self.objective,
-                                              self.samples.weighted, self.optimizer))
+        self._bind(max(rows, self.execution.plan.batch_size))
         self.executor.totals[...] = totals
 
     def epoch(self, number):
         """Run one epoch; returns its logs."""
-        model, optimizer = self.model, self.optimizer
-        if self.position == 0:
-            if self.shuffle:
-                self.order = random.permutation(self.samples.rows, model.seed, model._epoch)
-            model._epoch += 1
-        start, stop = self.position, self.passes
-        if self.steps is not None:
-            stop = min(start + self.steps, stop)
-            if stop - start < self.steps:
-                warnings.warn(
-                    f"Epoch {number + 1} ends after {stop - start} of `steps_per_epoch` = "
-                    f"{self.steps} steps, because the data is used up", stacklevel=4,
-                )
-        self.position = stop if stop < self.passes else 0
-        model._position = (self.samples.rows, self.size, self.position)
+        model = self.model
         self.executor.totals[...] = 0.0
-        iteration = optimizer.iterations
-        rates = optimizer.learning_rates(iteration, stop - start)
-        if start:
-            rates = np.concatenate([np.zeros(start), rates])
-        step, each = start, model._steps_per_execution
+        done = 0
+        for piece in self.feed.epoch():
+            done += self._run(piece, number, done)
+            if model.stop_training:
+                break
+        asked = self.feed.asked
+        if asked is not None and done < asked and not model.stop_training:
+            warnings.warn(
+                f"Epoch {number + 1} ends after {done} of `steps_per_epoch` = {asked} steps, "
+                "because the data is used up", stacklevel=4,
+            )
+        return self.objective.logs(self.executor.totals)
+
+    def _run(self, piece, number, done):
+        """The steps of a piece, before which `done` were made in this epoch; returns how many."""
+        model, optimizer = self.model, self.optimizer
+        first, stop = piece.first, piece.stop
+        rates = optimizer.learning_rates(optimizer.iterations, stop - first)
+        if first:
+            rates = np.concatenate([np.zeros(first), rates])
+        step, each = first, model._steps_per_execution
+        rows = min(piece.size, len(piece.order))
         while step < stop:
             end = min(step + each, stop) if self.each or model.stop_training else stop
             if self.each:
                 for method in self.begun:
-                    method(step - start)
+                    method(done + step - first)
                 # a callback may have set another rate
-                rates[step:end] = optimizer.learning_rates(iteration, end - step)
-            if model.arena is not self.arena or optimizer.kernel_params() != self.params:
-                self._rebind()
+                rates[step:end] = optimizer.learning_rates(optimizer.iterations, end - step)
+            if (model.arena is not self.arena or optimizer.kernel_params() != self.params
+                    or rows > self.execution.plan.batch_size):
+                self._rebind(rows)
             iteration = optimizer.iterations  # a callback may have made steps of its own
             executor = self.executor
             with BetweenSteps():
-                done = executor.run(self.samples.arrays, self.order, self.size, step, end, rates,
-                                    iteration, _BUDGET)
-                iteration += done - step
-                optimizer.iterations = iteration
-            step = done
+                reached = executor.run(piece.arrays, piece.order, piece.size, step, end, rates,
+                                       iteration, _BUDGET)
+                optimizer.iterations = iteration + reached - step
+            step = reached
             if executor.nonfinite >= 0:
-                self._report(number, executor.nonfinite - start)
+                self._report(number, done + executor.nonfinite - first)
             if self.ended:
                 logs = self.objective.logs(executor.totals)
                 for method in self.ended:
-                    method(step - start - 1, logs=dict(logs))
+                    method(done + step - first - 1, logs=dict(logs))
             if model.stop_training:
                 break
-        return self.objective.logs(self.executor.totals)
+        return step - first
 
     def _report(self, epoch, step):
         """Warn once of a loss that is not finite, and go on."""
@@ -892,5 +1049,5 @@ class _Training:
         warnings.warn(
             f"The loss is not finite from step {step + 1} of epoch {epoch + 1} on: an infinity or "
             f"NaN arose {place}. Training goes on; lower the learning rate, or look at the data",
-            RuntimeWarning, stacklevel=5,
+            RuntimeWarning, stacklevel=6,
         )
