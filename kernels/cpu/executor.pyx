@@ -11,7 +11,7 @@ fixed order.  So the result does not depend on the number of threads.
 cimport numpy as cnp
 from libc.math cimport exp, isfinite, log1p, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from cpython.pythread cimport (
     NOWAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_release_lock, PyThread_type_lock, WAIT_LOCK,
@@ -20,8 +20,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_LINE, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_kernels, fm_map,
-    fm_map_grad, fm_rows, fm_rows_grad, kernels_for, run, share, thread_limit,
+    FM_LINE, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_join, fm_kernels,
+    fm_map, fm_map_grad, fm_rows, fm_rows_grad, kernels_for, run, share, thread_limit,
     threads_always, threads_for,
 )
 
@@ -82,6 +82,21 @@ cdef enum Code:
     MULTIPLY
     ADD
     PENALTY
+    # those that join or cut buffers
+    SUBTRACT
+    MAXIMUM
+    MINIMUM
+    EXTREME_GRAD
+    AFFINE
+    DIVIDE
+    POWER
+    LOG
+    BROADCAST
+    ROW_SUM
+    ROW_DOT
+    SCALE_ROWS
+    COPY_GROUPS
+    COPY
     # WEIGHTS operations from here on
     REDUCE
     PENALTY_TOTAL
@@ -89,6 +104,7 @@ cdef enum Code:
     DENSE_DW
     DENSE_DB
     PRELU_DALPHA
+    ACCUMULATE
     SGD
     MOMENTUM
     ADAM
@@ -124,13 +140,16 @@ cdef struct Step:
     double y
     double weight
     bint mean
+    bint counts    # a sum adds its rows to the count of its total
+    bint clears    # the output is 0 where nothing is copied to
+    long groups, width, step_a, step_b
     bint has_ignore
     int64_t ignore
     uint64_t seed
     uint32_t stream
 
 cdef enum:
-    MAX_DATA = 16
+    MAX_DATA = 128
 
 cdef struct Data:
     const char *pointer
@@ -161,10 +180,11 @@ cdef struct Run:
     double *totals
     uint64_t seed
     # a prediction
-    const char *x
-    long x_columns
-    char *out
-    const Operand *result
+    const char *x[MAX_DATA]
+    long x_columns[MAX_DATA]
+    char *out[MAX_DATA]
+    Operand results[MAX_DATA]
+    int outputs
     long rows, block
     # what it tells
     long next
@@ -223,6 +243,50 @@ cdef void _scale(char *values, long n, int itemsize, double factor) noexcept nog
             (<float *> values)[i] = <float> ((<float *> values)[i] * factor)
         else:
             (<double *> values)[i] = (<double *> values)[i] * factor
+
+
+cdef inline bint _joins(Code code) noexcept nogil:
+    return SUBTRACT <= code <= COPY
+
+
+cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long rows) noexcept nogil:
+    """An operation that joins or cuts buffers, on `rows` rows from r0."""
+    cdef const fm_join *k = &q.kernels.join
+    cdef int size = q.itemsize
+    cdef Code code = s.code
+    cdef char *a = _at(&s.a, bases, r0, size)
+    cdef char *b = _at(&s.b, bases, r0, size)
+    cdef char *c = _at(&s.c, bases, r0, size)
+    if code == SUBTRACT:
+        k.subtract(rows * s.a.ld, a, b, c)
+    elif code == MAXIMUM:
+        k.maximum(rows * s.a.ld, a, b, c)
+    elif code == MINIMUM:
+        k.minimum(rows * s.a.ld, a, b, c)
+    elif code == EXTREME_GRAD:
+        k.extreme_grad(rows * s.a.ld, s.number, a, b, c, _at(&s.d, bases, r0, size))
+    elif code == AFFINE:
+        k.affine(rows * s.a.ld, s.x, s.y, a, b)
+    elif code == DIVIDE:
+        k.divide(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
+    elif code == POWER:
+        k.power(rows, s.a.columns, s.x, a, s.a.ld, b, s.b.ld)
+    elif code == LOG:
+        k.log(rows, s.a.columns, a, s.a.ld, b, s.b.ld)
+    elif code == BROADCAST:
+        k.broadcast(rows, s.b.columns, s.x, a, s.a.ld, b, s.b.ld)
+    elif code == ROW_SUM:
+        k.row_sum(rows, s.a.columns, s.x, a, s.a.ld, b, s.b.ld)
+    elif code == ROW_DOT:
+        k.row_dot(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
+    elif code == SCALE_ROWS:
+        k.scale_rows(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
+    elif code == COPY_GROUPS:
+        if s.clears:
+            memset(_at(&s.c, bases, r0, size), 0, rows * s.b.ld * size)
+        k.copy_groups(rows, s.groups, s.width, a, s.a.ld, s.step_a, b, s.b.ld, s.step_b)
+    else:
+        memcpy(b, a, rows * s.a.ld * size)
 
 
 cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *order, long r0,
@@ -284,6 +348,8 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         k.multiply(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
     elif code == ADD:
         k.add(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
+    elif _joins(code):
+        _join_step(q, s, bases, r0, rows)
     else:
         # a prediction, b labels, c sample weight, d losses (or hits), e gradient, f hits
         b = _at(&s.b, bases, r0, size)
@@ -347,9 +413,9 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
                    &count)
     if not s.mean:
         total, count = total * n, n
-    total *= s.weight
-    q.totals[2 * s.number] += total
-    q.totals[2 * s.number + 1] += count
+    q.totals[2 * s.number] += s.weight * total
+    if s.counts:
+        q.totals[2 * s.number + 1] += count
     if s.has_ignore and not isfinite(total):  # marks the loss among the totals
         q.bad = True
 
@@ -402,6 +468,10 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         share(s.a.rows, 1, thread, threads, &start, &stop)
         elements = (stop - start) * s.a.ld
         if elements <= 0:
+            return
+        if s.code == ACCUMULATE:  # a gradient, b that of a further use
+            a = _at(&s.a, bases, start, size)
+            k.add(elements, a, _at(&s.b, bases, start, size), a)
             return
         at = s.a.at + start * s.a.ld * size
         if s.code == ADAM:
@@ -476,8 +546,9 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     cdef char *bases[4]
     cdef char *y
     cdef char *out
-    cdef long start, stop, at, rows, i, size = q.itemsize
-    cdef long columns = q.result.columns
+    cdef const char *x
+    cdef long start, stop, at, rows, i, columns, size = q.itemsize
+    cdef const Operand *result
     cdef const Step *s
     cdef int j
     share(q.rows, 1, thread, threads, &start, &stop)
@@ -487,20 +558,24 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     at = start
     while at < stop:
         rows = stop - at if stop - at < q.block else q.block
-        bases[<int> DATA] = <char *> q.x + at * q.x_columns * size
+        bases[<int> DATA] = <char *> q.x[0] + at * q.x_columns[0] * size
         for j in range(q.count):
             s = &q.steps[j]
             if s.code == GATHER:
                 y = _at(&s.a, bases, 0, <int> size)
+                columns = q.x_columns[s.number]
+                x = q.x[s.number] + at * columns * size
                 for i in range(rows):
-                    memcpy(y + i * s.a.ld * size,
-                           bases[<int> DATA] + i * q.x_columns * size, q.x_columns * size)
+                    memcpy(y + i * s.a.ld * size, x + i * columns * size, columns * size)
             else:
                 _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
-        y = _at(q.result, bases, 0, <int> size)
-        out = q.out + at * columns * size
-        for i in range(rows):
-            memcpy(out + i * columns * size, y + i * q.result.ld * size, columns * size)
+        for j in range(q.outputs):
+            result = &q.results[j]
+            columns = result.columns
+            y = _at(result, bases, 0, <int> size)
+            out = q.out[j] + at * columns * size
+            for i in range(rows):
+                memcpy(out + i * columns * size, y + i * result.ld * size, columns * size)
         at += rows
 
 
@@ -540,7 +615,6 @@ cdef class Executor:
     cdef object _operands
     cdef Run _run
     cdef Step *_steps
-    cdef Operand _result
     cdef int _transposes      # that a run begins with
     cdef double _nanoseconds  # of a step, of a row in predictions
     cdef int _workspaces
@@ -564,7 +638,8 @@ cdef class Executor:
         self._run.block = plan.batch_size
         if not plan.totals:
             self._run.block = min(plan.batch_size, _BLOCK_ROWS)
-        self._gradients = _aligned(plan.trainable_size * self._run.itemsize)
+        self._gradients = _aligned(
+            max(plan.trainable_size, plan.gradient_size) * self._run.itemsize)
         self._run.parameters = <char *> cnp.PyArray_DATA(<cnp.ndarray?> parameters)
         self._run.gradients = <char *> cnp.PyArray_DATA(<cnp.ndarray?> self._gradients)
         self._run.totals = <double *> cnp.PyArray_DATA(<cnp.ndarray> self.totals)
@@ -595,6 +670,11 @@ cdef class Executor:
         cdef long rows
         plan = self.plan
         size = self._run.itemsize
+        if max(len(plan.inputs), len(plan.outputs)) > MAX_DATA:
+            raise ValueError(
+                f"A plan can take and give {MAX_DATA} arrays at most. "
+                f"Received: {len(plan.inputs)} inputs and {len(plan.outputs)} outputs"
+            )
         direct = self._direct_input()
         self._operands = []
         for buffer in plan.buffers:
@@ -629,14 +709,16 @@ cdef class Executor:
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
                 at += _lines(chunks * sizeof(double))
         trainable = [b for b in plan.buffers if b.role == "parameter" and any(
-            g.role == "parameter_gradient" and g.offset == b.offset for g in plan.buffers)]
+            g.role == "parameter_gradient" and g.offset == b.offset < plan.trainable_size
+            for g in plan.buffers)]
         self._workspace = _aligned(at)
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
         self._workspaces = 1
         total = len(copies) + len(sums)
         for op in ops:
-            total += {"update": len(trainable) + len(copies), "prelu_grad": 2}.get(op.op, 1)
+            total += {"update": len(trainable) + len(copies), "prelu_grad": 2,
+                      "concatenate": len(op.inputs)}.get(op.op, 1)
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
         for index, copy in copies.items():
@@ -657,6 +739,8 @@ cdef class Executor:
             elif op.op == "penalty":
                 self._penalty(&self._steps[i], op, PENALTY, sums[id(op)])
                 i += 1
+            elif op.op == "concatenate":
+                i += self._concatenate(&self._steps[i], op)
             else:
                 self._step(&self._steps[i], op, copies)
                 i += 1
@@ -666,9 +750,10 @@ cdef class Executor:
                 i += 1
         self._run.count = i - self._transposes
         self._place_barriers()
-        if plan.outputs:
-            self._set(&self._result, plan.outputs[0])
-            self._run.result = &self._result
+        if not plan.totals:
+            for j, index in enumerate(plan.outputs):
+                self._set(&self._run.results[j], index)
+            self._run.outputs = len(plan.outputs)
         flops = sum(plan.flops(op) for op in plan.ops)
         elements = sum(plan.bytes(op) for op in plan.ops if op.op == "update") / size
         self._nanoseconds = flops / (2.0 * _RATE) + elements / 10.0
@@ -681,15 +766,16 @@ cdef class Executor:
     def _direct_input(self):
         """The input buffer of a prediction that only products read: they take the data itself."""
         plan = self.plan
-        if plan.totals or not plan.inputs:
+        if plan.totals or len(plan.inputs) != 1:
             return -1
         index = plan.inputs[0]
         readers = [op for op in plan.ops if index in op.inputs]
-        return index if readers and all(op.op == "dense" for op in readers) else -1
+        taken = readers and all(op.op == "dense" for op in readers)
+        return index if taken and index not in plan.outputs else -1
 
     def _scheduled(self):
         """ROWS operations first, WEIGHTS operations behind them, where they lose no input."""
-        late = ("reduce", "dense_dw", "dense_db", "penalty_grad", "update")
+        late = ("reduce", "dense_dw", "dense_db", "accumulate", "penalty_grad", "update")
         rows = [op for op in self.plan.ops if op.op not in late]
         weights = [op for op in self.plan.ops if op.op in late]
         for op in weights:
@@ -765,6 +851,55 @@ cdef class Executor:
         self._set(&slope.b, x)
         self._set(&slope.c, op.outputs[1])
         return 2
+
+    cdef int _concatenate(self, Step *s, op) except -1:
+        """One copy for each part, to its place within every group of columns."""
+        cdef long at = 0
+        cdef int i
+        for i, index in enumerate(op.inputs):
+            self._copy_groups(&s[i], index, op.outputs[0], op.attributes["groups"])
+            s[i].step_b = s[i].b.columns // s[i].groups
+            s[i].b.at += at * self._run.itemsize
+            s[i].width = s[i].step_a
+            at += s[i].width
+        return <int> len(op.inputs)
+
+    cdef int _copy_groups(self, Step *s, source, target, groups) except -1:
+        s.code = COPY_GROUPS
+        self._set(&s.a, source)
+        self._set(&s.b, target)
+        s.groups = groups
+        s.step_a, s.step_b = s.a.columns // s.groups, s.b.columns // s.groups
+        return 0
+
+    cdef int _join(self, Step *s, op) except -1:
+        """An operation that joins or cuts buffers; 0 if it is another."""
+        attributes, name = op.attributes, op.op
+        codes = {
+            "subtract": SUBTRACT, "maximum": MAXIMUM, "minimum": MINIMUM,
+            "maximum_grad": EXTREME_GRAD, "minimum_grad": EXTREME_GRAD, "affine": AFFINE,
+            "divide": DIVIDE, "power": POWER, "log": LOG, "broadcast": BROADCAST,
+            "row_sum": ROW_SUM, "row_dot": ROW_DOT, "scale_rows": SCALE_ROWS, "copy": COPY,
+        }
+        if name in codes:
+            self._assign_all(s, op)
+            s.code = codes[name]
+            s.number = name == "maximum_grad"
+            s.x = attributes.get("factor", attributes.get("exponent", 0.0))
+            s.y = attributes.get("shift", 0.0)
+        elif name in ("slice", "place"):
+            self._copy_groups(s, op.inputs[0], op.outputs[0], attributes["groups"])
+            if name == "slice":
+                s.width = s.step_b
+                s.a.at += <long> attributes["start"] * self._run.itemsize
+            else:
+                self._set(&s.c, op.outputs[0])
+                s.clears = True
+                s.width = s.step_a
+                s.b.at += <long> attributes["start"] * self._run.itemsize
+        else:
+            return 0
+        return 1
 
     cdef int _activation(self, Step *s, op, bint gradient) except -1:
         """Function pointers of an activation, and the code of an op that is nothing else."""
@@ -853,14 +988,18 @@ cdef class Executor:
                 self._set(&s.b, op.inputs[1])
             s.number = attributes["total"]
             s.mean = attributes["reduction"] == "mean"
-            s.weight = attributes["weight"]
+            s.weight, s.counts = attributes["weight"], attributes["counts"]
             s.has_ignore = self.plan.totals[s.number] == "loss"
         elif name == "penalty_grad":
             s.code = PENALTY_GRAD
             self._assign_all(s, op)
             s.x, s.y, s.mean = attributes["l1"], attributes["l2"], attributes["per_rows"]
             s.number = attributes["adds"]
-        else:
+        elif name == "accumulate":
+            s.code = ACCUMULATE
+            self._set(&s.a, op.inputs[0])
+            self._set(&s.b, op.inputs[1])
+        elif not self._join(s, op):
             self._loss(s, op)
         return 0
 
@@ -988,19 +1127,33 @@ cdef class Executor:
             if threads > self.threads_used:
                 self.threads_used = threads
 
-    def forward(self, cnp.ndarray x not None, cnp.ndarray out not None):
+    def forward(self, x not None, out not None):
         self._acquire()
         try:
-            self._predict(x, out)
+            if type(x) is tuple:
+                for i, array in enumerate(x):
+                    self._pass_input(i, array)
+                for i, array in enumerate(out):
+                    self._pass_output(i, array)
+            else:
+                self._pass_input(0, x)
+                self._pass_output(0, out)
+            self._predict()
         finally:
             PyThread_release_lock(self._lock)
 
-    cdef int _predict(self, cnp.ndarray x, cnp.ndarray out) except -1:
+    cdef inline int _pass_input(self, int i, cnp.ndarray x) except -1:
+        self._run.x[i] = <const char *> cnp.PyArray_DATA(x)
+        self._run.rows, self._run.x_columns[i] = x.shape[0], x.shape[1]
+        return 0
+
+    cdef inline int _pass_output(self, int i, cnp.ndarray out) except -1:
+        self._run.out[i] = <char *> cnp.PyArray_DATA(out)
+        return 0
+
+    cdef int _predict(self) except -1:
         cdef Run *q = &self._run
         cdef int threads = 1
-        q.x = <const char *> cnp.PyArray_DATA(x)
-        q.rows, q.x_columns = x.shape[0], x.shape[1]
-        q.out = <char *> cnp.PyArray_DATA(out)
         if q.rows > 1:
             threads = threads_for(self._nanoseconds * q.rows)
         if threads > 1:

@@ -25,6 +25,27 @@ typedef void (*fm_elementwise_loss)(long rows, long c, const void *p, long ldp, 
                                     long ldt, const void *weight, double smoothing, double scale,
                                     void *losses, void *d, long ldd, const void *params);
 
+/* Operations that join or cut buffers; see join.h. */
+typedef struct {
+    void (*subtract)(long n, const void *a, const void *b, void *y);
+    void (*maximum)(long n, const void *a, const void *b, void *y);
+    void (*minimum)(long n, const void *a, const void *b, void *y);
+    void (*extreme_grad)(long n, int larger, const void *dy, const void *a, const void *b, void *da);
+    void (*affine)(long n, double factor, double shift, const void *x, void *y);
+    void (*divide)(long rows, long c, const void *a, long lda, const void *b, long ldb, void *y,
+                   long ldy);
+    void (*power)(long rows, long c, double exponent, const void *x, long ldx, void *y, long ldy);
+    void (*log)(long rows, long c, const void *x, long ldx, void *y, long ldy);
+    void (*broadcast)(long rows, long c, double factor, const void *x, long ldx, void *y, long ldy);
+    void (*row_sum)(long rows, long c, double factor, const void *x, long ldx, void *y, long ldy);
+    void (*row_dot)(long rows, long c, const void *a, long lda, const void *b, long ldb, void *y,
+                    long ldy);
+    void (*scale_rows)(long rows, long c, const void *x, long ldx, const void *s, long lds, void *y,
+                       long ldy);
+    void (*copy_groups)(long rows, long groups, long width, const void *x, long ldx, long stepx,
+                        void *y, long ldy, long stepy);
+} fm_join;
+
 /* How a matrix product ends: what happens to a tile on its way to memory. */
 enum { FM_STORE = 0, FM_RELU = 1, FM_RELU_GRAD = 2 };
 
@@ -86,6 +107,7 @@ typedef struct {
     /* mask of the rows from..to; row r of the array is row r of the counter */
     void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
                          uint64_t seed, uint32_t stream, uint32_t step);
+    fm_join join;
 } fm_kernels;
 
 typedef struct {

@@ -13,6 +13,30 @@ cdef extern from "native.h" nogil:
         double smoothing, double scale, void *losses, void *d, long ldd,
         const void *params) noexcept nogil
 
+    ctypedef struct fm_join:
+        void (*subtract)(long n, const void *a, const void *b, void *y) noexcept nogil
+        void (*maximum)(long n, const void *a, const void *b, void *y) noexcept nogil
+        void (*minimum)(long n, const void *a, const void *b, void *y) noexcept nogil
+        void (*extreme_grad)(long n, int larger, const void *dy, const void *a, const void *b,
+                             void *da) noexcept nogil
+        void (*affine)(long n, double factor, double shift, const void *x,
+                       void *y) noexcept nogil
+        void (*divide)(long rows, long c, const void *a, long lda, const void *b, long ldb,
+                       void *y, long ldy) noexcept nogil
+        void (*power)(long rows, long c, double exponent, const void *x, long ldx, void *y,
+                      long ldy) noexcept nogil
+        void (*log)(long rows, long c, const void *x, long ldx, void *y, long ldy) noexcept nogil
+        void (*broadcast)(long rows, long c, double factor, const void *x, long ldx, void *y,
+                          long ldy) noexcept nogil
+        void (*row_sum)(long rows, long c, double factor, const void *x, long ldx, void *y,
+                        long ldy) noexcept nogil
+        void (*row_dot)(long rows, long c, const void *a, long lda, const void *b, long ldb,
+                        void *y, long ldy) noexcept nogil
+        void (*scale_rows)(long rows, long c, const void *x, long ldx, const void *s, long lds,
+                           void *y, long ldy) noexcept nogil
+        void (*copy_groups)(long rows, long groups, long width, const void *x, long ldx,
+                            long stepx, void *y, long ldy, long stepy) noexcept nogil
+
     enum:
         FM_LINE
         FM_STORE
@@ -71,6 +95,7 @@ cdef extern from "native.h" nogil:
                      double beta_2, double epsilon, double decay) noexcept nogil
         void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
                              uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
+        fm_join join
 
     ctypedef struct fm_tables:
         const char *name

@@ -924,6 +924,8 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
     }
 }
 
+#include "join.h"
+
 #undef LARGER
 #undef ROW_SUM
 
@@ -943,6 +945,6 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
         .elementwise_loss = elementwise_losses##t, .categorical_hits = categorical_hits##t,      \
         .binary_hits = binary_hits##t, .sgd = sgd##t, .momentum = momentum##t, .adam = adam##t,  \
         .dropout_mask = dropout_mask##t, .penalty = penalty##t,                                  \
-        .penalty_grad = penalty_grad##t                                                          \
+        .penalty_grad = penalty_grad##t, .join = FM_JOIN(t)                                      \
     }
 #endif

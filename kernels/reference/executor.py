@@ -15,11 +15,26 @@ import numpy as np
 
 from fusedmlp.kernels import KERNELS
 
-from . import activations, dense, losses, optimizers, random
+from . import activations, dense, join, losses, optimizers, random
 
 __all__ = ["Executor"]
 
 _BOUND = 8  # numbers of rows for which bound calls are kept
+
+
+def _quietly(function, *arrays):
+    """A NumPy function of all arrays but the last, into the last."""
+    with np.errstate(all="ignore"):
+        function(*arrays[:-1], out=arrays[-1])
+
+
+def _quiet_operation(function):
+    """The method of an op that is one NumPy function of its inputs."""
+
+    def bind(self, inputs, outputs, rows):
+        return partial(_quietly, function, *inputs, outputs[0])
+
+    return bind
 
 
 class Executor:
@@ -33,7 +48,7 @@ class Executor:
         self.check_finite = True
         self.threads = 1  # NumPy's BLAS keeps its own number
         self._parameters, self._slots = parameters, slots
-        self._gradients = np.zeros(plan.trainable_size, plan.dtype)
+        self._gradients = np.zeros(max(plan.trainable_size, plan.gradient_size), plan.dtype)
         self._arrays = [self._allocate(buffer) for buffer in plan.buffers]
         self._calls = {}
         self._lock, self._process = Lock(), os.getpid()
@@ -91,13 +106,16 @@ class Executor:
 
     def forward(self, x, out):
         """Predictions of all rows of x, batch by batch."""
-        size, result = self.plan.batch_size, self.plan.outputs[0]
-        with self._alone(), self._reading((x,)):
-            for first in range(0, len(x), size):
-                self._picked = slice(first, min(first + size, len(x)))
+        several = isinstance(x, tuple)
+        x, out = (x, out) if several else ((x,), (out,))
+        size, total = self.plan.batch_size, len(x[0])
+        with self._alone(), self._reading(x):
+            for first in range(0, total, size):
+                self._picked = slice(first, min(first + size, total))
                 rows = self._picked.stop - first
                 self._step(rows)
-                out[self._picked] = self._view(result, rows)
+                for result, array in zip(self.plan.outputs, out, strict=True):
+                    array[self._picked] = self._view(result, rows)
 
     @contextmanager
     def _reading(self, data):
@@ -173,11 +191,49 @@ class Executor:
 
         return dropout
 
-    def _multiply(self, inputs, outputs, rows):
-        return partial(_quietly, np.multiply, *inputs, outputs[0])
+    _multiply = _quiet_operation(np.multiply)
+    _add = _quiet_operation(np.add)
 
-    def _add(self, inputs, outputs, rows):
-        return partial(_quietly, np.add, *inputs, outputs[0])
+    _subtract = _quiet_operation(np.subtract)
+    _divide = _quiet_operation(np.divide)
+    _maximum = _quiet_operation(np.maximum)
+    _minimum = _quiet_operation(np.minimum)
+    _log = _quiet_operation(np.log)
+    _copy = _quiet_operation(np.positive)
+    _accumulate = _quiet_operation(np.add)
+
+    def _maximum_grad(self, inputs, outputs, rows):
+        return partial(join.extreme_grad, *inputs, outputs[0])
+
+    def _minimum_grad(self, inputs, outputs, rows):
+        dy, a, b = inputs
+        return partial(join.extreme_grad, dy, b, a, outputs[0])
+
+    def _affine(self, inputs, outputs, rows, factor, shift):
+        return partial(join.affine, inputs[0], factor, shift, outputs[0])
+
+    def _power(self, inputs, outputs, rows, exponent):
+        return partial(join.power, inputs[0], exponent, outputs[0])
+
+    def _broadcast(self, inputs, outputs, rows, factor):
+        return partial(join.affine, inputs[0], factor, 0.0, outputs[0])
+
+    def _row_sum(self, inputs, outputs, rows, factor):
+        return partial(join.row_sum, inputs[0], factor, outputs[0])
+
+    def _row_dot(self, inputs, outputs, rows):
+        return partial(join.row_dot, *inputs, outputs[0])
+
+    _scale_rows = _quiet_operation(np.multiply)
+
+    def _concatenate(self, inputs, outputs, rows, groups):
+        return partial(join.concatenate, inputs, groups, outputs[0])
+
+    def _slice(self, inputs, outputs, rows, start, groups):
+        return partial(join.cut, inputs[0], start, groups, outputs[0])
+
+    def _place(self, inputs, outputs, rows, start, groups):
+        return partial(join.place, inputs[0], start, groups, outputs[0])
 
     def _dense_dw(self, inputs, outputs, rows):
         x, dz = inputs
@@ -236,7 +292,7 @@ class Executor:
     def _binary_hits(self, inputs, outputs, rows, threshold):
         return partial(losses.binary_hits, *inputs, threshold, *outputs)
 
-    def _reduce(self, inputs, outputs, rows, total, reduction, weight):
+    def _reduce(self, inputs, outputs, rows, total, reduction, weight, counts):
         values, sample_weight = _pad(inputs, 2)
         is_loss = self.plan.totals[total] == "loss"
 
@@ -249,8 +305,7 @@ class Executor:
                     count = sample_weight.sum(dtype=np.float64)
                 if reduction == "sum":
                     amount, count = amount * rows, rows
-                amount *= weight
-                self.totals[total] += amount, count
+                self.totals[total] += weight * amount, count if counts else 0
             if is_loss and not math.isfinite(amount):
                 self._finite = False
 
@@ -292,11 +347,6 @@ class Executor:
             kernel(*arrays, *step, self._learning_rate, *params)
 
         return update
-
-
-def _quietly(function, a, b, out):
-    with np.errstate(all="ignore"):
-        function(a, b, out=out)
 
 
 def _pad(arrays, length):

@@ -22,15 +22,31 @@ elementwise_loss         p, labels[, w]       losses[, d]          loss, params,
                                                                    weight, label_smoothing
 categorical_hits         p, labels            hits                 --
 binary_hits              p, labels            hits                 threshold
-reduce                   rows[, w]            --                   total, reduction, weight
+reduce                   rows[, w]            --                   total, reduction, weight,
+                                                                   counts
 penalty                  parameter            --                   total, l1, l2, per_rows
+add, subtract, multiply, a, b                 y                    --
+divide, maximum, minimum
+affine                   x                    factor x + shift     factor, shift
+power                    x                    x ** exponent        exponent
+log                      x                    log x                --
+broadcast                x (n, 1)             factor x in each     factor
+                                              column
+row_sum                  x                    factor sum_k x_k     factor
+row_dot                  a, b                 sum_k a_k b_k        --
+scale_rows               x, s (n, 1)          s x                  --
+concatenate              x1, x2, ...          side by side         groups
+slice                    x                    some columns of x    start, groups
 activation_grad          dy, x or y           dx (may be dy)       activation, params
 dense_dw                 x, dz                dkernel              --
 dense_db                 dz                   dbias                --
 dense_dx                 dz, kernel[, x or y] dx                   activation, params
 prelu_grad               dy, x, alpha         dx[, dalpha]         --
-multiply                 dy, mask             dx                   --
-add                      a, b                 a + b (may be a)     --
+maximum_grad             dy, a, b             da                   --
+minimum_grad             dy, a, b             da                   --
+place                    dy                   dx, 0 elsewhere      start, groups
+copy                     x                    x                    --
+accumulate               dp, spare            dp + spare, in dp    --
 penalty_grad             parameter            dparameter           l1, l2, per_rows, adds
 update                   --                   --                   optimizer, params
 ======================== ==================== ==================== ==========================
@@ -39,16 +55,21 @@ update                   --                   --                   optimizer, pa
 is one. A loss's gradient ``d`` is that of ``weight * sum(losses) / n`` for reduction "mean" and of
 ``weight * sum(losses)`` for "sum". With an `ignore_index` the mean is over the k rows whose label
 is another one: k takes the place of n, and ``losses`` are multiplied by n / k. ``reduce`` adds to
-total k `weight` times the sum of its rows, and n; with w the sum of rows times w and the sum of w;
-with reduction "sum" n times the sum, and n. ``penalty`` adds to total k n times
-``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n) and nothing to
-its count; ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (over n) to a parameter's gradient, or is
-it where the loss gives none (`adds` False). ``update`` applies the optimizer to all trainable
-parameters, whose gradients lie at the same offsets in a gradient arena.
+total k `weight` times the sum of its rows, and n if it `counts`; with w the sum of rows times w and
+the sum of w; with reduction "sum" n times the sum, and n. ``concatenate`` and ``slice`` cut the
+columns of their wide side into `groups` of equal width and work on each. ``maximum_grad`` passes dy
+where a is the larger one, and half of it where both are equal. The outputs of ``add``, ``subtract``
+and ``multiply`` may be their first input. ``accumulate`` adds the gradient of a further use of a
+parameter, which lies behind the trainable part of the gradient arena. ``penalty`` adds to total k n
+times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n) and
+nothing to its count; ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (over n) to a parameter's
+gradient, or is it where the loss gives none (`adds` False). ``update`` applies the optimizer to all
+trainable parameters, whose gradients lie at the same offsets in a gradient arena.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from . import spec
@@ -151,6 +172,9 @@ class Plan:
         Names of the sums that a run adds up: the loss, then the metrics.
     parameter_size, trainable_size : int
         Elements of the parameter arena, and of its trainable front part.
+    gradient_size : int
+        Elements of the gradient arena: the trainable part, and behind it the gradients of further
+        uses of the same parameters.
     """
 
     buffers: tuple
@@ -162,6 +186,7 @@ class Plan:
     totals: tuple = ()
     parameter_size: int = 0
     trainable_size: int = 0
+    gradient_size: int = 0
 
     def shape(self, index):
         """Shape of a buffer for a full batch."""
@@ -259,6 +284,9 @@ class Builder:
         self._parameters = {}  # (offset, rows, columns) -> buffer
         self._trainable = set()
         self._graded = {}  # parameter -> buffer of its gradient
+        self._spare = {}  # buffer of the gradient of a further use -> that of the first
+        self._holders = Counter()  # gradient -> forward buffers whose gradient it is
+        self._kept = set()  # gradients that are read again after the adjoint that got them
         self._streams = 0
         self._loss_ops = []
         self._penalties = []  # of parameters, (buffer, attributes)
@@ -277,6 +305,10 @@ class Builder:
 
     def _emit(self, op, inputs, outputs, phase="forward", **attributes):
         self.ops.append(Op(op, tuple(inputs), tuple(outputs), attributes, phase))
+        for index in outputs:
+            if index in self._spare:
+                first = self._spare.pop(index)
+                self._emit("accumulate", (first, index), (first,), "backward")
 
     def columns(self, index):
         """Width of a buffer."""
@@ -341,6 +373,84 @@ class Builder:
         self._emit("dropout", (x,), (y, mask), rate=float(rate), stream=stream, seed=seed)
         return y
 
+    def combine(self, function, a, b, name=None):
+        """One buffer from two, element by element; a single column stands for all of the other's.
+
+        Parameters
+        ----------
+        function : {"add", "subtract", "multiply", "divide", "maximum", "minimum"}
+        a, b : int
+        """
+        columns = max(self.columns(a), self.columns(b))
+        a, b = (self.broadcast(x, columns) for x in (a, b))
+        y = self._new(name or function, columns)
+        self._emit(function, (a, b), (y,))
+        return y
+
+    def broadcast(self, x, columns, factor=1.0):
+        """`factor` times the only column of x, in each of `columns`; x itself if it has so many."""
+        if self.columns(x) == columns and factor == 1.0:
+            return x
+        if self.columns(x) != 1:
+            raise ValueError(
+                f"Only a single column can stand for {columns} columns. "
+                f"Received: {self.buffers[x].name!r} with {self.columns(x)} columns"
+            )
+        y = self._new(f"{self.buffers[x].name}.broadcast", columns)
+        self._emit("broadcast", (x,), (y,), factor=float(factor))
+        return y
+
+    def affine(self, x, factor=1.0, shift=0.0, name="affine"):
+        """``factor * x + shift``."""
+        y = self._new(name, self.columns(x))
+        self._emit("affine", (x,), (y,), factor=float(factor), shift=float(shift))
+        return y
+
+    def power(self, x, exponent, name="power"):
+        """``x ** exponent`` for a constant exponent."""
+        y = self._new(name, self.columns(x))
+        self._emit("power", (x,), (y,), exponent=float(exponent))
+        return y
+
+    def log(self, x, name="log"):
+        """The natural logarithm."""
+        y = self._new(name, self.columns(x))
+        self._emit("log", (x,), (y,))
+        return y
+
+    def row_sum(self, x, factor=1.0, name="row_sum"):
+        """`factor` times the sum over the columns, one column."""
+        y = self._new(name, 1)
+        self._emit("row_sum", (x,), (y,), factor=float(factor))
+        return y
+
+    def row_dot(self, a, b, name="row_dot"):
+        """The scalar product of each row of a with that of b, one column."""
+        y = self._new(name, 1)
+        self._emit("row_dot", (a, b), (y,))
+        return y
+
+    def scale_rows(self, x, s, name="scale_rows"):
+        """Each row of x times its number in s (one column)."""
+        y = self._new(name, self.columns(x))
+        self._emit("scale_rows", (x, s), (y,))
+        return y
+
+    def concatenate(self, parts, groups=1, name="concatenate"):
+        """Buffers side by side, within each of `groups` equal groups of their columns."""
+        parts = tuple(parts)
+        if len(parts) == 1:
+            return parts[0]
+        y = self._new(name, sum(map(self.columns, parts)))
+        self._emit("concatenate", parts, (y,), groups=groups)
+        return y
+
+    def slice(self, x, start, columns, groups=1, name="slice"):
+        """`columns` of x from `start` on, of each of `groups` equal groups of its columns."""
+        y = self._new(name, columns * groups)
+        self._emit("slice", (x,), (y,), start=start, groups=groups)
+        return y
+
     # -- loss and metrics ----------------------------------------------------------------------
 
     def _producer(self, index):
@@ -350,10 +460,12 @@ class Builder:
         return None
 
     def loss(self, name, prediction, labels, sample_weight=None, *, params=(), from_logits=False,
-             label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True):
+             label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True,
+             total=None):
         """Add a loss and, where `gradient`, what the backward pass starts from.
 
-        A softmax or sigmoid that produced `prediction` is fused with its cross-entropy.
+        A softmax or sigmoid that produced `prediction` is fused with its cross-entropy.  `weight`
+        times the loss is added to the total "loss".
 
         Parameters
         ----------
@@ -361,6 +473,8 @@ class Builder:
             "categorical_crossentropy", "binary_crossentropy" or another row of the losses.
         prediction, labels, sample_weight : int
             Buffers.
+        total : str, optional
+            Name of a total of its own that the loss, without `weight`, is added to as well.
         """
         fused = {"categorical_crossentropy": ("softmax", "softmax_cross_entropy"),
                  "binary_crossentropy": ("sigmoid", "sigmoid_cross_entropy")}.get(name)
@@ -395,14 +509,23 @@ class Builder:
         self._emit(op, inputs, outputs, "loss", **attributes)
         self._loss_ops.append(len(self.ops) - 1)
         self.reduce("loss", losses, reduction=reduction, weight=weight)
+        if total is not None:
+            self.reduce(total, losses, reduction=reduction)
         return losses
 
     def reduce(self, name, rows, sample_weight=None, reduction="mean", weight=1.0):
-        """Add `weight` times the numbers of a row buffer to a new total called `name`."""
+        """Add `weight` times the numbers of a row buffer to the total called `name`.
+
+        The total is made where there is none; "loss" is one sum of several losses over the same
+        rows, which are counted once, any other name that occurs again is another total.
+        """
         inputs = (rows,) if sample_weight is None else (rows, sample_weight)
-        self._emit("reduce", inputs, (), "loss", total=len(self.totals), reduction=reduction,
-                   weight=float(weight))
-        self.totals.append(name)
+        again = name == "loss" and name in self.totals
+        number = self.totals.index(name) if again else len(self.totals)
+        self._emit("reduce", inputs, (), "loss", total=number, reduction=reduction,
+                   weight=float(weight), counts=not again)
+        if not again:
+            self.totals.append(name)
 
     def penalty(self, parameter, *, l1=0.0, l2=0.0, per_rows=False):
         """Add ``l1 sum |w| + l2 sum w^2`` of a parameter to the loss; nothing in a prediction.
@@ -416,9 +539,9 @@ class Builder:
             Whether the penalty is divided by the number of rows of each batch, as scikit-learn
             does it.
         """
-        if l1 or l2:
-            self._penalties.append(
-                (parameter, {"l1": float(l1), "l2": float(l2), "per_rows": bool(per_rows)}))
+        entry = (parameter, {"l1": float(l1), "l2": float(l2), "per_rows": bool(per_rows)})
+        if (l1 or l2) and entry not in self._penalties:  # a shared layer is lowered more than once
+            self._penalties.append(entry)
 
     def metric(self, name, kind, prediction, labels, sample_weight=None, **attributes):
         """Add a metric: `kind` is "categorical_hits", "binary_hits" or the name of a loss row.
@@ -463,14 +586,28 @@ class Builder:
         """Append the operations that compute the gradient of every trainable parameter.
 
         Call it after `fuse`, so that the adjoints are those of the fused operations.
+
+        A buffer that several operations read gets the sum of what comes back from them.  One
+        gradient may be that of several buffers (those that an ``add`` joins): an adjoint writes
+        over it only where `_free` says that nobody needs it any more.
         """
         gradients = {}
         needed = self._needed()
         for op in [self.ops[i] for i in self._loss_ops]:
             self._accumulate(gradients, op.inputs[0], op.outputs[1])
         for op in [op for op in reversed(self.ops) if op.phase == "forward"]:
-            if op.outputs[0] in gradients and op.outputs[0] in needed:
-                _ADJOINTS[op.op](self, op, gradients, needed)
+            found = [i for i in op.outputs if i in gradients]
+            if not found or not needed.intersection(op.outputs):
+                continue
+            for index in found:
+                self._holders[gradients[index]] -= 1
+            adjoint = _ADJOINTS[op.op]
+            if adjoint not in _SHARING:  # it may write over the gradient
+                for index in found:
+                    gradients[index] = self._copy_unless_free(gradients[index])
+            adjoint(self, op, gradients, needed)
+            for index in found:
+                del gradients[index]
 
     def _needed(self):
         """Buffers that depend on a trainable parameter, and those parameters."""
@@ -482,23 +619,46 @@ class Builder:
 
     def _gradient_like(self, index):
         buffer = self.buffers[index]
-        if buffer.role == "parameter":
-            if index in self._graded:
-                raise ValueError(
-                    "A plan computes one gradient per parameter: expected every parameter to be "
-                    f"used once. Received: two uses of {buffer.name!r}"
-                )
-            self._graded[index] = self._new(
-                f"d{buffer.name}", buffer.columns, "parameter_gradient", rows=buffer.rows,
-                step=buffer.pitch, offset=buffer.offset)
-            return self._graded[index]
-        return self._new(f"d{buffer.name}", buffer.columns, "gradient")
+        if buffer.role != "parameter":
+            return self._new(f"d{buffer.name}", buffer.columns, "gradient")
+        gradient = self._new(f"d{buffer.name}", buffer.columns, "parameter_gradient",
+                             rows=buffer.rows, step=buffer.pitch, offset=buffer.offset)
+        if index in self._graded:  # a further use; `_emit` adds it to that of the first
+            self._spare[gradient] = self._graded[index]
+            self.buffers[gradient] = replace(self.buffers[gradient], offset=None)
+        else:
+            self._graded[index] = gradient
+        return gradient
+
+    def _free(self, gradient):
+        """Whether the adjoint at work is the last to need a gradient, so that it may write there."""
+        return self._holders[gradient] == 0 and gradient not in self._kept
+
+    def _copy_unless_free(self, gradient):
+        if self._free(gradient):
+            return gradient
+        copy = self._new(self.buffers[gradient].name, self.columns(gradient), "gradient")
+        self._emit("copy", (gradient,), (copy,), "backward")
+        return copy
+
+    def _or_new(self, gradient):
+        """The gradient itself where it is free, else a new buffer of its shape."""
+        if self._free(gradient):
+            return gradient
+        return self._new(self.buffers[gradient].name, self.columns(gradient), "gradient")
 
     def _accumulate(self, gradients, index, gradient):
-        if index in gradients:
-            self._emit("add", (gradients[index], gradient), (gradients[index],), "backward")
-        else:
+        """Let `gradient` be the gradient of a buffer, or a summand of it."""
+        if index not in gradients:
             gradients[index] = gradient
+            self._holders[gradient] += 1
+            return
+        before = gradients[index]
+        self._holders[before] -= 1
+        total = self._or_new(before)
+        self._emit("add", (before, gradient), (total,), "backward")
+        gradients[index] = total
+        self._holders[total] += 1
 
     # -- penalties -----------------------------------------------------------------------------
 
@@ -560,16 +720,20 @@ class Builder:
 
     def _fuse_backward(self):
         """Turn dense_dx followed by the derivative of the activation in front into one op."""
-        ops = []
+        ops, latest = [], {}  # gradient -> place of the dense_dx that nothing has come after
         for op in self.ops:
-            last = ops[-1] if ops else None
-            if (op.op == "activation_grad" and last is not None and last.op == "dense_dx"
-                    and len(last.inputs) == 2 and last.outputs[0] == op.inputs[0]
+            place = latest.pop(op.inputs[0], None) if op.op == "activation_grad" else None
+            for index in (*op.inputs, *op.outputs):
+                latest.pop(index, None)
+            if (place is not None and op.inputs[0] == op.outputs[0]
                     and spec.ACTIVATIONS[op.attributes["activation"]].kind == "elementwise"):
-                ops[-1] = replace(last, inputs=(*last.inputs, op.inputs[1]), outputs=op.outputs,
-                                  attributes=dict(op.attributes))
-            else:
-                ops.append(op)
+                product = ops[place]
+                ops[place] = replace(product, inputs=(*product.inputs, op.inputs[1]),
+                                     attributes=dict(op.attributes))
+                continue
+            if op.op == "dense_dx" and len(op.inputs) == 2:
+                latest[op.outputs[0]] = len(ops)
+            ops.append(op)
         self.ops = ops
 
     def finish(self, outputs, *, optimizer=None, optimizer_params=(), parameter_size=0,
@@ -595,11 +759,16 @@ class Builder:
 
     def _compact(self, outputs, parameter_size, trainable_size):
         """Number the buffers that are left from 0 on."""
+        gradient_size = trainable_size
+        for buffer in self.buffers:
+            if buffer.role == "parameter_gradient" and buffer.offset is None:
+                self.buffers[buffer.index] = replace(buffer, offset=gradient_size)
+                gradient_size += buffer.rows * buffer.pitch
         used = sorted({i for op in self.ops for i in (*op.inputs, *op.outputs)})
         number = {old: new for new, old in enumerate(used)}
         buffers = tuple(replace(self.buffers[old], index=new) for old, new in number.items())
         for buffer in buffers:
-            if buffer.role == "parameter_gradient" and (
+            if buffer.role == "parameter_gradient" and buffer.offset < trainable_size and (
                     buffer.offset + buffer.rows * buffer.pitch > trainable_size):
                 raise ValueError(
                     f"Argument `trainable_size` must cover every trainable parameter: expected at "
@@ -614,32 +783,35 @@ class Builder:
         return Plan(buffers, ops, self.batch_size, self.dtype,
                     tuple(number[i] for i in self.inputs),
                     tuple(number[i] for i in outputs if i in number),
-                    tuple(self.totals), parameter_size, trainable_size)
+                    tuple(self.totals), parameter_size, trainable_size, gradient_size)
 
 
 def _dense_adjoint(builder, op, gradients, needed):
     x, kernel = op.inputs[:2]
     bias = op.inputs[2] if len(op.inputs) == 3 else None
-    dz = gradients[op.outputs[0]]
-    _activation_adjoint_in_place(builder, op, dz, op.outputs)
+    dz = _through_activation(builder, op, gradients[op.outputs[0]])
     if kernel in builder._trainable:
         builder._emit("dense_dw", (x, dz), (builder._gradient_like(kernel),), "backward")
+        builder._kept.add(dz)
     if bias is not None and bias in builder._trainable:
         builder._emit("dense_db", (dz,), (builder._gradient_like(bias),), "backward")
+        builder._kept.add(dz)
     if x in needed:
         dx = builder._gradient_like(x)
         builder._emit("dense_dx", (dz, kernel), (dx,), "backward", activation="linear", params=())
         builder._accumulate(gradients, x, dx)
 
 
-def _activation_adjoint_in_place(builder, op, dy, saved_outputs):
-    """dz of a dense with a fused activation, written over dy."""
+def _through_activation(builder, op, dy):
+    """dz of a dense with a fused activation, written over dy where it is free."""
     name = op.attributes["activation"]
     if name == "linear":
-        return
+        return dy
     row = spec.ACTIVATIONS[name]
-    saved = saved_outputs[0] if row.reads == "y" else saved_outputs[1]
-    builder._emit("activation_grad", (dy, saved), (dy,), "backward", **op.attributes)
+    saved = op.outputs[0] if row.reads == "y" else op.outputs[1]
+    dz = builder._or_new(dy)
+    builder._emit("activation_grad", (dy, saved), (dz,), "backward", **op.attributes)
+    return dz
 
 
 def _activation_adjoint(builder, op, gradients, needed):
@@ -647,7 +819,7 @@ def _activation_adjoint(builder, op, gradients, needed):
     dy = gradients[op.outputs[0]]
     saved = op.outputs[0] if row.reads == "y" else op.inputs[0]
     same = builder.columns(op.inputs[0]) == builder.columns(op.outputs[0])
-    dx = dy if same else builder._gradient_like(op.inputs[0])
+    dx = builder._or_new(dy) if same else builder._gradient_like(op.inputs[0])
     builder._emit("activation_grad", (dy, saved), (dx,), "backward", **op.attributes)
     builder._accumulate(gradients, op.inputs[0], dx)
 
@@ -663,8 +835,138 @@ def _prelu_adjoint(builder, op, gradients, needed):
 
 def _dropout_adjoint(builder, op, gradients, needed):
     dy = gradients[op.outputs[0]]
-    builder._emit("multiply", (dy, op.outputs[1]), (dy,), "backward")
+    dx = builder._or_new(dy)
+    builder._emit("multiply", (dy, op.outputs[1]), (dx,), "backward")
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
+# -- adjoints of the operations that join buffers ----------------------------------------------------
+
+
+def _backward(builder, op, inputs, like, **attributes):
+    """Emit an operation of the backward pass whose result has the shape of the buffer `like`."""
+    result = builder._gradient_like(like)
+    builder._emit(op, inputs, (result,), "backward", **attributes)
+    return result
+
+
+def _add_adjoint(builder, op, gradients, needed):
+    """y = a + b: both gradients are dy."""
+    for x in op.inputs:
+        if x in needed:
+            builder._accumulate(gradients, x, gradients[op.outputs[0]])
+
+
+def _subtract_adjoint(builder, op, gradients, needed):
+    """y = a - b: da = dy, db = -dy."""
+    dy, (a, b) = gradients[op.outputs[0]], op.inputs
+    if b in needed:
+        db = _backward(builder, "affine", (dy,), b, factor=-1.0, shift=0.0)
+        builder._accumulate(gradients, b, db)
+    if a in needed:
+        builder._accumulate(gradients, a, dy)
+
+
+def _multiply_adjoint(builder, op, gradients, needed):
+    """y = a b: da = dy b, db = dy a."""
+    dy, (a, b) = gradients[op.outputs[0]], op.inputs
+    for x, other in ((a, b), (b, a)):
+        if x in needed:
+            builder._accumulate(gradients, x, _backward(builder, "multiply", (dy, other), x))
+
+
+def _divide_adjoint(builder, op, gradients, needed):
+    """y = a / b: da = dy / b, db = -da y."""
+    dy, (a, b), y = gradients[op.outputs[0]], op.inputs, op.outputs[0]
+    da = _backward(builder, "divide", (dy, b), a)
+    if b in needed:
+        product = _backward(builder, "multiply", (da, y), b)
+        builder._emit("affine", (product,), (product,), "backward", factor=-1.0, shift=0.0)
+        builder._accumulate(gradients, b, product)
+    if a in needed:
+        builder._accumulate(gradients, a, da)
+
+
+def _extreme_adjoint(builder, op, gradients, needed):
+    """y = max(a, b) or min(a, b): dy goes to the one that it is, half to each where they are equal."""
+    dy, (a, b) = gradients[op.outputs[0]], op.inputs
+    for x, other in ((a, b), (b, a)):
+        if x in needed:
+            builder._accumulate(
+                gradients, x, _backward(builder, f"{op.op}_grad", (dy, x, other), x))
+
+
+def _affine_adjoint(builder, op, gradients, needed):
+    """y = factor x + shift: dx = factor dy."""
+    dy = gradients[op.outputs[0]]
+    if op.attributes["factor"] != 1.0:
+        dx = builder._or_new(dy)
+        builder._emit("affine", (dy,), (dx,), "backward", factor=op.attributes["factor"],
+                      shift=0.0)
+        dy = dx
     builder._accumulate(gradients, op.inputs[0], dy)
+
+
+def _power_adjoint(builder, op, gradients, needed):
+    """y = x^p: dx = p x^(p - 1) dy."""
+    (x,), p = op.inputs, op.attributes["exponent"]
+    slope = _backward(builder, "power", (x,), x, exponent=p - 1.0)
+    builder._emit("affine", (slope,), (slope,), "backward", factor=p, shift=0.0)
+    builder._emit("multiply", (slope, gradients[op.outputs[0]]), (slope,), "backward")
+    builder._accumulate(gradients, x, slope)
+
+
+def _log_adjoint(builder, op, gradients, needed):
+    """y = log x: dx = dy / x."""
+    (x,) = op.inputs
+    builder._accumulate(
+        gradients, x, _backward(builder, "divide", (gradients[op.outputs[0]], x), x))
+
+
+def _broadcast_adjoint(builder, op, gradients, needed):
+    """y_k = factor x: dx = factor sum_k dy_k."""
+    dx = _backward(builder, "row_sum", (gradients[op.outputs[0]],), op.inputs[0], **op.attributes)
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
+def _row_sum_adjoint(builder, op, gradients, needed):
+    """y = factor sum_k x_k: dx_k = factor dy."""
+    dx = _backward(builder, "broadcast", (gradients[op.outputs[0]],), op.inputs[0],
+                   **op.attributes)
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
+def _row_dot_adjoint(builder, op, gradients, needed):
+    """y = sum_k a_k b_k: da = dy b, db = dy a."""
+    dy, (a, b) = gradients[op.outputs[0]], op.inputs
+    for x, other in ((a, b), (b, a)):
+        if x in needed:
+            builder._accumulate(gradients, x, _backward(builder, "scale_rows", (other, dy), x))
+
+
+def _scale_rows_adjoint(builder, op, gradients, needed):
+    """y = s x: dx = s dy, ds = sum_k dy_k x_k."""
+    dy, (x, s) = gradients[op.outputs[0]], op.inputs
+    if x in needed:
+        builder._accumulate(gradients, x, _backward(builder, "scale_rows", (dy, s), x))
+    if s in needed:
+        builder._accumulate(gradients, s, _backward(builder, "row_dot", (dy, x), s))
+
+
+def _concatenate_adjoint(builder, op, gradients, needed):
+    """Each part gets its columns of dy."""
+    dy, start, groups = gradients[op.outputs[0]], 0, op.attributes["groups"]
+    for x in op.inputs:
+        if x in needed:
+            dx = _backward(builder, "slice", (dy,), x, start=start, groups=groups)
+            builder._accumulate(gradients, x, dx)
+        start += builder.columns(x) // groups
+
+
+def _slice_adjoint(builder, op, gradients, needed):
+    """The columns that were taken get dy, the others 0."""
+    dx = _backward(builder, "place", (gradients[op.outputs[0]],), op.inputs[0], **op.attributes)
+    builder._accumulate(gradients, op.inputs[0], dx)
 
 
 _ADJOINTS = {
@@ -672,4 +974,22 @@ _ADJOINTS = {
     "activation": _activation_adjoint,
     "prelu": _prelu_adjoint,
     "dropout": _dropout_adjoint,
+    "add": _add_adjoint,
+    "subtract": _subtract_adjoint,
+    "multiply": _multiply_adjoint,
+    "divide": _divide_adjoint,
+    "maximum": _extreme_adjoint,
+    "minimum": _extreme_adjoint,
+    "affine": _affine_adjoint,
+    "power": _power_adjoint,
+    "log": _log_adjoint,
+    "broadcast": _broadcast_adjoint,
+    "row_sum": _row_sum_adjoint,
+    "row_dot": _row_dot_adjoint,
+    "scale_rows": _scale_rows_adjoint,
+    "concatenate": _concatenate_adjoint,
+    "slice": _slice_adjoint,
 }
+
+# Adjoints that don't write over a gradient which others need; any other one gets a copy of such.
+_SHARING = frozenset(_ADJOINTS.values())

@@ -1,0 +1,177 @@
+"""Symbolic tensors, and the nodes that record which call of a layer made them.
+
+A `KerasTensor` stands for an array that is not there yet: a shape whose rows are open, and a dtype.
+Calling a layer on tensors gives tensors, and leaves a `Node` behind; models are made from these
+records.  A `PlanTensor` is a tensor that already has a buffer in a plan under construction: calling
+a layer on it emits the layer's operations.  So one and the same code, a layer's own `call`, gives
+shapes, graphs and plans.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+from .. import tree
+from ..plan import Builder
+from .naming import auto_name
+
+__all__ = ["History", "KerasTensor", "Node", "PlanTensor", "columns_of", "recording", "unrecorded"]
+
+_recording: contextvars.ContextVar[bool] = contextvars.ContextVar("recording", default=True)
+
+
+def recording() -> bool:
+    """Whether calls of layers leave nodes behind; not so within a layer's own `call`."""
+    return _recording.get()
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """Within this block calls of layers leave no nodes behind."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def columns_of(shape: tuple) -> int:
+    """Columns of the buffer that holds one row of this shape.
+
+    >>> columns_of((None, 4, 3))
+    12
+    """
+    return prod(shape[1:])
+
+
+class History(NamedTuple):
+    """Which output of which call of which layer a tensor is."""
+
+    operation: Any
+    node_index: int
+    tensor_index: int
+
+
+class KerasTensor:
+    """An array that is not there yet.
+
+    Parameters
+    ----------
+    shape : tuple
+        The rows first, which may be None.
+    dtype : str
+    name : str, optional
+
+    Attributes
+    ----------
+    shape : tuple
+    dtype : str
+    name : str
+
+    Examples
+    --------
+    >>> import fusedmlp as fm
+    >>> x = fm.Input((4,), name="x")
+    >>> fm.layers.Dense(3)(x).shape
+    (None, 3)
+    """
+
+    __array_priority__ = 1000.0
+    __array_ufunc__: Any = None  # NumPy leaves arithmetic with arrays to the tensor
+
+    def __init__(self, shape, dtype: str = "float32", name: str | None = None):
+        self.shape = tuple(shape)
+        self.dtype = str(dtype)
+        self.name = auto_name("keras_tensor") if name is None else name
+        self._keras_history = History(None, 0, 0)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, with that of the rows."""
+        return len(self.shape)
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError(
+            f"A symbolic tensor has no values before data is passed to a model: {self!r}. Within a "
+            "layer's own `call` it can be combined by +, -, *, /, ** and passed to layers and to "
+            "activations; a layer that needs NumPy itself is made with `layers.Lambda`, or "
+            "declares `python_step = True`"
+        )
+
+    def __bool__(self):
+        raise TypeError(f"A symbolic tensor has no truth value: {self!r}")
+
+    def __iter__(self):
+        raise TypeError(f"A symbolic tensor can't be iterated over: {self!r}")
+
+    def __len__(self):
+        raise TypeError(f"A symbolic tensor has no length: {self!r}")
+
+    def __repr__(self):
+        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+
+class PlanTensor(KerasTensor):
+    """A tensor that is a buffer of a plan under construction.
+
+    Attributes
+    ----------
+    builder : fusedmlp.plan.Builder
+    buffer : int
+    """
+
+    def __init__(self, shape, dtype: str, builder: Builder, buffer: int):
+        self.shape, self.dtype, self.name = tuple(shape), dtype, builder.buffers[buffer].name
+        self._keras_history = History(None, 0, 0)
+        self.builder, self.buffer = builder, buffer
+
+
+class Node:
+    """One call of a layer: what it was called with, and the tensors that came out.
+
+    Parameters
+    ----------
+    operation : Layer
+    args, kwargs
+        Of the call.
+    outputs
+        A tensor, or a structure of tensors; each gets its history.
+    """
+
+    def __init__(self, operation, args: tuple, kwargs: dict, outputs: Any):
+        self.operation, self.args, self.kwargs, self.outputs = operation, args, kwargs, outputs
+        self.input_tensors = [leaf for leaf in tree.leaves([list(args), kwargs])
+                              if isinstance(leaf, KerasTensor)]
+        self.output_tensors = tree.leaves(outputs)
+        number = len(operation._inbound_nodes)
+        for place, tensor in enumerate(self.output_tensors):
+            tensor._keras_history = History(operation, number, place)
+        operation._inbound_nodes.append(self)
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it is where data comes in."""
+        return not self.input_tensors
+
+    @property
+    def parents(self) -> list[Node]:
+        """The nodes that made the input tensors, each once."""
+        found = {id(node): node for node in map(node_of, self.input_tensors)}
+        return list(found.values())
+
+    def filled(self, values: dict[int, Any]) -> tuple[tuple, dict]:
+        """The arguments of the call with tensors replaced by `values`, which go by their `id`."""
+        def replaced(leaf):
+            return values[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
+
+        return tree.map_leaves(replaced, self.args), tree.map_leaves(replaced, self.kwargs)
+
+
+def node_of(tensor: KerasTensor) -> Node:
+    """The node that made a tensor."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
