@@ -66,7 +66,8 @@ executor
         or right after a step whose loss was not finite (then `nonfinite` is that step). Holds no
         lock of the interpreter where the backend can do without.
     ``forward(x, out)``
-        For a plan without loss: predictions of all rows of x (N, d) into out (N, m); any N.
+        For a plan without loss: predictions of all rows of x (N, d) into out (N, m); any N.  Where
+        the plan has several inputs or outputs, both are tuples of such arrays.
     ``totals``
         float64 (len(plan.totals), 2), sums and counts added up by `run`; the caller zeroes it.
     ``nonfinite``

@@ -338,15 +338,29 @@ class Executor:
     def _update(self, inputs, outputs, rows, optimizer, params):
         name = optimizer + "_update"
         kernel = getattr(optimizers, name)
-        param = self._parameters[: self.plan.trainable_size]
-        arrays = (param, self._gradients, *self._slots)
+        arenas = (self._parameters, self._gradients, *self._slots)
+        parts = [tuple(arena[start:stop] for arena in arenas) for start, stop in self._graded()]
         counts = "step" in KERNELS["optimizers"][name]
 
         def update():
             step = (self._iteration + 1,) if counts else ()
-            kernel(*arrays, *step, self._learning_rate, *params)
+            for arrays in parts:
+                kernel(*arrays, *step, self._learning_rate, *params)
 
         return update
+
+    def _graded(self):
+        """Where in the arenas the parameters lie that the plan has a gradient of, as few ranges."""
+        end = self.plan.trainable_size
+        places = sorted((b.offset, b.offset + b.rows * b.pitch) for b in self.plan.buffers
+                        if b.role == "parameter_gradient" and b.offset < end)
+        ranges = []
+        for start, stop in places:
+            if ranges and ranges[-1][1] == start:
+                ranges[-1] = (ranges[-1][0], stop)
+            else:
+                ranges.append((start, stop))
+        return ranges
 
 
 def _pad(arrays, length):

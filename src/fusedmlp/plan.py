@@ -631,7 +631,7 @@ class Builder:
         return gradient
 
     def _free(self, gradient):
-        """Whether the adjoint at work is the last to need a gradient, so that it may write there."""
+        """Whether the adjoint at work is the last to need a gradient, and may write there."""
         return self._holders[gradient] == 0 and gradient not in self._kept
 
     def _copy_unless_free(self, gradient):
@@ -840,7 +840,7 @@ def _dropout_adjoint(builder, op, gradients, needed):
     builder._accumulate(gradients, op.inputs[0], dx)
 
 
-# -- adjoints of the operations that join buffers ----------------------------------------------------
+# -- adjoints of the operations that join buffers ------------------------------------------------
 
 
 def _backward(builder, op, inputs, like, **attributes):
@@ -888,7 +888,7 @@ def _divide_adjoint(builder, op, gradients, needed):
 
 
 def _extreme_adjoint(builder, op, gradients, needed):
-    """y = max(a, b) or min(a, b): dy goes to the one that it is, half to each where they are equal."""
+    """y = max(a, b) or min(a, b): dy to the one that it is, half to each where they are equal."""
     dy, (a, b) = gradients[op.outputs[0]], op.inputs
     for x, other in ((a, b), (b, a)):
         if x in needed:
