@@ -74,10 +74,8 @@ class KerasTensor:
 
     Examples
     --------
-    >>> import fusedmlp as fm
-    >>> x = fm.Input((4,), name="x")
-    >>> fm.layers.Dense(3)(x).shape
-    (None, 3)
+    >>> KerasTensor((None, 4), name="x")
+    <KerasTensor shape=(None, 4), dtype=float32, name=x>
     """
 
     __array_priority__ = 1000.0
