@@ -17,7 +17,7 @@ import pytest
 import fusedmlp
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = {"all", "bench", "cuda", "onnx", "plot", "progress", "sklearn", "test"}
+EXTRAS = {"all", "bench", "cuda", "h5", "onnx", "plot", "progress", "sklearn", "test"}
 
 
 def requirements(extra=None):
@@ -89,7 +89,7 @@ def test_kernels_are_no_top_level_package(tmp_path):
 def test_import_needs_numpy_alone(tmp_path):
     """Nothing optional is imported with the package, nor by training and predicting."""
     heavy = ("sklearn", "scipy", "matplotlib", "tqdm", "onnx", "numba", "jax", "torch", "keras",
-             "pandas")
+             "pandas", "h5py", "safetensors")
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({heavy!r}))  # an import of one of them is an ImportError now

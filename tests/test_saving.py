@@ -14,7 +14,6 @@ import sys
 import time
 import zipfile
 
-import keras_peer
 import numpy as np
 import pytest
 
@@ -304,7 +303,7 @@ def test_weights_that_do_not_fit(tmp_path):
     saving.save_weights(network(), tmp_path / "w")
     other = fm.Sequential([fm.Input((5,)), fm.layers.Dense(7)])
     before = other.get_weights()
-    with pytest.raises(ValueError, match=r"\(5, 7\).*Received: hidden/kernel \(5, 7\)"):
+    with pytest.raises(ValueError, match=r"3 of them.*the file has 'dense.*which the model"):
         saving.load_weights(other, tmp_path / "w")
     for a, b in zip(before, other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -459,14 +458,13 @@ def zipped(**members):
 
 
 FOREIGN = {
-    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), r"HDF5.*set_weights"),
     "pickle": (pickle.dumps([1, 2]), "another kind of file"),
     "text": (b"hello", "another kind of file"),
     "empty": (b"", "another kind of file"),
     "npz": (zipped(w__npy=b""), "without metadata.json"),
     "other_archive": (zipped(metadata__json=b'{"format": "x"}'), "another format"),
-    "keras": (zipped(metadata__json=b'{"keras_version": "3.15.1"}', config__json=b"{}"),
-              r"Keras 3\.15\.1.*get_weights.*set_weights"),
+    "keras_without_weights": (zipped(metadata__json=b'{"keras_version": "3.15.1"}',
+                                     config__json=b"{}"), r"model\.weights|another format"),
     "later": (zipped(metadata__json=b'{"format": "fusedmlp", "format_version": 2,'
                                     b' "version": "9.0"}'), r"format 1 or earlier.*9\.0"),
     "no_version": (zipped(metadata__json=b'{"format": "fusedmlp"}'), "damaged"),
@@ -489,18 +487,6 @@ def test_foreign_files(path, kind):
     with pytest.raises(ValueError, match=text):
         saving.load_weights(model, path)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
-
-
-def test_a_real_keras_file(path):
-    keras = keras_peer.load()
-    pytest.importorskip("h5py")
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    model.save(path)
-    with pytest.raises(ValueError, match=f"Keras {keras.__version__}"):
-        saving.load_model(path)
-    model.save_weights(path.with_name("k.weights.h5"))
-    with pytest.raises(ValueError, match="HDF5"):
-        saving.load_weights(network(), path.with_name("k.weights.h5"))
 
 
 def test_pickles_are_not_read(path):

@@ -27,12 +27,12 @@ _CUSTOM: dict[str, Any] = {}
 
 
 def snake_case(name: str) -> str:
-    """`CamelCase` as `snake_case`.
+    """`CamelCase` as `snake_case`, split where Keras splits it: files of weights hold such names.
 
-    >>> snake_case("GlorotUniform")
-    'glorot_uniform'
+    >>> snake_case("GlorotUniform"), snake_case("PReLU"), snake_case("RMSNormalization")
+    ('glorot_uniform', 'p_re_lu', 'rms_normalization')
     """
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable:

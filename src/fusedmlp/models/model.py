@@ -245,11 +245,12 @@ class Model(Trainer, Layer):
 
         save_weights(self, filepath, overwrite=overwrite)
 
-    def load_weights(self, filepath: str | Path) -> None:
+    def load_weights(self, filepath: str | Path, skip_mismatch: bool = False,
+                     by_name: bool = False) -> None:
         """Overwrite the weights with those of a file; see `fusedmlp.saving.load_weights`."""
         from ..saving import load_weights
 
-        load_weights(self, filepath)
+        load_weights(self, filepath, skip_mismatch, by_name)
 
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(f"{type(self).__name__} must define `get_config`")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from ..registry import custom_object_scope, get_custom_objects, register_keras_serializable
-from .model import load_model, load_weights, save_model, save_weights
+from .model import load_model, save_model
+from .sklearn_mlp import from_sklearn
+from .torch_files import load_torch_weights, torch_state_dict
+from .weights import load_weights, save_torch_weights, save_weights
 
 CustomObjectScope = custom_object_scope
 
 __all__ = [
     "CustomObjectScope",
     "custom_object_scope",
+    "from_sklearn",
     "get_custom_objects",
     "load_model",
+    "load_torch_weights",
     "load_weights",
     "register_keras_serializable",
     "save_model",
+    "save_torch_weights",
     "save_weights",
+    "torch_state_dict",
 ]

@@ -7,11 +7,8 @@ The same content gives the same bytes.  This module knows nothing of models.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from .files import as_path, check_target, kind, read_bytes, write_bytes
 
-__all__ = ["as_path", "read", "write"]
+__all__ = ["read", "unpack", "write"]
 
 FORMAT, FORMAT_VERSION = "fusedmlp", 1
 _METADATA = "metadata.json"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_ZIP = b"PK"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that zip has
 
 
@@ -36,10 +32,6 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that zip has
 
 def write(filepath: str | Path, members: Mapping[str, Any], overwrite: bool = True) -> None:
     """Write an archive.
-
-    The content goes to a new file beside the target, is brought to the disk, and then takes the
-    target's name in one step: whoever reads sees the old file or the new one, never half of one,
-    even after a crash.
 
     Parameters
     ----------
@@ -58,48 +50,12 @@ def write(filepath: str | Path, members: Mapping[str, Any], overwrite: bool = Tr
     OSError
         If the folder doesn't exist or can't be written to.
     """
-    path = as_path(filepath)
-    if path.is_dir():
-        raise ValueError(
-            f"Argument `filepath` must be a file. Received: the folder {str(path)!r}"
-        )
-    if path.exists() and not overwrite:
-        raise ValueError(
-            "Argument `filepath` must be a new file where `overwrite` is False. "
-            f"Received: {str(path)!r}, which exists"
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"Argument `filepath` must lie in a folder that exists. Received: {str(path)!r}"
-        )
+    check_target(filepath, overwrite)
     content = _packed({
         _METADATA: {"format": FORMAT, "format_version": FORMAT_VERSION, "version": __version__},
         **members,
     })
-    path = Path(os.path.realpath(path))  # replace what a link points to, not the link
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(draft, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def as_path(filepath: str | Path) -> Path:
-    """`filepath` as a Path; TypeError if it is none."""
-    try:
-        return Path(filepath)
-    except TypeError:
-        raise TypeError(
-            f"Argument `filepath` must be a path. Received: {filepath!r} "
-            f"of type {type(filepath).__name__}"
-        ) from None
+    write_bytes(filepath, content, overwrite)
 
 
 def _packed(members):
@@ -132,16 +88,6 @@ def _add(archive, name, content):
     archive.writestr(info, content)
 
 
-def _sync_folder(folder):
-    """Bring the new name itself to the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 # -- reading -------------------------------------------------------------------------------------
 
 
@@ -169,16 +115,13 @@ def read(filepath: str | Path, wanted: tuple[str, ...]) -> dict[str, Any]:
     TypeError
         If `filepath` is no path.
     """
+    return unpack(read_bytes(filepath), filepath, wanted)
+
+
+def unpack(content: bytes, filepath: str | Path, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """The same, of the content of a file that has been read; the path is for messages."""
     path = as_path(filepath)
-    if not path.is_file():
-        raise FileNotFoundError(f"Argument `filepath` must be a file. Received: {str(path)!r}")
-    content = path.read_bytes()
-    if content.startswith(_HDF5):
-        raise ValueError(
-            f"{_expected(path)} an HDF5 file such as Keras writes. To bring weights over, read "
-            "them in Keras with `get_weights()` and pass them to `set_weights()` here"
-        )
-    if not content.startswith(_ZIP):
+    if kind(content) != "zip":
         raise ValueError(f"{_expected(path)} another kind of file, or one cut off at its start")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -209,12 +152,6 @@ def _check_metadata(path, archive):
     if not isinstance(metadata, dict):
         raise _DamagedError(f"{_METADATA} holds no dict")
     if metadata.get("format") != FORMAT:
-        if "keras_version" in metadata:
-            raise ValueError(
-                f"{_expected(path)} a file of Keras {metadata['keras_version']}. To bring its "
-                "weights over, build the same network here, read them in Keras with "
-                "`get_weights()` and pass them to `set_weights()` here"
-            )
         raise ValueError(f"{_expected(path)} an archive of another format")
     version = metadata.get("format_version")
     if not isinstance(version, int):

@@ -18,12 +18,14 @@ import numpy as np
 from .. import layers, spec
 from ..models import Model
 from ..registry import custom_object_scope
-from . import archive
+from . import archive, keras_model, matching
+from .files import as_path, read_bytes
+from .weights import WEIGHTS, arrays_of, check_model
 
-__all__ = ["load_model", "load_weights", "save_model", "save_weights"]
+__all__ = ["load_model", "save_model"]
 
 _CONFIG, _STATE = "config.json", "state.json"
-_WEIGHTS, _OPTIMIZER = "weights.npz", "optimizer.npz"
+_OPTIMIZER = "optimizer.npz"
 _OTHER_FORMATS = (".h5", ".hdf5", ".onnx", ".safetensors", ".pkl", ".pt", ".pth", ".tflite")
 
 
@@ -64,8 +66,8 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
     >>> again.count_params()
     15
     """
-    _check_model(model)
-    if archive.as_path(filepath).suffix.lower() in _OTHER_FORMATS:
+    check_model(model)
+    if as_path(filepath).suffix.lower() in _OTHER_FORMATS:
         raise ValueError(
             "Argument `filepath` must not have the suffix of another format: expected '.keras' or "
             f"one of your own. Received: {str(filepath)!r}"
@@ -76,70 +78,12 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
         "compile": model.get_compile_config(),
     }
     state = {"model": model._state()}
-    members = {_CONFIG: config, _STATE: state, _WEIGHTS: _weights(model)}
+    members = {_CONFIG: config, _STATE: state, WEIGHTS: arrays_of(model)}
     slots = _optimizer_slots(model)
     if slots is not None:
         state["optimizer"] = {"iterations": model.optimizer.iterations}
         members[_OPTIMIZER] = slots
     archive.write(filepath, members, overwrite)
-
-
-def save_weights(model: Model, filepath: str | Path, overwrite: bool = True) -> None:
-    """Write a model's weights, and nothing else, to a file for `load_weights`.
-
-    Parameters
-    ----------
-    model : Model
-        Built.
-    filepath : str or Path
-        Any name; the content is the same whatever its suffix.
-    overwrite : bool
-        Whether a file that exists may be replaced.
-
-    Raises
-    ------
-    ValueError
-        If the model is not built, or the file exists and may not be replaced.
-    TypeError
-        If `model` is no model.
-    OSError
-        If the file can't be written.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import fusedmlp as fm
-    >>> one, two = (fm.Sequential([fm.Input((4,)), fm.layers.Dense(3)]) for _ in range(2))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "weights.npz")
-    ...     fm.saving.save_weights(one, path)
-    ...     fm.saving.load_weights(two, path)
-    >>> bool((one.get_weights()[0] == two.get_weights()[0]).all())
-    True
-    """
-    _check_built(model)
-    archive.write(filepath, {_WEIGHTS: _weights(model)}, overwrite)
-
-
-def _check_model(model):
-    if not isinstance(model, Model):
-        raise TypeError(
-            f"Argument `model` must be a model. Received: {model!r} of type {type(model).__name__}"
-        )
-
-
-def _check_built(model):
-    _check_model(model)
-    if not model.built:
-        raise ValueError(
-            f"Argument `model` must be built, by an Input or `build(input_shape)`. "
-            f"Received: {model!r}"
-        )
-
-
-def _weights(model):
-    """Arrays by their place and path; the place keeps equal paths apart."""
-    return {f"{i}/{v.path}": v.value for i, v in enumerate(model.variables)}
 
 
 def _optimizer_slots(model):
@@ -178,6 +122,8 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
     Parameters
     ----------
     filepath : str or Path
+        Also one that Keras wrote, ``.keras`` or the older ``.h5`` (with the extra ``h5``), if the
+        network is dense; training then goes on with a new state of the optimizer.
     custom_objects : mapping, optional
         Classes and functions of your own by name, besides the registered ones.
     compile : bool
@@ -196,8 +142,10 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no file of this package (those of Keras are told apart), or is damaged, or holds
-        classes that are unknown here.
+        If it is no file of this package or of Keras, or is damaged, or holds classes that are
+        unknown here, which are named.
+    ImportError
+        If Keras wrote it and h5py is missing.
 
     Examples
     --------
@@ -207,13 +155,17 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
     ...
     FileNotFoundError: Argument `filepath` must be a file. Received: 'nowhere.keras'
     """
-    members = archive.read(filepath, (_CONFIG, _STATE, _WEIGHTS, _OPTIMIZER))
-    if _CONFIG not in members and _WEIGHTS in members:
+    content = read_bytes(filepath)
+    if keras_model.is_keras(content):
+        with custom_object_scope(custom_objects or {}):
+            return keras_model.load(content, filepath, compile)
+    members = archive.unpack(content, filepath, (_CONFIG, _STATE, WEIGHTS, _OPTIMIZER))
+    if _CONFIG not in members and WEIGHTS in members:
         raise ValueError(
             "Argument `filepath` must be a saved model. Received: "
             f"{str(filepath)!r}, which holds weights alone, for `load_weights`"
         )
-    for name in (_CONFIG, _STATE, _WEIGHTS):
+    for name in (_CONFIG, _STATE, WEIGHTS):
         if name not in members:
             raise ValueError(
                 f"The file is damaged: it has no {name}. Received: filepath={str(filepath)!r}"
@@ -224,72 +176,14 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
         if config["input_shape"] is not None and not model.built:
             model.build(tuple(config["input_shape"]))
         if model.built:
-            _assign(model, members[_WEIGHTS], filepath)
+            arrays = [(name.partition("/")[2], a) for name, a in members[WEIGHTS].items()]
+            matching.assign(model, matching.by_order(model.variables, arrays), filepath)
         if compile and config["compile"]:
             model.compile_from_config(config["compile"])
             if "optimizer" in state:
                 _restore(model, state["optimizer"], members.get(_OPTIMIZER, {}), filepath)
     model._set_state(state["model"])
     return model
-
-
-def load_weights(model: Model, filepath: str | Path) -> None:
-    """Overwrite a model's weights with those of a file.
-
-    Parameters
-    ----------
-    model : Model
-        Built, with variables of the same number, order and shapes as the one that was saved;
-        names don't matter.
-    filepath : str or Path
-        Written by `save_weights` or `save_model`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no file of this package, or is damaged, or the shapes differ, or the model is not
-        built.  The model is then as before.
-    TypeError
-        If `model` is no model.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import fusedmlp as fm
-    >>> first, second = (fm.Sequential([fm.Input((4,)), fm.layers.Dense(3)]) for _ in range(2))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "dense.weights.npz")
-    ...     save_weights(first, path)
-    ...     load_weights(second, path)
-    >>> bool((first.get_weights()[0] == second.get_weights()[0]).all())
-    True
-    """
-    _check_built(model)
-    members = archive.read(filepath, (_WEIGHTS,))
-    if _WEIGHTS not in members:
-        raise ValueError(
-            f"The file is damaged: it has no {_WEIGHTS}. Received: filepath={str(filepath)!r}"
-        )
-    _assign(model, members[_WEIGHTS], filepath)
-
-
-def _assign(model, arrays, filepath):
-    """Overwrite all variables, once number, order and shapes are known to agree."""
-    variables = model.variables
-    found = _described([(path.partition("/")[2], a.shape) for path, a in arrays.items()])
-    wanted = _described([(v.path, v.shape) for v in variables])
-    if [a.shape for a in arrays.values()] != [v.shape for v in variables]:
-        raise ValueError(
-            f"Argument `filepath` must hold the weights of {model.name!r}: {wanted}. "
-            f"Received: {found} in {str(filepath)!r}"
-        )
-    model.set_weights(list(arrays.values()))
-
-
-def _described(items):
-    return ", ".join(f"{path} {shape}" for path, shape in items) or "none"
 
 
 def _restore(model, state, arrays, filepath):
