@@ -245,11 +245,15 @@ def test_lambda_callback():
 
 
 def test_public_face():
-    from fusedmlp.training import callbacks as inner
+    from fusedmlp.training import callbacks as base
+    from fusedmlp.training import checkpoints, loggers, monitors, steering
 
-    assert sorted(callbacks.__all__) == sorted(inner.__all__)
-    for name in inner.__all__:
-        assert getattr(callbacks, name) is getattr(inner, name)
+    found = {name: getattr(module, name)
+             for module in (base, checkpoints, loggers, monitors, steering)
+             for name in module.__all__ if name != "say"}
+    assert sorted(callbacks.__all__) == sorted(found)
+    for name, item in found.items():
+        assert getattr(callbacks, name) is item
 
 
 # -- EarlyStopping ---------------------------------------------------------------------------------

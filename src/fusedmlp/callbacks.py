@@ -8,14 +8,18 @@ from . import spec
 from .training.callbacks import (
     Callback,
     CallbackList,
-    EarlyStopping,
     History,
     LambdaCallback,
     ProgbarLogger,
 )
+from .training.checkpoints import BackupAndRestore, ModelCheckpoint
+from .training.loggers import CSVLogger, TensorBoard
+from .training.monitors import EarlyStopping, MonitorCallback, ReduceLROnPlateau
+from .training.steering import LearningRateScheduler, TerminateOnNaN
 
-__all__ = ["Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-           "ProgbarLogger"]
+__all__ = ["BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History",
+           "LambdaCallback", "LearningRateScheduler", "ModelCheckpoint", "MonitorCallback",
+           "ProgbarLogger", "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN"]
 
 
 def __getattr__(name: str) -> Any:

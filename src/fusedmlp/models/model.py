@@ -257,12 +257,13 @@ class Model(Trainer, Layer):
 
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):
-        held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history")
+        held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history",
+                "_running", "_restored")
         return {name: value for name, value in self.__dict__.items() if name not in held}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self.history = self.arena = self._updated = None
+        self.history = self.arena = self._updated = self._running = self._restored = None
         self._executions = Executions()
         self._lock = threading.RLock()
         self._moved()

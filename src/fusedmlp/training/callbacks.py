@@ -6,17 +6,13 @@ attributes that callbacks use (`stop_training`, `metrics`, `get_weights`, ...).
 
 from __future__ import annotations
 
-import difflib
-import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from .. import checks
 from .progress import Progress, resolve_verbose
 
-__all__ = ["Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-           "ProgbarLogger"]
+__all__ = ["Callback", "CallbackList", "History", "LambdaCallback", "ProgbarLogger"]
 
 
 class Callback:
@@ -59,6 +55,16 @@ class Callback:
     def set_model(self, model) -> None:
         """Called with the model before everything else."""
         self._model = model
+
+    def get_state(self) -> dict[str, Any]:
+        """What a training that is resumed must know of this callback, for `set_state`.
+
+        Values are plain data, or lists of arrays.
+        """
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned; called after `on_train_begin`."""
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Called with "verbose", "epochs" and "steps" before everything else."""
@@ -233,6 +239,24 @@ Received: <class 'fusedmlp.training.callbacks.History'>
     def on_epoch_end(self, epoch, logs=None):
         for method in self.methods("on_epoch_end"):
             method(epoch, logs)
+        for callback in self.callbacks:
+            after = getattr(callback, "after_epoch", None)
+            if after is not None:  # what has to see the others' work done
+                after(epoch)
+
+    def get_states(self) -> list[tuple[str, dict]]:
+        """Names of classes and states of all callbacks that have one."""
+        return [(type(c).__name__, state) for c in self.callbacks if (state := c.get_state())]
+
+    def set_states(self, states: list[tuple[str, dict]]) -> None:
+        """Hand back what `get_states` returned: to each the first that is left of its class."""
+        left = list(states)
+        for callback in self.callbacks:
+            for found in left:
+                if found[0] == type(callback).__name__:
+                    callback.set_state(found[1])
+                    left.remove(found)
+                    break
 
     def on_train_batch_begin(self, batch, logs=None):
         for method in self.methods("on_train_batch_begin", "on_batch_begin"):
@@ -393,139 +417,6 @@ class ProgbarLogger(Callback):
         if self._progress is not None:
             self._progress.finish(self._seen or self.target, logs)
             self._progress = None
-
-
-class EarlyStopping(Callback):
-    """Stops training when a number has not improved for some epochs.
-
-    Parameters
-    ----------
-    monitor : str
-        Name of the number in the logs.
-    min_delta : float
-        Smallest change that counts as an improvement.
-    patience : int
-        Epochs without improvement after which training stops.
-    verbose : {0, 1}
-        1 prints what it does.
-    mode : {"auto", "min", "max"}
-        Whether smaller or larger is better; "auto" takes it from the loss or metric.
-    baseline : float, optional
-        Value that has to be improved on as well for the waiting to begin again.
-    restore_best_weights : bool
-        Whether to go back, when training ends, to the weights of the best epoch.
-    start_from_epoch : int
-        First epoch that is looked at.
-
-    Attributes
-    ----------
-    best, best_epoch
-        The best value so far, and its epoch, counted from 0.
-    stopped_epoch : int
-        The epoch at which it stopped the training; 0 if it did not.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is none of these; when training begins, before anything changes, if "auto"
-        can't tell the direction of `monitor`, because it is neither the loss nor a metric.
-
-    References
-    ----------
-    Prechelt (1998), "Early stopping - but when?"; Keras 3, keras.callbacks.EarlyStopping.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fusedmlp as fm
-    >>> fm.utils.set_random_seed(1)
-    >>> model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1)])
-    >>> model.compile(optimizer=fm.optimizers.SGD(0.0), loss="mse")
-    >>> stop = EarlyStopping(monitor="loss", patience=3)
-    >>> x = np.ones((10, 2), "float32")
-    >>> history = model.fit(x, x[:, 0], epochs=10, verbose=0, callbacks=[stop])
-    >>> len(history.history["loss"])
-    4
-    """
-
-    def __init__(self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0,
-                 verbose: int = 0, mode: str = "auto", baseline: float | None = None,
-                 restore_best_weights: bool = False, start_from_epoch: int = 0):
-        super().__init__()
-        if not isinstance(monitor, str):
-            raise TypeError(
-                "Argument `monitor` must be the name of a number in the logs. "
-                f"Received: {monitor!r}"
-            )
-        checks.one_of(mode, "mode", ("auto", "min", "max"))
-        self.monitor, self.mode, self.verbose = monitor, mode, verbose
-        self.min_delta = abs(checks.number(min_delta, "min_delta"))
-        self.patience = checks.integer(patience, "patience", 0)
-        self.baseline = None if baseline is None else checks.number(baseline, "baseline")
-        self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = checks.integer(start_from_epoch, "start_from_epoch", 0)
-        self._sign = 0
-        self._reset()
-
-    def _reset(self):
-        self.wait = self.stopped_epoch = self.best_epoch = 0
-        self.best: float | None = None
-        self.best_weights: list | None = None
-
-    def on_train_begin(self, logs=None):
-        self._sign = self._direction()
-        self._reset()
-
-    def on_epoch_end(self, epoch, logs=None):
-        current = (logs or {}).get(self.monitor)
-        if current is None:
-            warnings.warn(
-                f"EarlyStopping monitors {self.monitor!r}, which is not in the logs of this "
-                f"training. Available: {', '.join(logs or {}) or 'nothing'}",
-                stacklevel=2,
-            )
-            return
-        if epoch < self.start_from_epoch:
-            return
-        if self.restore_best_weights and self.best_weights is None:
-            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
-        self.wait += 1
-        if self._improves(current, self.best):
-            self.best, self.best_epoch = current, epoch
-            if self.restore_best_weights:
-                self.best_weights = self.model.get_weights()
-            if self._improves(current, self.baseline):
-                self.wait = 0
-        elif self.wait >= self.patience and epoch > 0:
-            self.stopped_epoch = epoch
-            self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        if self.stopped_epoch > 0 and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping", flush=True)
-        if self.restore_best_weights and self.best_weights is not None:
-            if self.verbose:
-                print(f"Restoring the weights of epoch {self.best_epoch + 1}, the best",
-                      flush=True)
-            self.model.set_weights(self.best_weights)
-
-    def _improves(self, value, reference):
-        return reference is None or self._sign * (value - reference) > self.min_delta
-
-    def _direction(self):
-        """1 where larger is better, -1 where smaller is."""
-        if self.mode != "auto":
-            return 1 if self.mode == "max" else -1
-        directions = {"loss": -1, **self.model.metric_directions()}
-        directions.update({f"val_{name}": way for name, way in directions.items()})
-        if self.monitor not in directions:
-            nearest = difflib.get_close_matches(self.monitor, directions, len(directions), 0.0)
-            raise ValueError(
-                "Argument `monitor` of EarlyStopping must be a number whose direction is known, "
-                f"one of {', '.join(map(repr, nearest))} (for another one give mode='min' or "
-                f"mode='max'). Received: {self.monitor!r}"
-            )
-        return directions[self.monitor]
 
 
 class LambdaCallback(Callback):

@@ -91,12 +91,17 @@ class ArrayFeed:
         self.steps = min(steps_per_epoch or self._passes, self._passes)
         self._shuffle = shuffle and self._passes > 1  # one batch is the same in any order
         self.asked = steps_per_epoch
-        rows, last_size, position = model._position
-        same = steps_per_epoch is not None and (rows, last_size) == (samples.rows, size)
-        self._position = position if same else 0
-        self._order = identity_order(samples.rows)
+        self.resume()
+
+    def resume(self) -> None:
+        """Take up the pass over the data that the model is in."""
+        model, rows = self._model, self._samples.rows
+        before = model._position
+        same = self.asked is not None and before[:2] == (rows, self._size)
+        self._position = before[2] if same else 0
+        self._order = identity_order(rows)
         if self._position and self._shuffle:
-            self._order = random.permutation(samples.rows, model.seed, model._epoch - 1)
+            self._order = random.permutation(rows, model.seed, model._epoch - 1)
 
     def epoch(self) -> Iterator[Piece]:
         """The pieces of the next epoch, which are fewer than asked for where the data ends."""
@@ -188,6 +193,9 @@ class BatchFeed:
             yield Piece(samples.arrays, identity_order(samples.rows), samples.rows, 0, 1)
         if whole or self._seen == self._batches.length:
             self.end_pass()
+
+    def resume(self) -> None:
+        """Nothing to take up: data that comes as batches begins with a new pass."""
 
     def blocks(self) -> Iterator[Piece]:
         """The same as `epoch`: batches stay as they are."""

@@ -79,8 +79,8 @@ class Trainer:
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._objective: Objective | None = None
         self._steps_per_execution = 1
-        self._fitting = False
-        self._initial_epoch: int | None = None  # set by callbacks that restore a training
+        self._running: CallbackList | None = None  # of the `fit` that is running
+        self._restored: tuple[int, list] | None = None  # epoch and states of callbacks
         self._epoch = 0  # passes over data begun so far; with the seed it decides their order
         self._executions = Executions()
         self._position = (0, 0, 0)  # rows, batch size and next step of an unfinished pass
@@ -135,7 +135,7 @@ class Trainer:
         >>> model.metrics_names
         ['loss', 'accuracy']
         """
-        if self._fitting:
+        if self._running is not None:
             raise RuntimeError(
                 f"`compile()` of {self.name!r} was called while `fit()` is running, which goes on "
                 "with the loss and the optimizer that it began with. End it first (a callback sets "
@@ -214,6 +214,18 @@ class Trainer:
         self._executions.clear()
         self._predicting = None  # the execution that `predict` uses,
         self._fast = (None, 0, 0, 0, None, None)  # and what its fast path compares and calls
+
+    def _save_training(self, filepath, epoch: int) -> None:
+        """Write the training that is running to a file; `epoch` is the one to go on with."""
+        from ..saving.training import save_training
+
+        save_training(self, filepath, epoch, self._running.get_states())
+
+    def _restore_training(self, filepath) -> None:
+        """Have the `fit` that begins go on where the training of a file was."""
+        from ..saving.training import restore_training
+
+        self._restored = restore_training(self, filepath)
 
     # -- fit -----------------------------------------------------------------------------------
 
@@ -328,12 +340,16 @@ class Trainer:
         self._warn_of_changed_trainable()
         callbacks.set_model(self)
         run = _Training(self, feed, callbacks)
-        self.stop_training, self._initial_epoch = False, None
+        self.stop_training, self._restored = False, None
         logs: dict[str, float] = {}
-        outer, self._fitting = self._fitting, True
+        outer, self._running = self._running, callbacks
         try:
             callbacks.on_train_begin()
-            first = checked.initial_epoch if self._initial_epoch is None else self._initial_epoch
+            first = checked.initial_epoch
+            if self._restored is not None:
+                first, states = self._restored
+                callbacks.set_states(states)
+                feed.resume()
             for epoch in range(first, checked.epochs):
                 if feed.used_up:
                     warnings.warn(
@@ -349,10 +365,10 @@ class Trainer:
                 callbacks.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
-            self._fitting = outer
+            self._running = outer
             callbacks.on_train_end(logs)
         finally:
-            self._fitting = outer
+            self._running = outer
             feed.end_pass()
             if callbacks.progbar is not None:
                 callbacks.progbar.close()
