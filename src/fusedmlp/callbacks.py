@@ -14,12 +14,12 @@ from .training.callbacks import (
 )
 from .training.checkpoints import BackupAndRestore, ModelCheckpoint
 from .training.loggers import CSVLogger, TensorBoard
-from .training.monitors import EarlyStopping, MonitorCallback, ReduceLROnPlateau
+from .training.monitors import EarlyStopping, ReduceLROnPlateau
 from .training.steering import LearningRateScheduler, TerminateOnNaN
 
 __all__ = ["BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History",
-           "LambdaCallback", "LearningRateScheduler", "ModelCheckpoint", "MonitorCallback",
-           "ProgbarLogger", "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN"]
+           "LambdaCallback", "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger",
+           "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN"]
 
 
 def __getattr__(name: str) -> Any:

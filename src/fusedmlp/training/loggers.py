@@ -44,6 +44,7 @@ class CSVLogger(Callback):
     Examples
     --------
     >>> import os, tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> import fusedmlp as fm
     >>> model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1, kernel_initializer="zeros")])
@@ -52,7 +53,7 @@ class CSVLogger(Callback):
     ...     path = os.path.join(folder, "log.csv")
     ...     history = model.fit(np.ones((4, 2)), np.ones(4), epochs=2, verbose=0,
     ...                         callbacks=[CSVLogger(path)])
-    ...     print(open(path).read().replace("\\r", ""), end="")
+    ...     print(*Path(path).read_text().split(), sep="\\n")
     epoch,loss,val_loss
     0,1.0,NA
     1,1.0,NA
@@ -137,6 +138,14 @@ class TensorBoard(Callback):
     References
     ----------
     Keras 3, keras.callbacks.TensorBoard.
+
+    Examples
+    --------
+    >>> TensorBoard("logs", profile_batch=2)
+    Traceback (most recent call last):
+    ...
+    ValueError: Argument `profile_batch` of TensorBoard must be left at its default, because it is \
+not supported. Received: 2
     """
 
     def __init__(self, log_dir="logs", histogram_freq: int = 0, write_graph: bool = True,

@@ -48,6 +48,13 @@ class MonitorCallback(Callback):
     References
     ----------
     Keras 3, keras.callbacks.MonitorCallback.
+
+    Examples
+    --------
+    >>> MonitorCallback("val_loss", mode="up")
+    Traceback (most recent call last):
+    ...
+    ValueError: Argument `mode` must be one of 'auto', 'min', 'max'. Received: 'up'
     """
 
     def __init__(self, monitor: str = "val_loss", mode: str = "auto",
