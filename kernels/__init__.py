@@ -123,3 +123,23 @@ KERNELS = {
         "Executor": ("plan", "parameters", "slots", "seed"),
     },
 }
+
+QUICK = {
+    "activations": {
+        "quick_activation": ("x", "name", "out"),
+        "quick_activation_grad": ("dy", "name", "x", "y", "out"),
+    },
+    "losses": {
+        "quick_softmax_cross_entropy": ("logits", "labels", "reduction", "out"),
+    },
+    "optimizers": {
+        "quick_adam_update": (
+            "param", "grad", "m", "v", "step", "learning_rate", "beta_1", "beta_2", "epsilon",
+            "weight_decay",
+        ),
+    },
+}
+"""Doors that a backend may have for the usual case: they take what a person passes to the function
+of that name in `fusedmlp.ops`, recognise arguments that need no conversion, check them, allocate,
+and return what that function returns (True for an update in place).  For all others, wrong ones
+included, they return None before anything is written, and `fusedmlp.ops` goes its own way."""

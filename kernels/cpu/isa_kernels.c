@@ -68,6 +68,30 @@
 #define VSET_f32(x) ((vec_f32){(x), (x), (x), (x)})
 #define VSET_f64(x) ((vec_f64){(x), (x)})
 #endif
+/* Whole lines from one aligned place to another, past the caches where the processor can. */
+#if defined(__SSE2__)
+#include <immintrin.h>
+static inline void fm_stream(void *to, const void *from, long bytes)
+{
+    for (long i = 0; i < bytes; i += VECTOR) {
+#if VECTOR == 64
+        _mm512_stream_si512((void *)((char *)to + i), _mm512_load_si512((const char *)from + i));
+#elif VECTOR == 32
+        _mm256_stream_si256((void *)((char *)to + i),
+                            _mm256_load_si256((const void *)((const char *)from + i)));
+#else
+        _mm_stream_si128((void *)((char *)to + i),
+                         _mm_load_si128((const void *)((const char *)from + i)));
+#endif
+    }
+}
+#define STREAM(to, from, bytes) fm_stream(to, from, bytes)
+#define STREAM_END() _mm_sfence()
+#else
+#define STREAM(to, from, bytes) memcpy(to, from, bytes)
+#define STREAM_END() ((void)0)
+#endif
+
 #define VFMA A(VFMA)
 #define VSET A(VSET)
 #define VZERO ((A(vec)){0})

@@ -3,10 +3,14 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
+from libc.stdlib cimport free, malloc
+
 from .activations cimport Params, pack_params
 from .native cimport (
     fm_elementwise_loss, fm_kernels, kernels_for, run, share, threads_for,
 )
+
+from .plain cimport alike, apart, empty_like, is_plain
 
 from fusedmlp.spec import LOSSES
 
@@ -155,3 +159,64 @@ def binary_hits(cnp.ndarray predictions not None, cnp.ndarray labels not None, t
     kernels_for(cnp.PyArray_ITEMSIZE(predictions)).binary_hits(
         predictions.shape[0], c, cnp.PyArray_DATA(predictions), c, q.classes, q.t, c, threshold,
         cnp.PyArray_DATA(hits))
+
+
+cdef enum:
+    FEW_ROWS = 512
+# Below this many logits the interpreter's lock is kept: to give it away and back costs more.
+cdef long _SHORT = 16384
+
+
+def quick_softmax_cross_entropy(logits, labels, reduction, out):
+    """Loss and gradient of plain arrays, or None where one needs the checks of `fusedmlp.ops`.
+
+    Classes as int64, no sample weights, no smoothing, a mean or a sum over the rows.
+    """
+    cdef Rows q
+    cdef cnp.ndarray z, classes, target
+    cdef long i, n, c
+    cdef bint mean
+    cdef const int64_t *label
+    cdef double[FEW_ROWS] few
+    cdef char *losses = <char *> few
+    cdef double total, count
+    if (not is_plain(logits, False) or not cnp.PyArray_CheckExact(labels)
+            or type(reduction) is not str):
+        return None
+    mean = reduction == "mean"
+    z, classes = <cnp.ndarray> logits, <cnp.ndarray> labels
+    if (cnp.PyArray_NDIM(z) != 2 or cnp.PyArray_NDIM(classes) != 1
+            or cnp.PyArray_TYPE(classes) != cnp.NPY_INT64
+            or not cnp.PyArray_CHKFLAGS(classes, cnp.NPY_ARRAY_CARRAY_RO)
+            or not cnp.PyArray_ISNOTSWAPPED(classes)
+            or not (mean or reduction == "sum")):
+        return None
+    n, c = cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1)
+    if n == 0 or cnp.PyArray_DIM(classes, 0) != n:
+        return None
+    label = <const int64_t *> cnp.PyArray_DATA(classes)
+    for i in range(n):
+        if label[i] < 0 or label[i] >= c:
+            return None
+    if out is None:
+        target = empty_like(z)
+    else:
+        if not is_plain(out, True):
+            return None
+        target = <cnp.ndarray> out
+        if not alike(z, target) or not apart(z, target) or not apart(classes, target):
+            return None
+    if n > FEW_ROWS:
+        losses = <char *> malloc(n * sizeof(double))
+        if losses == NULL:
+            raise MemoryError("No memory for the losses of the rows")
+    _common(&q, z, classes, None, 0.0, None, 1.0 / n if mean else 1.0, None, target)
+    q.losses = losses
+    if n * c < _SHORT:
+        _task(&q, 0, 1)
+    else:
+        _start(&q)
+    q.kernels.sums(n, losses, NULL, &total, &count)
+    if losses != <char *> few:
+        free(losses)
+    return total / n if mean else total, target

@@ -65,6 +65,8 @@ typedef struct {
 
     const fm_map *map;             /* by the row's number in spec.ELEMENTWISE */
     const fm_map_grad *map_grad;
+    /* y = map(x), y written past the caches and apart from x; y aligned to its elements */
+    void (*stream)(fm_map map, long n, const void *x, void *y, const void *params);
     fm_rows softmax, log_softmax, sparsemax, glu;
     fm_rows_grad softmax_grad, log_softmax_grad, sparsemax_grad, glu_grad;
     void (*maxout)(long rows, long c, long pieces, const void *x, long ldx, void *y, long ldy);

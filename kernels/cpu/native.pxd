@@ -58,6 +58,8 @@ cdef extern from "native.h" nogil:
                      double *count) noexcept nogil
         const fm_map *map
         const fm_map_grad *map_grad
+        void (*stream)(fm_map map, long n, const void *x, void *y,
+                       const void *params) noexcept nogil
         fm_rows softmax, log_softmax, sparsemax, glu
         fm_rows_grad softmax_grad, log_softmax_grad, sparsemax_grad, glu_grad
         void (*maxout)(long rows, long c, long pieces, const void *x, long ldx, void *y,

@@ -1,9 +1,10 @@
 """Fused in-place optimizer updates on flat arrays; see the contract for arguments."""
 
 cimport numpy as cnp
-from libc.math cimport pow, sqrt
+from libc.math cimport INFINITY, pow, sqrt
 
 from .native cimport fm_kernels, kernels_for, run, share, threads_for
+from .plain cimport alike, apart, is_plain
 
 cnp.import_array()
 
@@ -84,3 +85,34 @@ def adam_update(cnp.ndarray param not None, cnp.ndarray grad not None, cnp.ndarr
     q.first = <char *> cnp.PyArray_DATA(m)
     q.second = <char *> cnp.PyArray_DATA(v)
     _start(&q, param, grad)
+
+
+def quick_adam_update(param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon,
+                      weight_decay):
+    """True after the update of plain arrays, or None where `fusedmlp.ops` has to check one."""
+    cdef Update q
+    cdef cnp.ndarray w, g, first, second
+    cdef double count, rate, decay
+    if not (is_plain(param, True) and is_plain(grad, False) and is_plain(m, True)
+            and is_plain(v, True)):
+        return None
+    w, g, first, second = <cnp.ndarray> param, <cnp.ndarray> grad, <cnp.ndarray> m, <cnp.ndarray> v
+    if not (alike(w, g) and alike(w, first) and alike(w, second) and apart(w, g)
+            and apart(w, first) and apart(w, second) and apart(g, first) and apart(g, second)
+            and apart(first, second)):
+        return None
+    if not (type(step) is int and type(learning_rate) is float and type(beta_1) is float
+            and type(beta_2) is float and type(epsilon) is float and type(weight_decay) is float):
+        return None
+    count, rate, decay = step, learning_rate, weight_decay
+    q.a, q.b, q.epsilon = beta_1, beta_2, epsilon
+    if not (count >= 1 and 0 <= rate < INFINITY and 0 <= q.a < 1 and 0 <= q.b < 1
+            and 0 <= q.epsilon < INFINITY and 0 <= decay < INFINITY):
+        return None
+    q.rule = ADAM
+    q.rate = rate * sqrt(1 - pow(q.b, count)) / (1 - pow(q.a, count))
+    q.decay = rate * decay
+    q.first = <char *> cnp.PyArray_DATA(first)
+    q.second = <char *> cnp.PyArray_DATA(second)
+    _start(&q, w, g)
+    return True

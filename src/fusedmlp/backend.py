@@ -25,7 +25,7 @@ import os
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from .kernels import KERNELS
+from .kernels import KERNELS, QUICK
 
 __all__ = [
     "INSTRUCTION_SETS",
@@ -93,9 +93,10 @@ def load(name):
     Returns
     -------
     types.SimpleNamespace
-        With an attribute for each module of `fusedmlp.kernels.KERNELS`, ``name``, and ``native``:
-        the module that sets threads and instruction set, or None where the backend has no such
-        settings.
+        With an attribute for each module of `fusedmlp.kernels.KERNELS`, ``name``, ``native``: the
+        module that sets threads and instruction set, or None where the backend has no such
+        settings, and every name of `fusedmlp.kernels.QUICK`, which is a function that returns None
+        where the backend has no such door.
 
     Raises
     ------
@@ -172,7 +173,14 @@ def _import(row):
     if missing:
         raise ImportError(f"{row.module} has no {', '.join(missing)}")
     native = importlib.import_module(f"{row.module}.native") if row.compiled else None
-    return SimpleNamespace(name=row.name, native=native, **modules)
+    quick = {function: getattr(modules[module], function, _no_door)
+             for module, functions in QUICK.items() for function in functions}
+    return SimpleNamespace(name=row.name, native=native, **modules, **quick)
+
+
+def _no_door(*arguments):
+    """Stands for a quick door that a backend lacks."""
+    return None
 
 
 def _reason(row, error):

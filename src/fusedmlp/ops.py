@@ -105,6 +105,10 @@ def activation(x: ArrayLike, name: str, *, out: Array | None = None, **params: A
     >>> ops.activation(np.array([-1.0, 2.0]), "leaky_relu", negative_slope=0.5)
     array([-0.5,  2. ])
     """
+    if not params:
+        y = backend.kernels().quick_activation(x, name, out)
+        if y is not None:
+            return y
     row, values, axis = _resolve(name, params)
     return _activation(row, values, axis, checks.float_array(x, "x"), out)
 
@@ -155,6 +159,10 @@ def activation_grad(
     >>> ops.activation_grad([1.0, 1.0], "softsign", x=[0.0, 1.0])
     array([1.  , 0.25], dtype=float32)
     """
+    if not params:
+        dx = backend.kernels().quick_activation_grad(dy, name, x, y, out)
+        if dx is not None:
+            return dx
     row, values, axis = _resolve(name, params)
     return _activation_grad(row, values, axis, dy, x, y, out, "x")
 
@@ -466,6 +474,10 @@ def softmax_cross_entropy(
     >>> round(loss, 4), dlogits.tolist()
     (0.6931, [[0.5, -0.5]])
     """
+    if gradient and sample_weight is None and ignore_index is None and label_smoothing == 0.0:
+        found = backend.kernels().quick_softmax_cross_entropy(logits, labels, reduction, out)
+        if found is not None:
+            return found
     return _row_loss("softmax_cross_entropy", "logits", logits, labels, sample_weight, reduction,
                      label_smoothing, ignore_index, gradient, out, (), (None,))
 
@@ -861,6 +873,9 @@ def adam_update(
     >>> w.round(6)
     array([0.9])
     """
+    if backend.kernels().quick_adam_update(param, grad, m, v, step, learning_rate, beta_1, beta_2,
+                                           epsilon, weight_decay):
+        return
     learning_rate, beta_1, beta_2, epsilon, weight_decay = _numbers(
         ("learning_rate", "beta_1", "beta_2", "epsilon", "weight_decay"),
         learning_rate, beta_1, beta_2, epsilon, weight_decay)
