@@ -12,6 +12,7 @@ import pytest
 import fusedmlp as fm
 from fusedmlp import layers, random
 from fusedmlp.training import data as adapters
+from fusedmlp.training.ports import Port
 
 ROWS, COLUMNS, CLASSES = 100, 4, 3
 
@@ -396,11 +397,11 @@ def test_classes_stay_as_they_were_checked(backend, x, y, shape):
 
 
 def test_targets_that_are_copied_and_that_are_not(x, y):
-    bind = classifier()._objective.bind
-    samples, _ = adapters.prepare(x, y.astype(np.int32), ("x", "y", "w"), bind, CLASSES)
+    bind, ports = classifier()._objective.bind, [Port("y", (None, CLASSES))]
+    samples, _ = adapters.prepare((x,), y.astype(np.int32), ("x", "y", "w"), bind, ports)
     assert samples.arrays[1].dtype == np.int64
     wide = y.astype(np.int64)
-    samples, _ = adapters.prepare(x, wide, ("x", "y", "w"), bind, CLASSES)
+    samples, _ = adapters.prepare((x,), wide, ("x", "y", "w"), bind, ports)
     assert samples.arrays[0] is x
     assert not np.shares_memory(samples.arrays[1], wide)
     assert samples.arrays[1].tolist() == wide.tolist()
@@ -431,7 +432,7 @@ def test_targets_of_crossentropies_are_probabilities(x, loss, columns, from_logi
 
 @pytest.mark.parametrize("loss", ["mse", "mae", lambda t, p: abs(t - p).sum(axis=-1)])
 def test_targets_of_other_losses_are_any_numbers(loss):
-    bound = regressor(loss=loss)._objective.bind((ROWS, 1), 1)
+    (bound,) = regressor(loss=loss)._objective.bind([(ROWS, 1)], [Port("y", (None, 1))]).outputs
     assert bound.interval("dense") is None
     assert bound.interval("classes") is None
 

@@ -210,9 +210,9 @@ def test_dropout_refuses(rate):
 
 @pytest.mark.parametrize("arguments", [
     {}, {"shape": (3,), "batch_shape": (None, 3)}, {"shape": ()}, {"shape": (0,)},
-    {"shape": (2, 3)}, {"shape": 3}, {"shape": (None,)}, {"batch_shape": (3,)},
-    {"shape": (3,), "batch_size": 0}, {"shape": (3,), "dtype": "int32"},
-    {"shape": (3,), "dtype": "float16"},
+    {"shape": (2, 0)}, {"shape": 3}, {"shape": (None,)}, {"batch_shape": (3,)},
+    {"shape": (3,), "batch_size": 0}, {"shape": (3,), "dtype": "complex64"},
+    {"shape": (3,), "sparse": True}, {"shape": (3,), "dtype": "float16"},
 ])
 def test_input_refuses(arguments):
     with pytest.raises((ValueError, TypeError), match="Received"):
@@ -220,8 +220,11 @@ def test_input_refuses(arguments):
 
 
 def test_input_shapes():
-    assert layers.Input((3,), 8).batch_shape == (8, 3)
-    assert layers.Input(batch_shape=(None, 3)).shape == (3,)
+    assert layers.Input((3,), 8).shape == (8, 3)
+    assert layers.Input(batch_shape=(None, 3)).shape == (None, 3)
+    assert layers.Input((4, 3)).shape == (None, 4, 3)
+    assert layers.Input((3,), dtype="int32").dtype == "int32"
+    assert layers.InputLayer((3,), 8).batch_shape == (8, 3)
     assert layers.Input([3], dtype=np.float64).dtype == "float64"
 
 
@@ -317,7 +320,7 @@ def test_a_layer_that_does_not_say_how_it_is_lowered():
         pass
 
     model = fm.Sequential([layers.Input((2,)), Nothing()])
-    with pytest.raises(TypeError, match=r"Nothing must define `lower"):
+    with pytest.raises(TypeError, match=r"Nothing must define `call.*`lower"):
         model.predict(np.ones((1, 2)))
 
 

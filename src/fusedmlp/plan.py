@@ -281,6 +281,8 @@ class Builder:
     def __init__(self, batch_size, dtype="float32", training=False):
         self.batch_size, self.dtype, self.training = batch_size, dtype, training
         self.buffers, self.ops, self.inputs, self.totals = [], [], [], []
+        self.loss_total = None  # name of the total of its own that the next loss is added to
+        self.owners = {}  # name of a buffer -> name of the layer whose it is
         self._parameters = {}  # (offset, rows, columns) -> buffer
         self._trainable = set()
         self._graded = {}  # parameter -> buffer of its gradient
@@ -509,6 +511,7 @@ class Builder:
         self._emit(op, inputs, outputs, "loss", **attributes)
         self._loss_ops.append(len(self.ops) - 1)
         self.reduce("loss", losses, reduction=reduction, weight=weight)
+        total = total or self.loss_total
         if total is not None:
             self.reduce(total, losses, reduction=reduction)
         return losses

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import tree
+from ..layers.tensor import KerasTensor, PlanTensor, columns_of
 from ..plan import Builder, Plan
 
 __all__ = ["layer_costs", "summary_lines"]
 
 
-def layer_costs(layer, columns: int, dtype: str) -> tuple[int, int]:
+def layer_costs(layer, inputs, dtype: str) -> tuple[int, int]:
     """Work and traffic of one layer in prediction, for one row.
 
     Parameters
     ----------
     layer : Layer
         Built, its variables in their arena.
-    columns : int
-        Of its input.
+    inputs : structure of KerasTensor
+        What it is called on.
+    dtype : str
 
     Returns
     -------
@@ -26,8 +29,15 @@ def layer_costs(layer, columns: int, dtype: str) -> tuple[int, int]:
         read or written counts once, parameters included.
     """
     builder = Builder(1, dtype)
-    output = layer.lower(builder, builder.input(columns))
-    plan: Plan = builder.finish((output,))
+
+    def placed(tensor):
+        if not isinstance(tensor, KerasTensor):
+            return tensor
+        buffer = builder.input(columns_of(tensor.shape), "x")
+        return PlanTensor(tensor.shape, dtype, builder, buffer)
+
+    result = layer._emitted(builder, tree.map_leaves(placed, inputs), {}, None)
+    plan: Plan = builder.finish([t.buffer for t in tree.leaves(result)])
     ops = [op for op in plan.ops if op.phase == "forward"]
     return sum(map(plan.flops, ops)), sum(map(plan.bytes, ops))
 
@@ -40,26 +50,31 @@ def summary_lines(model) -> list[str]:
             "call `build(input_shape)`"
         )
     model.place()
-    rows = [("Layer (type)", "Output", "Params", "Flops/row", "Bytes/row")]
+    calls = _calls(model)
+    connected = any(len(call[3]) != 1 for call in calls) or _branches(model)
+    rows = [("Layer (type)", "Output", "Params", "Flops/row", "Bytes/row", "Connected to")]
     totals = np.zeros(3, dtype=np.int64)
-    shape = model.input_shape
-    for layer in model.layers:
-        costs = layer_costs(layer, shape[1], model.dtype)
-        shape = layer.compute_output_shape(shape)
-        numbers = (layer.count_params(), *costs)
+    seen: set[int] = set()
+    for layer, inputs, output, sources in calls:
+        costs = (0, 0) if inputs is None else layer_costs(layer, inputs, model.dtype)
+        parameters = 0 if id(layer) in seen else layer.count_params()
+        seen.add(id(layer))
+        numbers = (parameters, *costs)
         totals += numbers
-        rows.append((f"{layer.name} ({type(layer).__name__})", str(shape),
-                     *(f"{n:,}" for n in numbers)))
-    rows.append(("Total", "", *(f"{n:,}" for n in totals.tolist())))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        shown = [str(t.shape) for t in tree.leaves(output)]
+        rows.append((f"{layer.name} ({type(layer).__name__})", ", ".join(shown),
+                     *(f"{n:,}" for n in numbers), ", ".join(sources) or "-"))
+    rows.append(("Total", "", *(f"{n:,}" for n in totals.tolist()), ""))
+    count = 6 if connected else 5
+    widths = [max(len(row[i]) for row in rows) for i in range(count)]
     lines = [
-        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width)
-                  for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(cell.rjust(width) if 2 <= i < 5 else cell.ljust(width)
+                  for i, (cell, width) in enumerate(zip(row, widths, strict=False))).rstrip()
         for row in rows
     ]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     trainable = sum(v.size for v in model.trainable_variables)
-    other = int(totals[0]) - trainable
+    other = sum(v.size for v in model.variables) - trainable
     itemsize = np.dtype(model.dtype).itemsize
     lines = [f"Model: {model.name} ({model.dtype})", lines[0], rule, *lines[1:-1], rule, lines[-1],
              f"Trainable: {trainable:,} parameters ({_memory(trainable * itemsize)}), "
@@ -69,6 +84,29 @@ def summary_lines(model) -> list[str]:
         lines.append(f"Optimizer: {model.optimizer.name}, {_memory(state)} of state, "
                      f"{model.optimizer.iterations:,} updates made")
     return lines
+
+
+def _branches(model):
+    """Whether a graph is more than a chain of layers."""
+    graph = model._graph
+    return graph is not None and (
+        len(graph.flat_inputs) > 1 or any(len(n.input_tensors) > 1 for n in graph.nodes)
+        or len(graph.nodes) > len(graph.operations) or len(graph.flat_outputs) > 1)
+
+
+def _calls(model):
+    """(layer, what it is called on, what it gives, names of what is connected) in order.
+
+    What a layer is called on is None where it is not known: it counts with its parameters alone.
+    """
+    if model._graph is not None:
+        return [(node.operation, None if node.is_input else node.args, node.outputs,
+                 [t._keras_history.operation.name for t in node.input_tensors])
+                for node in model._graph.nodes]
+    if getattr(model, "_chain", None):
+        return [(layer, (given,), output, [given._keras_history.operation.name])
+                for layer, given, output in model._chain]
+    return [(layer, None, [], [""]) for layer in model.layers]
 
 
 def _memory(size):

@@ -8,15 +8,37 @@ from typing import Any
 from .. import spec
 from ..registry import Registry
 from .activation import Activation
+from .arithmetic import Operation
 from .dense import Dense
 from .dropout import Dropout
 from .input import Input, InputLayer
 from .layer import Layer
+from .merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 
-__all__ = ["Activation", "Dense", "Dropout", "Input", "InputLayer", "Layer", "deserialize",
-           "serialize"]
+__all__ = ["Activation", "Add", "Average", "Concatenate", "Dense", "Dot", "Dropout", "Input",
+           "InputLayer", "Layer", "Maximum", "Minimum", "Multiply", "Subtract", "add", "average",
+           "concatenate", "deserialize", "dot", "maximum", "minimum", "multiply", "serialize",
+           "subtract"]
 
-_REGISTRY = Registry("layer", Layer, (Activation, Dense, Dropout, InputLayer))
+_REGISTRY = Registry("layer", Layer, (Activation, Add, Average, Concatenate, Dense, Dot, Dropout,
+                                      InputLayer, Maximum, Minimum, Multiply, Operation, Subtract))
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -1,20 +1,25 @@
 """What every layer is: a name, variables, a shape rule, and how it is lowered to a plan.
 
 A layer describes; it never computes.  `build` creates its variables for a given input shape, and
-`lower` emits the operations of `fusedmlp.plan` that stand for it.
+`lower` emits the operations of `fusedmlp.plan` that stand for it; a layer that is made of others
+says so by its `call`.  Calling a layer on symbolic tensors gives symbolic tensors, on arrays it
+gives arrays.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
 import numpy as np
 
-from .. import checks, config, initializers, spec
+from .. import checks, config, initializers, spec, tree
 from ..plan import Builder
 from ..variable import Variable, float_dtype
+from . import tensor as tensors
 from .naming import auto_name
+from .tensor import KerasTensor, Node, PlanTensor
 
 __all__ = ["Layer"]
 
@@ -22,8 +27,10 @@ __all__ = ["Layer"]
 class Layer:
     """Base class of all layers.
 
-    A layer of one's own defines `lower`, and, where they apply, `build` (which calls
-    `add_weight`), `compute_output_shape` and `get_config`.
+    A layer of one's own defines `call`, and, where they apply, `build` (which calls
+    `add_weight`), `compute_output_shape` and `get_config`.  Its `call` gets symbolic tensors, to
+    which it applies layers, activations and arithmetic; or it defines `lower` instead, which emits
+    operations of a plan.
 
     Parameters
     ----------
@@ -53,6 +60,17 @@ class Layer:
     >>> model = fm.Sequential([fm.Input((2,)), Squash()])
     >>> model.predict([[0.0, 100.0]], verbose=0)
     array([[0., 1.]], dtype=float32)
+
+    >>> class Residual(Layer):
+    ...     def __init__(self, units, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.dense = fm.layers.Dense(units, activation="relu")
+    ...     def call(self, x):
+    ...         return x + self.dense(x)
+    >>> Residual(3)(fm.Input((3,))).shape
+    (None, 3)
+    >>> Residual(3)([[0.0, 0.0, 0.0]])
+    array([[0., 0., 0.]], dtype=float32)
     """
 
     def __init__(self, *, name: str | None = None, dtype: Any = None, trainable: bool = True,
@@ -77,6 +95,8 @@ class Layer:
         self._trainable = bool(trainable)
         self._variables: list[Variable] = []
         self._input_columns: int | None = None
+        self._inbound_nodes: list[Node] = []
+        self._eager: dict = {}  # what calls on arrays hold ready
         self._input_shape_arg = None
         if input_shape is not None:
             self._input_shape_arg = sample_shape(input_shape, "input_shape")
@@ -84,13 +104,21 @@ class Layer:
     # -- shapes and variables ------------------------------------------------------------------
 
     def build(self, input_shape: tuple) -> None:
-        """Create the variables for inputs of `input_shape`, which is (None, columns)."""
-        self._input_columns = batch_shape(input_shape, f"layer {self.name!r}")[1]
+        """Create the variables for inputs of `input_shape`, which is (None, columns).
+
+        Where there are several inputs, it is a list or dict of such.
+        """
+        if is_shape(input_shape) and len(input_shape) == 2:
+            self._input_columns = batch_shape(input_shape, f"layer {self.name!r}")[1]
         self.built = True
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Shape of the output for inputs of `input_shape`; ValueError if they don't fit."""
-        return tuple(input_shape)
+        if not self._composes:
+            return tuple(input_shape)
+        inputs = map_shapes(lambda shape: KerasTensor(shape, self.dtype, "input"), input_shape)
+        self._build_for((inputs,))
+        return tree.map_leaves(lambda t: t.shape, self._traced((inputs,), {}, False))
 
     def lower(self, builder: Builder, x: int) -> int:
         """Emit the operations of the layer.
@@ -99,7 +127,7 @@ class Layer:
         ----------
         builder : fusedmlp.plan.Builder
         x : int
-            Buffer of the input.
+            Buffer of the input; a list or dict where there are several.
 
         Returns
         -------
@@ -108,8 +136,148 @@ class Layer:
         """
         raise TypeError(
             f"Layer {self.name!r} of type {type(self).__name__} must define "
+            "`call(self, inputs)`, which applies layers and arithmetic to symbolic tensors, or "
             "`lower(self, builder, x)`, which emits its operations"
         )
+
+    _is_part = True  # whether `Model.layers` lists it
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def call(self, inputs, *args, **kwargs):
+        """What the layer makes of its inputs: by default what `lower` emits.
+
+        A layer of one's own that defines it gets symbolic tensors, in the structure in which it is
+        called on them; `training=` is passed where the definition takes it.
+        """
+        leaf = tree.leaves(inputs)[0]
+        if isinstance(leaf, PlanTensor):
+            return self._lowered(leaf.builder, inputs)
+        if not isinstance(leaf, KerasTensor):
+            return self._call_on_arrays((inputs,), kwargs)
+        shapes = self.compute_output_shape(tree.map_leaves(lambda t: t.shape, inputs))
+        dtype = self.dtype
+        return map_shapes(lambda shape: KerasTensor(shape, dtype, "output"), shapes)
+
+    def __call__(self, *args, **kwargs):
+        """The layer applied to symbolic tensors, which gives such, or to arrays, which gives these.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As `call` takes them.  `training` says whether layers behave as in training.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If shapes or dtypes don't fit.
+        """
+        leaf = next((leaf for leaf in tree.leaves([list(args), kwargs])
+                     if isinstance(leaf, KerasTensor)), None)
+        if leaf is None:
+            return self._call_on_arrays(args, kwargs)
+        training = self._asked_training(kwargs)
+        if isinstance(leaf, PlanTensor):
+            return self._emitted(leaf.builder, args, kwargs, training)
+        if training and self.differs_in_training:
+            raise ValueError(
+                f"Argument `training` of a symbolic call of {self.name!r} must not be True: layers "
+                "behave as in training in `fit` and `train_on_batch` alone. Received: training=True"
+            )
+        self._build_for(args, kwargs)
+        outputs = self._traced(args, kwargs, bool(training))
+        if tensors.recording():
+            if training is not None:
+                kwargs = {**kwargs, "training": training}
+            Node(self, args, kwargs, outputs)
+        return outputs
+
+    @property
+    def _composes(self) -> bool:
+        """Whether the layer says by its `call` what it is made of."""
+        return type(self).call is not Layer.call
+
+    def _asked_training(self, kwargs):
+        """Take `training` and `mask` out of the arguments; masks have no meaning here."""
+        if kwargs.pop("mask", None) is not None:
+            raise ValueError(
+                f"Argument `mask` of a call of {self.name!r} must be None: there are no masks here"
+            )
+        return kwargs.pop("training", None)
+
+    def _invoked(self, args, kwargs, training):
+        """What `call` returns, whose own calls of layers leave no nodes behind."""
+        if self._composes and "training" in _parameters(type(self).call):
+            kwargs = {**kwargs, "training": training}
+        with tensors.unrecorded():
+            return self.call(*args, **kwargs)
+
+    def _build_for(self, args, kwargs=None):
+        """Build for the shapes and the dtype of symbolic tensors, where that has not been done."""
+        if self.built:
+            return
+        first = args[0] if args else next(iter(kwargs.values()))
+        found = [leaf for leaf in tree.leaves(first) if isinstance(leaf, KerasTensor)]
+        dtype = next((t.dtype for t in found if t.dtype in ("float32", "float64")), None)
+        dtype = dtype or self._fixed_dtype or config.floatx()
+        self._check_dtype(dtype)
+        self._adopt_dtype(dtype)
+        self.build(tree.map_leaves(lambda t: getattr(t, "shape", None), first))
+        self.built = True
+
+    def _traced(self, args, kwargs, training):
+        """New symbolic tensors of the shapes that the layer makes of symbolic ones."""
+        result = self._invoked(args, kwargs, training)
+        return tree.map_leaves(lambda t: KerasTensor(t.shape, t.dtype), result)
+
+    def _emitted(self, builder, args, kwargs, training):
+        """Tensors of the buffers that the layer's operations write."""
+        first, before = len(builder.buffers), builder.training
+        if training is not None:
+            builder.training = bool(training)
+        try:
+            result = self._invoked(args, kwargs, builder.training)
+        finally:
+            builder.training = before
+        for buffer in builder.buffers[first:]:
+            builder.owners.setdefault(buffer.name, self.name)
+        return result
+
+    def _lowered(self, builder, inputs):
+        """`lower` for tensors of a plan."""
+        buffers = tree.map_leaves(lambda t: t.buffer, inputs)
+        shapes = self.compute_output_shape(tree.map_leaves(lambda t: t.shape, inputs))
+        result = iter(tree.leaves(self.lower(builder, buffers)))
+        return map_shapes(lambda shape: PlanTensor(shape, builder.dtype, builder, next(result)),
+                          shapes)
+
+    def _call_on_arrays(self, args, kwargs):
+        from .eager import call_on_arrays
+
+        return call_on_arrays(self, args, kwargs)
+
+    # -- what calls left behind ----------------------------------------------------------------
+
+    def _first_node(self) -> Node:
+        if not self._inbound_nodes:
+            raise AttributeError(
+                f"Layer {self.name!r} has no symbolic input and output before it is called on a "
+                "symbolic tensor, as `fusedmlp.Input` makes one, or is part of a built model"
+            )
+        return self._inbound_nodes[0]
+
+    @property
+    def input(self):
+        """The symbolic tensor (or structure) of the first call; AttributeError before it."""
+        node = self._first_node()
+        if node.is_input:
+            return node.outputs
+        return node.args[0] if len(node.args) == 1 else list(node.input_tensors)
+
+    @property
+    def output(self):
+        """The symbolic tensor (or structure) that the first call gave; AttributeError before it."""
+        return self._first_node().outputs
 
     def add_weight(self, shape, initializer="glorot_uniform", dtype=None, trainable: bool = True,
                    name: str = "variable") -> Variable:
@@ -166,10 +334,16 @@ class Layer:
     @property
     def _fixed_dtype(self) -> str | None:
         """The dtype that it was given, or its variables have; None if it can take any."""
-        return self._asked_dtype or next((v.dtype for v in self.variables), None)
+        found = (self._asked_dtype, *(v.dtype for v in self._variables),
+                 *(layer._fixed_dtype for layer in self._sublayers))
+        return next((dtype for dtype in found if dtype), None)
 
     def _check_dtype(self, dtype: str) -> None:
         """ValueError if the layer can't take the model's dtype."""
+        for layer in self._sublayers:
+            layer._check_dtype(dtype)
+        if self._sublayers:
+            return
         if self._fixed_dtype not in (None, dtype):
             raise ValueError(
                 f"All layers of a model must have one dtype, here {dtype!r}. "
@@ -179,6 +353,8 @@ class Layer:
     def _adopt_dtype(self, dtype: str) -> None:
         """Take the model's dtype, which has been checked."""
         self._dtype = dtype
+        for layer in self._sublayers:
+            layer._adopt_dtype(dtype)
 
     @property
     def dtype(self) -> str:
@@ -188,7 +364,7 @@ class Layer:
     @property
     def differs_in_training(self) -> bool:
         """Whether training computes something else than prediction."""
-        return False
+        return any(layer.differs_in_training for layer in self._sublayers)
 
     @property
     def trainable(self) -> bool:
@@ -198,11 +374,26 @@ class Layer:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
+        for layer in self._sublayers:
+            layer.trainable = value
+
+    @property
+    def _sublayers(self) -> list[Layer]:
+        """Layers that are attributes of this one, also within lists and dicts, each once."""
+        found: dict[int, Layer] = {}
+        for name, value in vars(self).items():
+            if name not in _OWN:
+                _collect(value, found)
+        return list(found.values())
 
     @property
     def variables(self) -> list[Variable]:
-        """All variables, in the order in which they were created."""
-        return list(self._variables)
+        """All variables: the layer's own, in the order in which they were created, then those of
+        the layers that it is made of."""
+        found = {id(v): v for v in self._variables}
+        for layer in self._sublayers:
+            found.update((id(v), v) for v in layer.variables)
+        return list(found.values())
 
     @property
     def weights(self) -> list[Variable]:
@@ -212,7 +403,12 @@ class Layer:
     @property
     def trainable_variables(self) -> list[Variable]:
         """The variables that training updates."""
-        return [v for v in self.variables if v.trainable] if self._trainable else []
+        if not self._trainable:
+            return []
+        found = {id(v): v for v in self._variables if v.trainable}
+        for layer in self._sublayers:
+            found.update((id(v), v) for v in layer.trainable_variables)
+        return list(found.values())
 
     @property
     def trainable_weights(self) -> list[Variable]:
@@ -289,6 +485,55 @@ class Layer:
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
+    # Copies and pickles take no part in the graphs that the original was called in.
+    def __getstate__(self):
+        return {**self.__dict__, "_inbound_nodes": [], "_eager": {}}
+
+
+# Attributes of the base classes, in which no layers are looked for.
+_OWN = frozenset(("_inbound_nodes", "_eager", "_variables"))
+
+
+def _collect(value, found):
+    """Put the layers within a value into `found`, by their identity."""
+    if isinstance(value, Layer):
+        found.setdefault(id(value), value)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _collect(part, found)
+    elif isinstance(value, dict):
+        for part in value.values():
+            _collect(part, found)
+
+
+@functools.cache
+def _parameters(function):
+    return frozenset(inspect.signature(function).parameters)
+
+
+def is_shape(value) -> bool:
+    """Whether it is one shape, rather than a structure of shapes.
+
+    >>> is_shape((None, 3)), is_shape([(None, 3), (None, 4)])
+    (True, False)
+    """
+    return isinstance(value, (tuple, list)) and all(
+        extent is None or isinstance(extent, (int, np.integer)) for extent in value)
+
+
+def map_shapes(function, shapes):
+    """A structure of shapes with `function` applied to each.
+
+    >>> map_shapes(len, {"a": (None, 3), "b": [(None, 3, 4)]})
+    {'a': 2, 'b': [3]}
+    """
+    if is_shape(shapes):
+        return function(tuple(shapes))
+    if isinstance(shapes, dict):
+        done = {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
+        return {key: done[key] for key in shapes}
+    return type(shapes)(map_shapes(function, shape) for shape in shapes)
+
 
 def _unknown_keywords(cls, unknown):
     """The text of the error for keyword arguments that a layer does not have."""
@@ -300,20 +545,22 @@ def _unknown_keywords(cls, unknown):
     return f"{cls.__name__}: {spec.nearest(next(iter(unknown)), known, 'keyword argument')}"
 
 
-def sample_shape(shape, argument: str = "shape") -> tuple[int]:
-    """The shape of one sample, (columns,); ValueError if it is no such tuple.
+def sample_shape(shape, argument: str = "shape") -> tuple[int, ...]:
+    """The shape of one sample, (columns,) or of more axes; ValueError if it is no such tuple.
 
     >>> sample_shape([64])
     (64,)
     """
     try:
-        (columns,) = shape
-        return (checks.integer(columns, argument, 1),)
+        extents = tuple(checks.integer(extent, argument, 1) for extent in shape)
     except (TypeError, ValueError):
+        extents = ()
+    if not extents:
         raise ValueError(
-            f"Argument `{argument}` must be the shape of one sample, a tuple with one positive "
-            f"integer such as (64,). Received: {shape!r}"
-        ) from None
+            f"Argument `{argument}` must be the shape of one sample, a tuple of positive "
+            f"integers such as (64,). Received: {shape!r}"
+        )
+    return extents
 
 
 def batch_shape(shape, where: str) -> tuple[None, int]:

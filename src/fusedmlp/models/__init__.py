@@ -6,12 +6,14 @@ from typing import Any
 
 from .. import spec
 from ..layers import _REGISTRY
+from .functional import Functional
 from .model import Model
 from .sequential import Sequential
 
-__all__ = ["Model", "Sequential", "load_model"]
+__all__ = ["Functional", "Model", "Sequential", "load_model"]
 
-_REGISTRY.names.update(Sequential=Sequential, sequential=Sequential)
+_REGISTRY.names.update(Sequential=Sequential, sequential=Sequential, Functional=Functional,
+                       functional=Functional)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,8 @@
-"""What every model is: layers whose variables lie together in one arena, and a `Trainer`."""
+"""What every model is: layers whose variables lie together in one arena, and a `Trainer`.
+
+The network itself is a graph of layers (`Functional`), a stack (`Sequential`), or what a subclass
+says by its `call`.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,48 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
-from ..layers.layer import Layer
+from .. import random, tree
+from ..layers.layer import Layer, map_shapes
+from ..layers.tensor import KerasTensor, PlanTensor, columns_of
 from ..plan import Builder
 from ..training.execution import Executions
+from ..training.ports import Port
 from ..training.trainer import Trainer
-from ..variable import Variable, place_together
+from ..variable import place_together
 
 __all__ = ["Model"]
 
 
+def _is_graph(args, kwargs):
+    """Whether arguments are the inputs and outputs of a graph, as Keras tells it."""
+    return (len(args) == 2 or (len(args) == 1 and "outputs" in kwargs)
+            or ("inputs" in kwargs and "outputs" in kwargs))
+
+
 class Model(Trainer, Layer):
-    """Base class of models; `Sequential` is the one to use.
+    """A network that can be trained: from symbolic inputs and outputs, or of one's own `call`.
 
     A model is a layer too, so it can be part of another.
+
+    Parameters
+    ----------
+    inputs, outputs : symbolic tensor, or list, tuple or dict of such
+        What `Input` and calls of layers gave.  They make a model of the layers between them,
+        which shares their weights with all other models that they are part of.
+    name : str, optional
+    trainable : bool
+
+    A subclass may do without inputs and outputs: it makes layers in its ``__init__``, and its
+    ``call(inputs)`` (or ``call(inputs, training)``) applies them.  It is built for the first data
+    that it is called on, or by `build`.
 
     Attributes
     ----------
     layers : list of Layer
+    inputs, outputs : list of symbolic tensors
+        In the order in which data is taken and targets are.
+    input_names, output_names : list of str
+        Names of the Inputs, and of the layers that give the outputs: keys of dicts of data.
     seed : int
         What shuffles and dropout draw from; taken from the global generator
         (`fusedmlp.utils.set_random_seed`) when the model is made.
@@ -34,68 +62,258 @@ class Model(Trainer, Layer):
         something is computed.
     updated_size : int
         Elements of that front part.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If inputs or outputs are no symbolic tensors, or outputs depend on other inputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fusedmlp as fm
+    >>> one, two = fm.Input((3,), name="one"), fm.Input((2,), name="two")
+    >>> joined = fm.layers.concatenate([fm.layers.Dense(4, activation="relu")(one), two])
+    >>> model = fm.Model([one, two], fm.layers.Dense(1, name="y")(joined))
+    >>> model.predict({"one": np.ones((5, 3)), "two": np.zeros((5, 2))}).shape
+    (5, 1)
+
+    >>> class Residual(fm.Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inner = fm.layers.Dense(3, activation="tanh")
+    ...     def call(self, x):
+    ...         return x + self.inner(x)
+    >>> Residual()(np.zeros((2, 3))).shape
+    (2, 3)
     """
 
-    def __init__(self, *, name: str | None = None, trainable: bool = True):
-        Layer.__init__(self, name=name, trainable=trainable)
+    def __new__(cls, *args, **kwargs):
+        if cls is Model and _is_graph(args, kwargs):
+            from .functional import Functional
+
+            return super().__new__(Functional)
+        return super().__new__(cls)
+
+    def __init__(self, *args, name: str | None = None, trainable: bool = True, **kwargs):
+        self._graph = None
+        if _is_graph(args, kwargs):
+            from .graph import Graph
+
+            given = dict(zip(("inputs", "outputs"), args, strict=False))
+            inputs = kwargs.pop("inputs", given.get("inputs"))
+            outputs = kwargs.pop("outputs", given.get("outputs"))
+            args = ()
+            graph = Graph(inputs, outputs, name or type(self).__name__)
+        else:
+            graph = None
+        if args:
+            raise TypeError(
+                f"{type(self).__name__} takes `inputs` and `outputs`, or neither. Received: "
+                f"{len(args)} positional argument"
+            )
+        Layer.__init__(self, name=name, trainable=trainable, **kwargs)
         self.seed = random.next_seed()
         self.arena: np.ndarray | None = None
         self.updated_size = 0
         self._updated: set[int] | None = None  # ids of the variables that training updates
         self._flags: dict[str, bool] = {}  # `trainable` of the layers when that was decided
+        self._signature: tuple | None = None  # symbolic inputs and outputs, once it is built
         Trainer.__init__(self)
+        if graph is not None:
+            self._take_graph(graph, trainable)
 
     # -- network -------------------------------------------------------------------------------
 
+    def _take_graph(self, graph, trainable):
+        """Be the model of a graph."""
+        self._graph = graph
+        self._dtype = self._fixed_dtype or self.dtype
+        self._check_dtype(self._dtype)
+        self._signature = (graph.inputs, graph.outputs)
+        self.built = True
+        if not trainable:
+            self.trainable = False
+
     @property
     def layers(self) -> list[Layer]:
-        """The layers, from input to output."""
-        raise NotImplementedError(f"{type(self).__name__} must define `layers`")
+        """The layers, from input to output; of a subclass in the order of its attributes."""
+        return [layer for layer in self._sublayers if layer._is_part]
 
-    def lower_layers(self, builder: Builder, x: int, owners: dict[str, str]) -> int:
-        """Emit the operations of all layers, noting in `owners` whose each new buffer is."""
-        for layer in self.layers:
-            first = len(builder.buffers)
-            if isinstance(layer, Model):
-                x = layer.lower_layers(builder, x, owners)
-                continue
-            x = layer.lower(builder, x)
-            owners.update((buffer.name, layer.name) for buffer in builder.buffers[first:])
-        return x
+    @layers.setter
+    def layers(self, value):
+        raise AttributeError(
+            f"`layers` of model {self.name!r} can't be set: it lists what the model is made of. "
+            "Use another name for the attribute"
+        )
 
-    def lower(self, builder, x):
-        return self.lower_layers(builder, x, {})
+    @property
+    def _sublayers(self):
+        return super()._sublayers if self._graph is None else self._graph.operations
 
-    def compute_output_shape(self, input_shape):
-        for layer in self.layers:
-            input_shape = layer.compute_output_shape(input_shape)
-        return input_shape
+    def call(self, inputs):
+        """What the network makes of its inputs; a subclass without a graph defines it."""
+        if self._graph is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} must define `call(self, inputs)`, or be given `inputs` "
+                "and `outputs`"
+            )
+        values = self._arguments(inputs)
+        return tree.pack(self._graph.outputs, self._graph.run(values))
+
+    def _arguments(self, inputs):
+        """The tensors of a call, one for each input."""
+        tensors = self._graph.flat_inputs
+        if isinstance(inputs, dict) and isinstance(self._graph.inputs, (KerasTensor, list, tuple)):
+            return [inputs[t._keras_history.operation.name] for t in tensors]
+        values = tree.leaves(inputs)
+        if len(values) != len(tensors):
+            raise ValueError(
+                f"Model {self.name!r} must be called on {len(tensors)} tensors. Received: "
+                f"{len(values)}"
+            )
+        for value, tensor in zip(values, tensors, strict=True):
+            if value.shape[1:] != tensor.shape[1:]:
+                raise ValueError(
+                    f"Model {self.name!r} expects the shape {tensor.shape} for input "
+                    f"{tensor.name!r}. Received: shape {value.shape}"
+                )
+        return values
+
+    def __call__(self, *args, **kwargs):
+        """The network applied: to symbolic tensors, which gives such, or to data, as `predict`."""
+        x = args[0] if args else None
+        if type(x) is np.ndarray and len(args) == 1:
+            return Trainer.__call__(self, x, **kwargs)
+        if any(isinstance(leaf, KerasTensor) for leaf in tree.leaves([list(args), kwargs])):
+            return Layer.__call__(self, *args, **kwargs)
+        return Trainer.__call__(self, *args, **kwargs)
+
+    def _call_on_arrays(self, args, kwargs):
+        return Trainer.__call__(self, *args, **kwargs)
+
+    def build(self, input_shape=None) -> None:
+        """Create the weights for inputs of `input_shape`: (None, columns), or a list or dict of it.
+
+        Raises
+        ------
+        ValueError
+            If it is missing, or shapes or dtypes don't fit.
+        """
+        if self._graph is not None:
+            return
+        if input_shape is None:
+            raise ValueError(
+                f"Argument `input_shape` must be given to build {self.name!r}. Received: None"
+            )
+        self._dtype = self._fixed_dtype or self.dtype
+        self._sign(map_shapes(lambda shape: KerasTensor((None, *shape[1:]), self._dtype, "input"),
+                              input_shape))
+
+    def _sign(self, inputs):
+        """Note what comes in and, by calling the layers, what goes out."""
+        outputs = self._traced((inputs,), {}, False)
+        self._signature, self.built = (inputs, outputs), True
+        self._updated = None
+        self._moved()
+
+    def build_for(self, inputs) -> None:
+        """Build for ports; a subclass has been built when they were asked for."""
+        if not self.built:
+            self.build(inputs[0].shape)
+
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Where data goes in and predictions come out; the model must be built."""
+        inputs, outputs = self._signature
+        return (_ports(inputs, self.input_names), _ports(outputs, self.output_names))
+
+    def ports_for(self, shapes) -> tuple[list[Port], list[Port]]:
+        """The same for inputs of `shapes`, for which a model of one's own `call` is built."""
+        inputs = map_shapes(lambda shape: KerasTensor(shape, self.dtype, "input"), shapes)
+        self._build_for((inputs,))
+        if self._signature is None:  # a `build` of one's own that leaves it to us
+            self._sign(inputs)
+        return self.ports()
+
+    @property
+    def plain(self) -> bool:
+        """Whether it takes one array with columns and gives one."""
+        return all(isinstance(part, KerasTensor) and len(part.shape) == 2
+                   for part in self._signature)
+
+    def pack_outputs(self, arrays):
+        """Outputs (rows, columns) in the shapes and the structure in which people get them."""
+        if self.plain:
+            return arrays[0]
+        outputs = self._signature[1]
+        return tree.pack(outputs, (
+            array if len(t.shape) == 2 else array.reshape(len(array), *t.shape[1:])
+            for array, t in zip(arrays, tree.leaves(outputs), strict=True)))
+
+    def lower_graph(self, builder: Builder, inputs: list[int]) -> list[int]:
+        """Emit the operations of the whole network; buffers of the outputs for those of inputs."""
+        structure = self._signature[0]
+        tensors = (PlanTensor(t.shape, builder.dtype, builder, buffer)
+                   for t, buffer in zip(tree.leaves(structure), inputs, strict=True))
+        outputs = self._emitted(builder, (tree.pack(structure, tensors),), {}, None)
+        return [t.buffer for t in tree.leaves(outputs)]
+
+    def _known(self, what):
+        if self._signature is None:
+            raise AttributeError(
+                f"Model {self.name!r} has no `{what}` before it is built: give it an Input, or "
+                "call `build(input_shape)`"
+            )
+        return self._signature
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """The symbolic inputs, in the order in which data is taken."""
+        return tree.leaves(self._known("inputs")[0])
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic outputs, in the order in which targets are taken."""
+        return tree.leaves(self._known("outputs")[1])
+
+    @property
+    def input(self):
+        """The symbolic input, or the structure of them."""
+        return self._known("input")[0]
+
+    @property
+    def output(self):
+        """The symbolic output, or the structure of them."""
+        return self._known("output")[1]
+
+    @property
+    def input_shape(self):
+        """(None, columns), or a structure of such; AttributeError before it is known."""
+        return tree.map_leaves(lambda t: t.shape, self._known("input_shape")[0])
+
+    @property
+    def output_shape(self):
+        """(None, columns), or a structure of such; AttributeError before it is known."""
+        return tree.map_leaves(lambda t: t.shape, self._known("output_shape")[1])
+
+    @property
+    def input_names(self) -> list[str]:
+        """Keys of a dict of data: names of the Inputs, or the keys that the model was called by."""
+        return _names(self._known("input_names")[0], "input")
+
+    @property
+    def output_names(self) -> list[str]:
+        """Keys of a dict of targets: names of the layers, or the keys of a dict of outputs."""
+        return _names(self._known("output_names")[1], "output")
 
     def widths(self) -> list[int]:
-        """Columns of the input and of each layer's output; empty before the model is built."""
-        raise NotImplementedError(f"{type(self).__name__} must define `widths`")
-
-    @property
-    def _parts(self) -> list[Layer]:
-        """The layers, with that of the input where there is one."""
-        return self.layers
-
-    @property
-    def _fixed_dtype(self):
-        return next((d for d in (layer._fixed_dtype for layer in self._parts) if d), None)
-
-    def _check_dtype(self, dtype):
-        for layer in self._parts:
-            layer._check_dtype(dtype)
-
-    def _adopt_dtype(self, dtype):
-        super()._adopt_dtype(dtype)
-        for layer in self._parts:
-            layer._adopt_dtype(dtype)
-
-    @property
-    def differs_in_training(self):
-        return any(layer.differs_in_training for layer in self.layers)
+        """Columns of what a row passes through, as far as it is known; empty before it is built."""
+        if self._signature is None:
+            return []
+        tensors = [*self.inputs, *self.outputs]
+        if self._graph is not None:
+            tensors += [t for node in self._graph.nodes for t in node.output_tensors]
+        return [columns_of(t.shape) for t in tensors] + [v.shape[-1] for v in self.variables]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place.
@@ -127,29 +345,6 @@ class Model(Trainer, Layer):
         )
 
     # -- variables -----------------------------------------------------------------------------
-
-    @property
-    def variables(self) -> list[Variable]:
-        """All variables, in the order of the layers."""
-        return [v for layer in self.layers for v in layer.variables]
-
-    @property
-    def trainable_variables(self) -> list[Variable]:
-        """The variables that training updates once the model is compiled."""
-        if not self._trainable:
-            return []
-        return [v for layer in self.layers for v in layer.trainable_variables]
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training updates the model's variables; setting it sets it for all layers."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value):
-        self._trainable = bool(value)
-        for layer in self.layers:
-            layer.trainable = value
 
     def place(self) -> None:
         """Have all variables in one arena; nothing to do if they are."""
@@ -259,7 +454,7 @@ class Model(Trainer, Layer):
     def __getstate__(self):
         held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history",
                 "_running", "_restored")
-        return {name: value for name, value in self.__dict__.items() if name not in held}
+        return {name: value for name, value in super().__getstate__().items() if name not in held}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -267,3 +462,31 @@ class Model(Trainer, Layer):
         self._executions = Executions()
         self._lock = threading.RLock()
         self._moved()
+        if self._graph is not None:
+            self._graph.reattach()
+
+
+def _ports(structure, names):
+    return [Port(name, tensor.shape)
+            for name, tensor in zip(names, tree.leaves(structure), strict=True)]
+
+
+def _names(structure, kind):
+    """A name for each leaf, no two the same."""
+    if kind == "output" and isinstance(structure, dict) and not any(
+            isinstance(part, (dict, list, tuple)) for part in structure.values()):
+        return sorted(structure)
+    leaves = tree.leaves(structure)
+    names: list[str] = []
+    for number, tensor in enumerate(leaves, 1):
+        operation = tensor._keras_history.operation
+        if operation is not None:
+            name = operation.name
+        elif isinstance(structure, dict):
+            name = "_".join(map(str, tree.paths(structure)[number - 1]))
+        else:
+            name = kind if len(leaves) == 1 else f"{kind}_{number}"
+        while name in names:
+            name += "_1"
+        names.append(name)
+    return names

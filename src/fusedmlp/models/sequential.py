@@ -6,7 +6,9 @@ from typing import Any
 
 from .. import layers as layers_module
 from ..layers.input import InputLayer
-from ..layers.layer import Layer, batch_shape
+from ..layers.layer import Layer, is_shape
+from ..layers.tensor import KerasTensor
+from ..training.ports import Port
 from .model import Model
 
 __all__ = ["Sequential"]
@@ -47,7 +49,7 @@ class Sequential(Model):
 
     def __init__(self, layers=None, trainable: bool = True, name: str | None = None):
         self._stack: list[Layer] = []
-        self._widths: list[int] = []
+        self._chain: list[tuple] = []  # (layer, the tensor that it was called on, its output)
         super().__init__(name=name, trainable=trainable)
         for layer in layers or ():
             self.add(layer)
@@ -56,6 +58,10 @@ class Sequential(Model):
     def layers(self) -> list[Layer]:
         """The layers, from input to output, without the `Input`."""
         return [layer for layer in self._stack if not isinstance(layer, InputLayer)]
+
+    @property
+    def _sublayers(self):
+        return self._stack
 
     @property
     def input_shape(self) -> tuple:
@@ -71,11 +77,21 @@ class Sequential(Model):
     def output_shape(self) -> tuple:
         """(None, columns); AttributeError before it is known."""
         if self.built:
-            return (None, self._widths[-1])
+            return super().output_shape
         return self.compute_output_shape(self.input_shape)
 
-    def widths(self):
-        return self._widths
+    def call(self, inputs):
+        """Each layer applied to what the one before it gave."""
+        for layer in self.layers:
+            inputs = layer(inputs)
+        return inputs
+
+    def ports_for(self, shapes):
+        """Where data of a shape goes in and predictions come out, without building."""
+        if not isinstance(shapes, tuple):
+            shapes = sole_shape(shapes, self.name)
+        last = self.layers[-1].name if self.layers else "output"
+        return ([Port("input", shapes)], [Port(last, self.compute_output_shape(shapes))])
 
     def compute_output_shape(self, input_shape):
         for layer in self._stack:
@@ -91,6 +107,8 @@ class Sequential(Model):
             If it is no layer, its name is taken, or shape or dtype don't fit.  The model is then
             as before.
         """
+        if isinstance(layer, KerasTensor):
+            layer = layer._keras_history.operation
         if not isinstance(layer, Layer):
             raise TypeError(
                 f"Argument `layer` must be a layer. Received: {layer!r} "
@@ -114,8 +132,9 @@ class Sequential(Model):
         stack = list(self._stack)
         if not stack and layer._input_shape_arg is not None:
             self._stack.append(InputLayer(layer._input_shape_arg))
-        elif not stack and isinstance(layer, Sequential) and layer._has_input:
-            self._stack.append(InputLayer(layer.input_shape[1:], dtype=layer._fixed_dtype))
+        elif not stack and isinstance(layer, Model) and layer._signature is not None:
+            (port,) = layer.ports()[0]
+            self._stack.append(InputLayer(port.shape[1:], dtype=layer._fixed_dtype))
         self._stack.append(layer)
         try:
             self._changed()
@@ -130,10 +149,6 @@ class Sequential(Model):
         layer = self._stack.pop()
         self._changed()
         return layer
-
-    @property
-    def _parts(self):
-        return self._stack
 
     @property
     def _has_input(self):
@@ -163,7 +178,7 @@ class Sequential(Model):
         """
         if input_shape is None:
             input_shape = self.input_shape
-        shape = batch_shape(input_shape, f"model {self.name!r}")
+        shape = sole_shape(input_shape, self.name)
         if not self.layers:
             raise ValueError(f"Model {self.name!r} can't be built before it has layers")
         if not self._has_input:
@@ -177,18 +192,21 @@ class Sequential(Model):
 
     def _build_layers(self):
         """Build the layers that are not yet, once all shapes and dtypes are known to fit."""
-        self.compute_output_shape(self.input_shape)
         dtype = self._fixed_dtype or self.dtype
         self._check_dtype(dtype)
-        shape = self.input_shape
-        widths = []
+        self.compute_output_shape(self.input_shape)
         for layer in self._stack:
             layer._adopt_dtype(dtype)
-            if not layer.built:
-                layer.build(shape)
-            shape = layer.compute_output_shape(shape)
-            widths.append(shape[1])
-        self._dtype, self._widths = dtype, widths
+        first, *others = self._stack
+        tensor, chain = first.output, []
+        for number, layer in enumerate(others):
+            known = self._chain[number] if number < len(self._chain) else (None, None, None)
+            if known[0] is not layer or known[1] is not tensor or known[2].dtype != dtype:
+                known = (layer, tensor, layer(tensor))
+            chain.append(known)
+            tensor = known[2]
+        self._dtype, self._chain = dtype, chain
+        self._signature = (first.output, tensor)
         self.built = bool(self.layers)
 
     def get_config(self) -> dict[str, Any]:
@@ -207,3 +225,19 @@ class Sequential(Model):
 
     def __repr__(self):
         return f"<Sequential name={self.name}, built={self.built}>"
+
+
+def sole_shape(shape, name: str) -> tuple:
+    """The shape of the only input of a stack, its rows open; ValueError if it is none.
+
+    >>> sole_shape((32, 64), "net")
+    (None, 64)
+    """
+    fits = is_shape(shape) and len(shape) > 1 and all(
+        extent is not None and extent > 0 for extent in shape[1:])
+    if not fits or (shape[0] is not None and shape[0] < 1):
+        raise ValueError(
+            f"The input shape of model {name!r} must be (None, columns) or (rows, columns) with a "
+            f"positive number of columns. Received: {shape!r}"
+        )
+    return (None, *map(int, shape[1:]))

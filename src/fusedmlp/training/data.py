@@ -11,7 +11,7 @@ blocks (`fusedmlp.training.stored`).
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,21 +19,23 @@ import numpy as np
 
 from .. import checks
 from .objective import BoundObjective
+from .ports import Port, spread
 from .stored import Stored, is_stored
 
-__all__ = ["Converted", "Samples", "class_weights", "features", "labels", "prepare", "split",
-           "targets", "unpack", "weights"]
+__all__ = ["Converted", "Samples", "class_weights", "features", "inputs", "labels", "only",
+           "outputs", "prepare", "split", "targets", "unpack", "weights", "weights_of"]
 
 
 class Samples(NamedTuple):
-    """Arrays in the order of a plan's inputs: x, labels of each kind, and weights if any.
+    """Arrays in the order of a plan's inputs: each input, then of each output its labels of each
+    kind, and its weights if it has any (`weighted` says which have).
 
     Those that stay in a file are `Stored` or `Converted`.
     """
 
     arrays: tuple
     rows: int
-    weighted: bool
+    weighted: tuple
 
 
 class Converted:
@@ -53,7 +55,8 @@ class Converted:
             self._function(block)
 
 
-def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
+def features(x, name: str, columns: int | None, dtype: np.dtype,
+             shape: tuple | None = None) -> np.ndarray:
     """Input as an array (rows, columns) of `dtype`.
 
     Parameters
@@ -62,6 +65,8 @@ def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
         One column may be given without its axis.
     columns : int or None
         Width of the model's input; None before it is known.
+    shape : tuple, optional
+        Of an input whose samples have several axes; they become the columns.
 
     Raises
     ------
@@ -77,6 +82,13 @@ def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
         array = Stored(x, dtype, name)
     else:
         array = checks.float_like(x, name, dtype)
+    if shape is not None and len(shape) > 2:
+        if array.shape[1:] != tuple(shape[1:]) or not len(array):
+            wanted = ", ".join(map(str, ("rows", *shape[1:])))
+            raise ValueError(
+                f"Argument `{name}` must have shape ({wanted}). Received: shape {array.shape}"
+            )
+        return array.reshape(len(array), columns)
     if array.ndim != 2:
         if array.ndim == 1 and columns == 1:
             array = array.reshape(-1, 1)
@@ -103,7 +115,8 @@ def features(x, name: str, columns: int | None, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None) -> np.ndarray:
+def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
+            shape: tuple | None = None) -> np.ndarray:
     """Targets as an array of whatever dtype, of rank 1 or 2.
 
     Parameters
@@ -114,6 +127,9 @@ def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None)
         Name of the input, which has so many.
     dtype : dtype, optional
         That of the model: what targets with several columns that are in a file are read as.
+    shape : tuple, optional
+        Of the output: where its samples have several axes, so may the targets, which become
+        columns.
 
     Raises
     ------
@@ -128,6 +144,8 @@ def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None)
         array = y
     else:
         array = checks.real_array(y, name)
+    if shape is not None and len(shape) > 2 and array.shape[1:] == tuple(shape[1:]):
+        array = array.reshape(len(array), -1)
     if array.ndim not in (1, 2):
         raise ValueError(
             f"Argument `{name}` must have shape (rows,) or (rows, columns). "
@@ -290,45 +308,124 @@ def _class_key(key, classes):
     return number
 
 
-def prepare(x: np.ndarray, y, names: tuple[str, str, str],
-            bind: Callable[[tuple, int], BoundObjective], columns: int, sample_weight: Any = None,
-            class_weight: Any = None) -> tuple[Samples, BoundObjective]:
+def only(x):
+    """The only element of a list or dict that has one."""
+    (value,) = x.values() if isinstance(x, Mapping) else x
+    return value
+
+
+def inputs(x, name: str, ports: Sequence[Port], dtype: np.dtype) -> tuple:
+    """Input of a model as arrays (rows, columns), one for each port.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are not as many as ports, the numbers of rows differ, or as for `features`.
+    """
+    found = []
+    for label, value in spread(x, ports, name):
+        port = ports[len(found)]
+        found.append((label, features(value, label, port.columns, dtype, port.shape)))
+    first, array = found[0]
+    for label, other in found[1:]:
+        if len(other) != len(array):
+            raise ValueError(
+                f"Arguments `{first}` and `{label}` must have the same number of rows. "
+                f"Received: {len(array)} and {len(other)}"
+            )
+    return tuple(array for _, array in found)
+
+
+def outputs(y, name: str, ports: Sequence[Port], rows: int, beside: str,
+            dtype: np.dtype | None = None) -> list[tuple[str, np.ndarray | None]]:
+    """Targets of each output by what messages call them; None for outputs that have none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are others than the outputs, or as for `targets`.
+    """
+    if y is None:
+        targets(y, name, rows, beside)  # which says so
+    result = []
+    for port, (label, value) in zip(ports, spread(y, ports, name, missing=True), strict=True):
+        if value is not None:
+            value = targets(value, label, rows, beside, dtype, port.shape)
+        result.append((label, value))
+    return result
+
+
+def weights_of(sample_weight, name: str, ports: Sequence[Port], rows: int,
+               dtype: np.dtype) -> list:
+    """Weights of each output as arrays (rows,), or None; one array is that of all outputs."""
+    if sample_weight is None:
+        return [None] * len(ports)
+    if len(ports) > 1 and not isinstance(sample_weight, (list, tuple, Mapping)):
+        return [weights(sample_weight, name, rows, dtype)] * len(ports)
+    return [None if value is None else weights(value, label, rows, dtype)
+            for label, value in spread(sample_weight, ports, name, missing=True)]
+
+
+def prepare(x: tuple, y, names: tuple[str, str, str],
+            bind: Callable[[list, Sequence[Port]], BoundObjective], ports: Sequence[Port],
+            sample_weight: Any = None, class_weight: Any = None
+            ) -> tuple[Samples, BoundObjective]:
     """Samples for a plan, with all checks made.
 
     Parameters
     ----------
-    x : ndarray
-        From `features`.
+    x : tuple of ndarray
+        From `inputs`.
     y, sample_weight, class_weight
         As people pass them.
     names : tuple of str
         What messages call x, y and the weights.
-    bind : callable (targets_shape, columns) -> BoundObjective
-    columns : int
-        Predicted columns.
+    bind : callable (shapes of targets, ports) -> BoundObjective
+    ports : sequence of Port
+        The outputs.
 
     Returns
     -------
     samples : Samples
     objective : BoundObjective
     """
-    rows = len(x)
-    y = targets(y, names[1], rows, names[0], x.dtype)
-    objective = bind(y.shape, columns)
-    arrays = [x]
-    for kind in objective.kinds:
-        arrays.append(labels(y, names[1], kind, columns, x.dtype, objective.ignore_class,
-                             objective.wanted_by(kind), objective.interval(kind)))
-    weight = None
-    if sample_weight is not None:
-        weight = weights(sample_weight, names[2], rows, x.dtype)
-    if class_weight is not None:
-        by_class = class_weights(y, class_weight, x.dtype, columns)
-        with np.errstate(over="ignore"):  # training tells of it, with the step
-            weight = by_class if weight is None else weight * by_class
-    if weight is not None:
-        arrays.append(weight)
-    return Samples(tuple(arrays), rows, weight is not None), objective
+    rows, dtype = len(x[0]), x[0].dtype
+    found = outputs(y, names[1], ports, rows, names[0], dtype)
+    objective = bind([None if array is None else array.shape for _, array in found], ports)
+    sample_weights = weights_of(sample_weight, names[2], ports, rows, dtype)
+    by_output = _class_weights_of(class_weight, ports)
+    arrays, weighted = list(x), []
+    for output, (label, array), weight, classes in zip(
+            objective.outputs, found, sample_weights, by_output, strict=True):
+        columns = output.port.columns
+        for kind in output.kinds:
+            arrays.append(labels(array, label, kind, columns, dtype, output.ignore_class,
+                                 output.wanted_by(kind), output.interval(kind)))
+        if classes is not None and array is not None:
+            by_class = class_weights(array, classes, dtype, columns)
+            with np.errstate(over="ignore"):  # training tells of it, with the step
+                weight = by_class if weight is None else weight * by_class
+        weighted.append(weight is not None and bool(output.kinds))
+        if weighted[-1]:
+            arrays.append(weight)
+    return Samples(tuple(arrays), rows, tuple(weighted)), objective
+
+
+def _class_weights_of(class_weight, ports):
+    """The weights of classes of each output: a dict by outputs where there are several."""
+    if class_weight is None:
+        return [None] * len(ports)
+    names = [port.name for port in ports]
+    if isinstance(class_weight, Mapping) and class_weight and all(
+            key in names for key in class_weight):
+        return [class_weight.get(name) for name in names]
+    if len(ports) > 1:
+        raise ValueError(
+            f"Argument `class_weight` must be a dict by the names of outputs, each with a dict of "
+            f"classes and their weights; the outputs are {', '.join(map(repr, names))}. "
+            f"Received: {class_weight!r}"
+        )
+    return [class_weight]
 
 
 def split(fraction, *arrays):

@@ -33,7 +33,7 @@ class Execution(NamedTuple):
     owners: dict[str, str]
 
 
-def lower(model, rows: int, objective: BoundObjective | None = None, weighted: bool = False,
+def lower(model, rows: int, objective: BoundObjective | None = None, weighted: tuple = (),
           optimizer=None) -> tuple[Plan, dict[str, str]]:
     """Lower a model to a plan.
 
@@ -45,8 +45,8 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: b
         Most rows in one step.
     objective : BoundObjective, optional
         Without it the plan predicts.
-    weighted : bool
-        Whether the data has sample weights.
+    weighted : tuple of bool
+        Whether the data has sample weights, for each output; empty where none has.
     optimizer : Optimizer, optional
         Without it the plan evaluates.
 
@@ -57,22 +57,27 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: b
         Names of layers by names of their buffers.
     """
     builder = Builder(rows, model.dtype, training=optimizer is not None)
-    owners: dict[str, str] = {}
-    prediction = model.lower_layers(builder, builder.input(model.input_shape[1]), owners)
+    inputs, outputs = model.ports()
+    one = len(inputs) == 1
+    predictions = model.lower_graph(builder, [
+        builder.input(port.columns, "x" if one else port.name) for port in inputs])
     sizes = {"parameter_size": model.arena.size, "trainable_size": model.updated_size}
     if objective is None:
-        return builder.finish((prediction,), **sizes), owners
-    columns = builder.columns(prediction)
-    labels = {
-        kind: builder.input(1, "y", "labels", "int64") if kind == "classes"
-        else builder.input(columns, "targets", "labels")
-        for kind in objective.kinds
-    }
-    weight = builder.input(1, "sample_weight", "weight") if weighted else None
-    objective.lower(builder, prediction, labels, weight, optimizer is not None)
+        return builder.finish(predictions, **sizes), builder.owners
+    labels, weights = [], []
+    for number, (port, output) in enumerate(zip(outputs, objective.outputs, strict=True)):
+        prefix = f"{port.name}." if len(outputs) > 1 else ""
+        labels.append({
+            kind: builder.input(1, f"{prefix}y", "labels", "int64") if kind == "classes"
+            else builder.input(port.columns, f"{prefix}targets", "labels")
+            for kind in output.kinds
+        })
+        heeded = bool(weighted) and weighted[number]
+        weights.append(builder.input(1, f"{prefix}sample_weight", "weight") if heeded else None)
+    objective.lower(builder, predictions, labels, weights, optimizer is not None)
     if optimizer is not None:
         sizes.update(optimizer=optimizer.row, optimizer_params=optimizer.kernel_params())
-    return builder.finish((prediction,), **sizes), owners
+    return builder.finish(predictions, **sizes), builder.owners
 
 
 def block_rows(model) -> int:
@@ -97,7 +102,7 @@ class Executions:
         self._kept.clear()
 
     def get(self, model, rows: int, objective: BoundObjective | None = None,
-            weighted: bool = False, optimizer=None) -> Execution:
+            weighted: tuple = (), optimizer=None) -> Execution:
         """The execution for these arguments of `lower`, made now if it has not been yet."""
         key = (rows, id(objective), weighted, backend.key(), config.epsilon(),
                None if optimizer is None else (optimizer.row, optimizer.kernel_params()))

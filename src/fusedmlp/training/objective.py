@@ -1,31 +1,36 @@
-"""What `compile` asks for: the loss, the metrics, their names, and their numbers.
+"""What `compile` asks for: losses, metrics, their names, and their numbers.
 
-"accuracy" and "crossentropy" stand for different functions depending on the shape of the targets,
-as in Keras, so an `Objective` is bound to shapes before it is lowered.
+A model with one output has one loss and a list of metrics; one with several has them for each
+output, and the loss is the sum of all, each times its weight.  "accuracy" and "crossentropy" stand
+for different functions depending on the shape of the targets, as in Keras, so an `Objective` is
+bound to shapes before it is lowered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import checks, losses, metrics, spec
+from .ports import Port, per_port
 
-__all__ = ["BoundObjective", "Objective"]
+__all__ = ["BoundObjective", "BoundOutput", "Objective"]
 
 
 class Objective:
-    """Loss and metrics as they were asked for.
+    """Losses and metrics as they were asked for.
 
     Parameters
     ----------
-    loss : str, Loss, callable, dict or None
-        Or a list with one of these.
-    loss_weights : float, optional
-        Factor of the loss, or a list with one.
-    metrics, weighted_metrics : list, tuple or None
-        Names, metrics or functions; only the second kind heeds sample weights.
+    loss : str, Loss, callable, config or None
+        Or a list or dict with one of these for each output; one alone is that of each.
+    loss_weights : float, list or dict, optional
+        Factors of the losses.
+    metrics, weighted_metrics : list, tuple, dict or None
+        Names, metrics or functions; only the second kind heeds sample weights.  For several outputs
+        a list with one of these, or a list of such, for each; or a dict.
 
     Raises
     ------
@@ -34,30 +39,55 @@ class Objective:
     """
 
     def __init__(self, loss=None, loss_weights=None, metrics=None, weighted_metrics=None):
-        self.loss = _single(loss, "loss")
-        weight = _single(loss_weights, "loss_weights")
-        self.weight = 1.0 if weight is None else checks.number(weight, "loss_weights")
-        self.metrics = _listed(metrics, "metrics")
-        self.weighted_metrics = _listed(weighted_metrics, "weighted_metrics")
-        self._bound: dict[str, BoundObjective] = {}
+        self.loss = _single(loss)
+        self.loss_weights = _single(loss_weights)
+        for argument, value in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+            if value is not None and not isinstance(value, (list, tuple, Mapping)):
+                raise ValueError(
+                    f"Argument `{argument}` must be a list, tuple or dict. Received: {value!r} "
+                    f"of type {type(value).__name__}"
+                )
+        self.metrics, self.weighted_metrics = metrics, weighted_metrics
+        self._bound: dict[tuple, BoundObjective] = {}
         self.latest: BoundObjective | None = None
-        BoundObjective(self, (1,), 2)  # unknown names are told now, not at the first fit
+        self._check()
 
-    def bind(self, targets_shape: tuple | None, columns: int) -> BoundObjective:
-        """This objective for targets of a shape and a prediction of `columns`.
+    def _check(self):
+        """Tell unknown names now, not at the first fit."""
+        for identifier in _leaves(self.loss):
+            losses.resolve(identifier, (1,), (1, 2))
+        for weight in _leaves(self.loss_weights):
+            if weight is not None:
+                checks.number(weight, "loss_weights")
+        for asked in (self.metrics, self.weighted_metrics):
+            optional = isinstance(asked, Mapping) or _nested(asked)
+            for identifier in _leaves(asked or []):
+                if identifier is not None or not optional:
+                    metrics.resolve(identifier, (1,), (1, 2))
 
-        Without a shape the most likely one is assumed: what was bound last, else what the loss
-        expects.
+    def bind(self, shapes: Sequence[tuple | None] | None, ports: Sequence[Port]
+             ) -> BoundObjective:
+        """This objective for targets of these shapes, one for each output.
+
+        Without shapes the most likely ones are assumed: what was bound last, else what the losses
+        expect.
+
+        Raises
+        ------
+        ValueError
+            If losses, weights or metrics are not one for each output.
         """
-        if targets_shape is None:
-            if self.latest is not None and self.latest.columns == columns:
+        if shapes is None:
+            if self.latest is not None and self.latest.ports == tuple(ports):
                 return self.latest
-            dense = getattr(losses.resolve(self.loss, (1,), (1, columns)), "labels", "") == "dense"
-            targets_shape = (1, columns) if dense else (1,)
-        kind = losses.kind_of_labels(targets_shape, (1, columns))
-        bound = self._bound.get(kind)
-        if bound is None or bound.columns != columns:
-            bound = self._bound[kind] = BoundObjective(self, targets_shape, columns)
+            asked = per_port(self.loss, ports, "loss")
+            shapes = [_likely(loss, port) for loss, port in zip(asked, ports, strict=True)]
+        key = (tuple(ports), tuple(
+            None if shape is None else losses.kind_of_labels(shape, (1, port.columns))
+            for shape, port in zip(shapes, ports, strict=True)))
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bound[key] = BoundObjective(self, shapes, ports)
         self.latest = bound
         return bound
 
@@ -65,53 +95,46 @@ class Objective:
         """The arguments of `compile` that make an equal objective."""
         return {
             "loss": _described(self.loss, losses.serialize),
-            "loss_weights": self.weight,
-            "metrics": [_described(m, metrics.serialize) for m in self.metrics],
-            "weighted_metrics": [_described(m, metrics.serialize) for m in self.weighted_metrics],
+            "loss_weights": _described(self.loss_weights, lambda weight: weight),
+            "metrics": _described(self.metrics, metrics.serialize),
+            "weighted_metrics": _described(self.weighted_metrics, metrics.serialize),
         }
 
 
-class BoundObjective:
-    """Loss and metrics for one kind of targets and one number of predicted columns.
+class BoundOutput:
+    """What is asked of one output.
 
     Attributes
     ----------
+    port : Port
     loss : Loss or None
-    metrics : list of (str, Metric, bool)
-        Unique name, metric, and whether it heeds sample weights.
+    weight : float
+        Factor of its loss.
+    metrics : list of Metric
     kinds : tuple of str
         Kinds of label arrays that a plan takes, "classes" and "dense", in its order.
-    names : tuple of str
-        "loss" and the names of the metrics, in the order of a plan's totals.
+    ignore_class : int or None
     """
 
-    def __init__(self, objective: Objective, targets_shape: tuple, columns: int):
-        prediction_shape = (targets_shape[0], columns)
-        self.columns = columns
-        self.weight = objective.weight
-        self.loss = losses.resolve(objective.loss, targets_shape, prediction_shape)
-        self.metrics = []
-        seen: dict[str, int] = {}
-        for weighted, asked in ((False, objective.metrics), (True, objective.weighted_metrics)):
-            for identifier in asked:
-                metric = metrics.resolve(identifier, targets_shape, prediction_shape)
-                self.metrics.append((_unique(metric.name, weighted, seen), metric, weighted))
+    def __init__(self, port: Port, shape: tuple | None, loss, weight, metrics_: list):
+        self.port, self.weight = port, weight
+        shapes = (shape or (1,), ((shape or (1,))[0], port.columns))
+        self.loss = None if shape is None else losses.resolve(loss, *shapes)
+        if shape is None and (loss is not None or metrics_):
+            raise ValueError(
+                f"Argument `y` must hold targets for output {port.name!r}, which has a loss or "
+                "metrics. Received: None"
+            )
+        self.metrics = [metrics.resolve(m, *shapes) for m in metrics_]
         found = [] if self.loss is None else [self.loss.labels]
-        found += [metric.labels for _, metric, _ in self.metrics]
-        self.kinds = tuple(dict.fromkeys(found))
-        self.names = ("loss", *(name for name, _, _ in self.metrics))
+        self.kinds = tuple(dict.fromkeys(found + [metric.labels for metric in self.metrics]))
         self.ignore_class = getattr(self.loss, "ignore_class", None)
-
-    @property
-    def needs_weights(self) -> bool:
-        """Whether a metric heeds sample weights."""
-        return any(weighted for _, _, weighted in self.metrics)
 
     def wanted_by(self, kind: str) -> str:
         """Who wants labels of `kind`, for messages."""
         if self.loss is not None and self.loss.labels == kind:
             return f"loss {self.loss.name!r}"
-        return next(f"metric {name!r}" for name, m, _ in self.metrics if m.labels == kind)
+        return next(f"metric {m.name!r}" for m in self.metrics if m.labels == kind)
 
     def interval(self, kind: str) -> tuple[float, float] | None:
         """Where the loss wants targets of `kind` to lie; None where any number will do.
@@ -124,59 +147,163 @@ class BoundObjective:
             return None
         return row.target if row.target == (0.0, 1.0) else None
 
-    def lower(self, builder, prediction: int, labels: dict[str, int], sample_weight: int | None,
-              gradient: bool) -> None:
-        """Add loss and metrics to a plan under construction."""
-        self.loss.lower(builder, prediction, labels[self.loss.labels], sample_weight, self.weight,
-                        gradient)
-        for _, metric, weighted in self.metrics:
-            metric.lower(builder, prediction, labels[metric.labels],
-                         sample_weight if weighted else None)
+
+class BoundObjective:
+    """Losses and metrics for targets of one kind for each output.
+
+    Attributes
+    ----------
+    ports : tuple of Port
+    outputs : list of BoundOutput
+    metrics : list of (str, Metric, bool, int)
+        Unique name, metric, whether it heeds sample weights, and the number of its output.
+    names : tuple of str
+        "loss", the losses of the outputs where there are several, and the names of the metrics: in
+        the order of a plan's totals.
+    """
+
+    def __init__(self, objective: Objective, shapes: Sequence[tuple | None],
+                 ports: Sequence[Port]):
+        self.ports = tuple(ports)
+        asked = per_port(objective.loss, ports, "loss")
+        weights = _weights(objective.loss_weights, asked, ports)
+        plain = _metrics_of(objective.metrics, ports, "metrics")
+        heeding = _metrics_of(objective.weighted_metrics, ports, "weighted_metrics")
+        self.outputs = [
+            BoundOutput(port, shape, loss, weight, one + other)
+            for port, shape, loss, weight, one, other in
+            zip(self.ports, shapes, asked, weights, plain, heeding, strict=True)]
+        self.metrics = []
+        seen: dict[str, int] = {}
+        several = len(self.ports) > 1
+        for weighted in (False, True):
+            for number, output in enumerate(self.outputs):
+                count = len(plain[number])
+                for metric in output.metrics[count:] if weighted else output.metrics[:count]:
+                    prefix = f"{output.port.name}_" if several else ""
+                    name = _unique(prefix, metric.name, weighted, seen)
+                    self.metrics.append((name, metric, weighted, number))
+        with_loss = [output for output in self.outputs if output.loss is not None]
+        self.loss_names = tuple(
+            f"{output.port.name}_loss" for output in with_loss) if len(with_loss) > 1 else ()
+        self.names = ("loss", *self.loss_names, *(name for name, *_ in self.metrics))
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """The names as `evaluate` returns numbers: for several outputs metrics by the alphabet."""
+        if len(self.ports) == 1:
+            return self.names
+        head = 1 + len(self.loss_names)
+        return self.names[:head] + tuple(sorted(self.names[head:]))
+
+    @property
+    def sums(self) -> bool:
+        """Whether a loss is the sum over a batch, so that numbers depend on its size."""
+        return any(getattr(o.loss, "reduction", None) == "sum" for o in self.outputs)
+
+    def lower(self, builder, predictions: Sequence[int], labels: Sequence[dict[str, int]],
+              sample_weights: Sequence[int | None], gradient: bool) -> None:
+        """Add losses and metrics to a plan under construction.
+
+        Parameters
+        ----------
+        builder : fusedmlp.plan.Builder
+        predictions, labels, sample_weights : sequence
+            Buffers for each output; those of the labels by their kind.
+        gradient : bool
+            Whether the plan trains.
+        """
+        totals = iter(self.loss_names)
+        for output, prediction, kinds, weight in zip(self.outputs, predictions, labels,
+                                                     sample_weights, strict=True):
+            if output.loss is not None:
+                builder.loss_total = next(totals, None)
+                output.loss.lower(builder, prediction, kinds[output.loss.labels], weight,
+                                  output.weight, gradient)
+                builder.loss_total = None
+        for _, metric, weighted, number in self.metrics:
+            metric.lower(builder, predictions[number], labels[number][metric.labels],
+                         sample_weights[number] if weighted else None)
 
     def logs(self, totals: np.ndarray) -> dict[str, float]:
         """The numbers by name, from sums and counts in the order of `names`."""
         (total, count), *rest = totals.tolist()
         result = {"loss": total / count if count else 0.0}
-        for (name, metric, _), (total, count) in zip(self.metrics, rest, strict=True):
+        for name, (total, count) in zip(self.loss_names, rest, strict=False):
+            result[name] = total / count if count else 0.0
+        for (name, metric, *_), (total, count) in zip(
+                self.metrics, rest[len(self.loss_names):], strict=True):
             result[name] = metric.finalize(total, count)
         return result
 
 
-def _single(value, argument):
+def _single(value):
     """The element of a list that has one, anything else as it is."""
-    if isinstance(value, (list, tuple)):
-        if len(value) != 1:
-            raise ValueError(
-                f"Argument `{argument}` must be a single one, because the model has one output. "
-                f"Received: {value!r}"
-            )
-        return value[0]
-    return value
+    return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
 
 
-def _listed(value, argument):
-    if value is None:
-        return []
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(
-            f"Argument `{argument}` must be a list or tuple. Received: {value!r} "
-            f"of type {type(value).__name__}"
-        )
-    if len(value) == 1 and isinstance(value[0], (list, tuple)):
-        value = value[0]
-    return list(value)
+def _is_leaf(value):
+    return not isinstance(value, (list, tuple, Mapping)) or (
+        isinstance(value, Mapping) and "class_name" in value)
 
 
-def _unique(name, weighted, seen):
-    """`name`, or with a number or "weighted_" where it is taken, as in Keras."""
-    if weighted and name in seen:
-        name = f"weighted_{name}"
-    count = seen.get(name, 0)
-    seen[name] = count + 1
-    return f"{name}_{count}" if count else name
+def _leaves(value):
+    """Identifiers within lists and dicts; a config dict is one."""
+    if _is_leaf(value):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value
+    return [leaf for part in parts for leaf in _leaves(part)]
 
 
-def _described(identifier, serialize):
-    """A name as it is, an object as its config dict."""
-    return identifier if identifier is None or isinstance(identifier, (str, dict)) \
-        else serialize(identifier)
+def _nested(value):
+    return isinstance(value, (list, tuple)) and any(not _is_leaf(part) for part in value)
+
+
+def _likely(loss, port):
+    """The shape of targets that a loss expects; None where there is no loss."""
+    found = losses.resolve(loss, (1,), (1, port.columns))
+    return (1, port.columns) if getattr(found, "labels", "") == "dense" else (1,)
+
+
+def _weights(asked, found, ports):
+    """A factor for each output."""
+    if isinstance(asked, (list, tuple)) and len(asked) != len(ports):
+        with_loss = [i for i, loss in enumerate(found) if loss is not None]
+        if len(asked) == len(with_loss):  # one for each output that has a loss
+            spreaded = dict(zip(with_loss, asked, strict=True))
+            asked = [spreaded.get(i) for i in range(len(ports))]
+    values = per_port(asked, ports, "loss_weights")
+    return [1.0 if w is None else checks.number(w, "loss_weights") for w in values]
+
+
+def _metrics_of(asked, ports, argument):
+    """A list of identifiers for each output."""
+    if asked is None or (not _is_leaf(asked) and not len(asked)):
+        return [[] for _ in ports]
+    if len(ports) == 1:
+        if isinstance(asked, Mapping):
+            asked = per_port(asked, ports, argument)
+        return [[leaf for leaf in _leaves(asked) if leaf is not None or not _nested(asked)]]
+    parts = per_port(asked, ports, argument)
+    return [[] if part is None else _leaves(part) for part in parts]
+
+
+def _unique(prefix, name, weighted, seen):
+    """The name with its output in front, or with a number or "weighted_" where it is taken."""
+    full = prefix + name
+    if weighted and full in seen:
+        full = f"{prefix}weighted_{name}"
+    count = seen.get(full, 0)
+    seen[full] = count + 1
+    return f"{full}_{count}" if count else full
+
+
+def _described(value, serialize):
+    """Names as they are, objects as their config dicts, within the same lists and dicts."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if _is_leaf(value):
+        return value if isinstance(value, Mapping) else serialize(value)
+    if isinstance(value, Mapping):
+        return {key: _described(part, serialize) for key, part in value.items()}
+    return [_described(part, serialize) for part in value]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import backend, checks
+from .. import backend, checks, tree
 from . import data as adapters
 from .execution import Executions
 
@@ -34,10 +34,12 @@ class Predictor:
         self._executions.clear()
         self._forward = self._executions.get(model, self.batch).executor.forward
         self._dtype = np.dtype(model.dtype)
-        self._columns = model.output_shape[1]
-        self._width = model.input_shape[1]
-        self._shape = (self.batch, self._width)
-        self._out = np.empty((self.batch, self._columns), self._dtype)
+        self._inputs, self._outputs = model.ports()
+        self._outs = tuple(np.empty((self.batch, port.columns), self._dtype)
+                           for port in self._outputs)
+        # what the shortest way is for, and what it returns; never fits where there are several
+        self._shape = (self.batch, self._inputs[0].columns) if model.plain else None
+        self._out = self._outs[0]
         self._arena, self._active = model.arena, backend.kernels()
 
     def __call__(self, x, out: np.ndarray | None = None) -> np.ndarray:
@@ -46,13 +48,16 @@ class Predictor:
         Parameters
         ----------
         x : array_like, shape (rows, columns), at most `batch` rows
+            Or a list or dict of such for a model with several inputs.
         out : ndarray, shape (rows, columns of the output), optional
-            Of the model's dtype, C-contiguous; receives the result.
+            Of the model's dtype, C-contiguous; receives the result.  A list of such for a model
+            with several outputs.
 
         Returns
         -------
         ndarray
-            `out`, or the predictor's own array, which the next call overwrites.
+            `out`, or the predictor's own array, which the next call overwrites; a list or dict of
+            such as the model's outputs are.
 
         Raises
         ------
@@ -61,19 +66,33 @@ class Predictor:
         """
         if self.model.arena is not self._arena or self._active is not backend._active:
             self._bind()
-        if not (type(x) is _ndarray and x.dtype is self._dtype and x.shape == self._shape
+        if (type(x) is _ndarray and x.dtype is self._dtype and x.shape == self._shape
                 and x.flags.c_contiguous and x.flags.aligned):
-            x = adapters.features(x, "x", self._width, self._dtype)
-            if len(x) > self.batch:
-                raise ValueError(
-                    f"Argument `x` must have at most {self.batch} rows, the `batch` of this "
-                    f"predictor. Received: shape {x.shape}"
-                )
+            if out is None:
+                out = self._out
+            else:
+                checks.output(out, (self.batch, self._out.shape[1]), self._dtype)
+            self._forward(x, out)
+            return out
+        return self._call(x, out)
+
+    def _call(self, x, out):
+        arrays = adapters.inputs(x, "x", self._inputs, self._dtype)
+        rows = len(arrays[0])
+        if rows > self.batch:
+            raise ValueError(
+                f"Argument `x` must have at most {self.batch} rows, the `batch` of this "
+                f"predictor. Received: shape {np.shape(arrays[0])}"
+            )
         if out is None:
-            out = self._out
-            if len(x) < self.batch:
-                out = out[: len(x)]
+            outs = tuple(array[:rows] for array in self._outs)
         else:
-            checks.output(out, (len(x), self._columns), self._dtype)
-        self._forward(x, out)
-        return out
+            outs = tuple(tree.leaves(out))
+            if len(outs) != len(self._outputs):
+                raise ValueError(
+                    f"Argument `out` must hold {len(self._outputs)} arrays. Received: {len(outs)}"
+                )
+            for array, port in zip(outs, self._outputs, strict=True):
+                checks.output(array, (rows, port.columns), self._dtype)
+        self._forward(arrays, outs)
+        return self.model.pack_outputs(outs)

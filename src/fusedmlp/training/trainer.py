@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, checks, optimizers, random
+from .. import backend, checks, optimizers, random, tree
 from ..plan import Plan
 from . import data as adapters
 from .batches import Batches, is_batches, unpack_batch
@@ -29,6 +29,7 @@ from .feed import ArrayFeed, BatchFeed, pieces
 from .interrupt import BetweenSteps
 from .nonfinite import origin
 from .objective import Objective
+from .ports import Port, is_several
 from .predictor import Predictor
 from .progress import resolve_verbose
 from .stored import Stored
@@ -56,9 +57,9 @@ def _exclusive(method):
 class Trainer:
     """Training, evaluation and prediction of a network.
 
-    The network's half gives `name`, `dtype`, `seed`, `built`, `build`, `input_shape`, `layers`,
-    `place` (variables into their arena), `arena`, `updated_size`, `lower_layers`, `widths`,
-    `compute_output_shape` and `trainable_variables`.
+    The network's half gives `name`, `dtype`, `seed`, `built`, `layers`, `ports` and `ports_for`
+    (what data goes in and comes out), `build_for`, `pack_outputs`, `place` (variables into their
+    arena), `arena`, `updated_size`, `lower_graph`, `widths` and `trainable_variables`.
 
     Attributes
     ----------
@@ -107,12 +108,15 @@ class Trainer:
         optimizer : str, dict or Optimizer
             See `fusedmlp.optimizers`.
         loss : str, dict, Loss or function
-            See `fusedmlp.losses`; "crossentropy" takes the one that fits the targets.
-        loss_weights : float, optional
-            Factor of the loss.
+            See `fusedmlp.losses`; "crossentropy" takes the one that fits the targets.  For several
+            outputs a list or a dict by their names, or one that is that of each.
+        loss_weights : float, list or dict, optional
+            Factors of the losses; what is minimised, "loss", is the sum of all, each times its
+            factor.
         metrics, weighted_metrics : list of str, dict, Metric or function, optional
             What is reported beside the loss, without and with sample weights; "accuracy" takes
-            the one that fits the targets.
+            the one that fits the targets.  For several outputs a list with one of these, or a list
+            of such, for each output; or a dict by their names.
         steps_per_execution : int
             Callbacks that want batches see every so manieth.
         run_eagerly, jit_compile, auto_scale_loss
@@ -145,6 +149,8 @@ class Trainer:
         steps = checks.integer(steps_per_execution, "steps_per_execution", 1)
         found = optimizers.get(optimizer)
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
+        if self.built:
+            objective.bind(None, self.ports()[1])
         self.optimizer, self.loss, self._objective = found, loss, objective
         self._steps_per_execution = steps
         self.stop_training = False
@@ -168,22 +174,23 @@ class Trainer:
         """The metrics beside the loss, as objects, in the order of the logs."""
         if not self.compiled:
             return []
-        return [metric for _, metric, _ in self._bound().metrics]
+        return [metric for _, metric, *_ in self._bound().metrics]
 
     @property
     def metrics_names(self) -> list[str]:
         """Names in the order in which `evaluate` returns numbers."""
-        return list(self._bound().names) if self.compiled else []
+        return list(self._bound().in_order) if self.compiled else []
 
     def metric_directions(self) -> dict[str, int]:
         """For each metric that has one, 1 where larger is better and -1 where smaller is."""
         ways = {"up": 1, "down": -1}
-        return {name: ways[metric.direction] for name, metric, _ in self._bound().metrics
+        return {name: ways[metric.direction] for name, metric, *_ in self._bound().metrics
                 if metric.direction in ways}
 
-    def _bound(self, targets_shape=None):
-        columns = self.output_shape[1] if self.built else 1
-        return self._objective.bind(targets_shape, columns)
+    def _bound(self):
+        if not self.built and self._objective.latest is not None:
+            return self._objective.latest
+        return self._objective.bind(None, self.ports()[1] if self.built else _ANY_PORT)
 
     def _require_compiled(self, what, optimizer=True):
         if not self.compiled:
@@ -240,13 +247,15 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (rows, columns), or batches
-            Arrays, lists, tensors and data frames of real numbers; converted once to the model's
+            Arrays, lists, tensors and data frames of real numbers; for a model with several inputs
+            a list of such in their order, or a dict by their names.  Converted once to the model's
             dtype, or, where they are memory-mapped or an HDF5 dataset, block by block.  Or data
             that comes as batches ``(x, y)`` or ``(x, y, sample_weight)``: a generator, a data
             loader, a `fusedmlp.utils.PyDataset` or another object of its kind.
         y : array_like
             Classes (rows,) or (rows, 1), or targets with the columns of the prediction, as the
-            loss wants them.  None where `x` comes as batches.
+            loss wants them; a list or a dict of such for a model with several outputs.  None where
+            `x` comes as batches.
         batch_size : int, optional
             Rows of a step, 32 by default; the last step of an epoch takes what is left.  Batches
             have a size of their own.
@@ -265,9 +274,11 @@ class Trainer:
             the number of the epochs so far.  Of batches, those that have numbers (`PyDataset`)
             come in a new order; others come as they are.
         class_weight : dict, optional
-            Factor of the loss by class; may be given together with `sample_weight`.
+            Factor of the loss by class; may be given together with `sample_weight`.  For several
+            outputs a dict of such by their names.
         sample_weight : array_like, shape (rows,), optional
-            Factor of the loss by row.
+            Factor of the loss by row; for several outputs a list or dict with one for each, or one
+            that is that of all.
         initial_epoch : int
         steps_per_epoch : int, optional
             Steps that make an epoch; an epoch goes on in the data where the last one ended.
@@ -328,13 +339,12 @@ class Trainer:
             x, y, sample_weight, validation_data, arrays = self._split(
                 x, y, sample_weight, validation_data, validation_split)
             samples, objective = adapters.prepare(
-                x, y, _TRAIN_NAMES, self._objective.bind, arrays, sample_weight, class_weight)
+                x, y, _TRAIN_NAMES, self._objective.bind, arrays[1], sample_weight, class_weight)
             size = checked.rows_per_step(samples.rows)
-        held_out = self._held_out(validation_data, checked, validation_steps,
-                                  None if arrays is None else x.shape[1])
+        held_out = self._held_out(validation_data, checked, validation_steps, arrays)
         if arrays is not None:
             feed = ArrayFeed(self, samples, objective, size, checked.shuffle, steps_per_epoch)
-            self._ready(x.shape[1])
+            self._ready(arrays[0])
         callbacks = _callback_list(callbacks, checked.verbose, checked.epochs, feed.steps,
                                    add_history=True)
         self._warn_of_changed_trainable()
@@ -375,17 +385,20 @@ class Trainer:
         return callbacks.history
 
     def _split(self, x, y, sample_weight, validation_data, fraction):
-        """Checked input, targets and weights, what is kept from them, and predicted columns."""
-        width, columns, dtype = self._shapes(x, "x")
-        x = adapters.features(x, "x", width, dtype)
+        """Checked input, targets and weights, what is kept from them, and the ports."""
+        ports, dtype = self._ports_for(x, "x"), np.dtype(self.dtype)
+        x = adapters.inputs(x, "x", ports[0], dtype)
         if fraction and validation_data is None:
-            y = adapters.targets(y, "y", len(x), "x", dtype)
-            if sample_weight is not None:
-                sample_weight = adapters.weights(sample_weight, "sample_weight", len(x), dtype)
-            (x, y, sample_weight), validation_data = adapters.split(fraction, x, y, sample_weight)
-        return x, y, sample_weight, validation_data, columns
+            rows, counts = len(x[0]), (len(ports[0]), len(ports[1]))
+            y = [array for _, array in adapters.outputs(y, "y", ports[1], rows, "x", dtype)]
+            w = adapters.weights_of(sample_weight, "sample_weight", ports[1], rows, dtype)
+            front, back = adapters.split(fraction, *x, *y, *w)
+            (x, y, sample_weight), validation_data = (_regrouped(part, counts, ports[0])
+                                                      for part in (front, back))
+            x = adapters.inputs(x, "x", ports[0], dtype)
+        return x, y, sample_weight, validation_data, ports
 
-    def _held_out(self, data, arguments, steps, width):
+    def _held_out(self, data, arguments, steps, ports):
         """What is evaluated after epochs, checked; None where there is nothing."""
         if data is None:
             return None
@@ -393,7 +406,7 @@ class Trainer:
             return self._test_batches(data, None, None, steps, "validation_data",
                                       "validation_steps")
         samples, objective = self._prepare_batch(adapters.unpack(data), _VALIDATION_NAMES,
-                                                 width=width)
+                                                 ports=ports)
         size = arguments.validation_batch_size or arguments.batch_size
         return _TestArrays(self, samples, objective, size, steps)
 
@@ -415,29 +428,35 @@ class Trainer:
         return BatchFeed(self, Batches(x, order if arguments.shuffle else None), prepare,
                          arguments.steps_per_epoch)
 
-    def _prepare_batch(self, batch, names, class_weight=None, width=None):
+    def _prepare_batch(self, batch, names, class_weight=None, ports=None):
         x, y, sample_weight = batch
-        known, columns, dtype = self._shapes(x, names[0])
-        width = known if width is None else width
-        x = adapters.features(x, names[0], width, dtype)
-        result = adapters.prepare(x, y, names, self._objective.bind, columns, sample_weight,
+        ports = self._ports_for(x, names[0]) if ports is None else ports
+        x = adapters.inputs(x, names[0], ports[0], np.dtype(self.dtype))
+        result = adapters.prepare(x, y, names, self._objective.bind, ports[1], sample_weight,
                                   class_weight)
-        self._ready(x.shape[1])
+        self._ready(ports[0])
         return result
 
-    def _shapes(self, x, name):
-        """Width of the input (None: unknown), predicted columns, and the dtype."""
-        dtype = np.dtype(self.dtype)
+    def _ports_for(self, x, name):
+        """Inputs and outputs of the model, which the data says where it is not built."""
         if self.built:
-            return self.input_shape[1], self.output_shape[1], dtype
-        array = adapters.features(x, name, None, dtype)
-        shape = (None, array.shape[1])
-        return array.shape[1], self.compute_output_shape(shape)[1], dtype
+            return self.ports()
+        dtype = np.dtype(self.dtype)
+        several = is_several(x) and len(x) > 1
 
-    def _ready(self, width):
+        def shape(array):
+            rank = np.ndim(array)
+            if rank > 2 and not (rank == 3 and np.shape(array)[2] == 1):
+                return (None, *np.shape(array)[1:])
+            return (None, adapters.features(array, name, None, dtype).shape[1])
+
+        return self.ports_for(tree.map_leaves(shape, x) if several else shape(
+            adapters.only(x) if is_several(x) else x))
+
+    def _ready(self, inputs):
         """Build, and have the variables in their arena."""
         if not self.built:
-            self.build((None, width))
+            self.build_for(inputs)
         self.place()
 
     def _warn_of_changed_trainable(self):
@@ -501,7 +520,7 @@ class Trainer:
         callbacks = _callback_list(callbacks, verbose, 1, feed.steps)
         callbacks.set_model(self)
         logs = self._evaluate(feed, callbacks)
-        return logs if return_dict else _in_order(logs)
+        return logs if return_dict else _in_order(logs, feed.objective)
 
     def _test_batches(self, x, y, sample_weight, steps, name="x", argument="steps"):
         _refuse_beside_batches(name, y=y, sample_weight=sample_weight)
@@ -624,7 +643,7 @@ class Trainer:
         logs = objective.logs(executor.totals)
         executor.check_finite = checked
         executor.totals[...] = totals
-        return logs if return_dict else _in_order(logs)
+        return logs if return_dict else _in_order(logs, objective)
 
     # -- predict -------------------------------------------------------------------------------
 
@@ -639,7 +658,7 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (rows, columns), or batches
-            As in `fit`; targets in batches are left alone.
+            As in `fit`, also a list or dict for several inputs; targets in batches are left alone.
         batch_size : int, optional
             32 by default, where `steps` or callbacks count batches.
         verbose : {"auto", 0, 1, 2}
@@ -651,6 +670,7 @@ class Trainer:
         Returns
         -------
         ndarray, shape (rows, columns of the output), of the model's dtype
+            Or a list or dict of such, as the model's outputs are.
 
         Raises
         ------
@@ -685,16 +705,16 @@ class Trainer:
         if is_batches(x):
             return self._predict_batches(x, verbose, steps, callbacks)
         x = self._prepare_forward(x)
-        *_, most, forward, _ = self._fast
-        if isinstance(x, Stored):
-            most = min(most, x.block_rows)
+        forward, most = self._predicting.executor.forward, self._most_rows
+        most = min(most, *(a.block_rows for a in x if isinstance(a, Stored)), sys.maxsize)
         if steps is not None:
-            x = x[: checks.integer(steps, "steps", 1) * size]
-        rows = len(x)
+            x = tuple(a[: checks.integer(steps, "steps", 1) * size] for a in x)
+        rows = len(x[0])
         watched = callbacks is not None or verbose > 0
         if not watched:
             size = most
-        out = np.empty((rows, self.output_shape[1]), x.dtype)
+        dtype = np.dtype(self.dtype)
+        out = tuple(np.empty((rows, port.columns), dtype) for port in self.ports()[1])
         stop = math.ceil(rows / size)
         self.stop_predicting = False
         if watched:
@@ -706,16 +726,16 @@ class Trainer:
             if watched:
                 callbacks.on_predict_batch_begin(step)
             done = min((step + 1) * size, rows)
-            part = out[step * size : done]
-            block = x[step * size : done]
-            forward(block.read() if isinstance(block, Stored) else block, part)
+            part = tuple(a[step * size : done] for a in out)
+            blocks = (a[step * size : done] for a in x)
+            forward(tuple(b.read() if isinstance(b, Stored) else b for b in blocks), part)
             if watched:
-                callbacks.on_predict_batch_end(step, {"outputs": part})
+                callbacks.on_predict_batch_end(step, {"outputs": self.pack_outputs(part)})
                 if self.stop_predicting:
                     break
         if watched:
             callbacks.on_predict_end()
-        return out[:done]
+        return self.pack_outputs(tuple(a[:done] for a in out))
 
     def _predict_batches(self, x, verbose, steps, callbacks):
         """Predictions of data that comes as batches, whose targets are left alone."""
@@ -733,7 +753,7 @@ class Trainer:
         self.stop_predicting = False
         callbacks.on_predict_begin()
         batches.on_epoch("begin")
-        parts: list[np.ndarray] = []
+        parts: list = []
         # the number in front, so that no batch is taken that nobody asked for
         for step, batch in zip(range(steps or batches.length or sys.maxsize), batches,
                                strict=False):
@@ -744,19 +764,22 @@ class Trainer:
                 break
         batches.on_epoch("end")
         callbacks.on_predict_end()
-        return np.concatenate(parts)
+        return tree.pack(parts[0], map(np.concatenate, zip(*map(tree.leaves, parts),
+                                                            strict=True)))
 
     def _prepare_forward(self, x):
         """Input as the executor takes it, and everything that `predict` holds ready."""
-        width, columns, dtype = self._shapes(x, "x")
-        x = adapters.features(x, "x", width, dtype)
-        self._ready(x.shape[1])
+        (inputs, outputs), dtype = self._ports_for(x, "x"), np.dtype(self.dtype)
+        x = adapters.inputs(x, "x", inputs, dtype)
+        self._ready(inputs)
         execution = self._executions.get(self, block_rows(self))
         if execution is not self._predicting:
             self._predicting, plan = execution, execution.plan
             flops = sum(map(plan.flops, plan.ops)) // plan.batch_size
-            self._fast = (dtype, x.shape[1], columns, max(1, _CALL_FLOPS // max(flops, 1)),
-                          execution.executor.forward, backend.kernels())
+            self._most_rows = max(1, _CALL_FLOPS // max(flops, 1))
+            if self.plain:
+                self._fast = (dtype, inputs[0].columns, outputs[0].columns, self._most_rows,
+                              execution.executor.forward, backend.kernels())
         return x
 
     def predict_on_batch(self, x) -> np.ndarray:
@@ -869,6 +892,7 @@ class Trainer:
 
 
 _NO_RATE = np.zeros(1)
+_ANY_PORT = (Port("output", (None, 1)),)  # of a model that is not built
 _CALL_FLOPS = 10**9  # work of a call that need not be cut up for Ctrl-C
 
 
@@ -899,10 +923,20 @@ def _refuse_beside_batches(name, **arguments):
             )
 
 
-def _in_order(logs):
+def _in_order(logs, objective):
     """The only number, or a list of all."""
-    values = list(logs.values())
+    values = [logs[name] for name in objective.in_order]
     return values[0] if len(values) == 1 else values
+
+
+def _regrouped(arrays, counts, ports):
+    """Input, targets and weights from all their arrays one after another."""
+    inputs, outputs = counts
+    x, y, w = arrays[:inputs], arrays[inputs : inputs + outputs], arrays[inputs + outputs :]
+    x = [a if isinstance(a, Stored) else a.reshape(len(a), *port.shape[1:])
+         for a, port in zip(x, ports, strict=True)]
+    return (x[0] if inputs == 1 else x, y[0] if outputs == 1 else y,
+            None if all(a is None for a in w) else w[0] if outputs == 1 else w)
 
 
 class _FitArguments:
@@ -960,7 +994,7 @@ class _TestArrays:
 
     def blocks(self):
         """The same rows where nobody counts, in batches of a size that suits the processor."""
-        if self.objective.loss.reduction == "sum":
+        if self.objective.sums:
             return self._pieces(self._size)
         # otherwise the numbers are the same for any size
         stored = [a.block_rows for a in self._samples.arrays if not isinstance(a, np.ndarray)]

@@ -1,0 +1,169 @@
+"""Arithmetic on symbolic tensors: ``x + y``, ``2 * x``, ``x ** 2``, ``abs(x)``, ``x[:, :3]``.
+
+Each is a call of an `Operation`, a layer that emits what is asked of it; models don't list them
+among their layers.  With numbers they are one pass over the data, as with tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .layer import Layer
+from .merging import joined_shape
+from .naming import auto_name
+from .tensor import KerasTensor
+
+__all__ = ["Operation", "apply", "apply_activation", "combine", "part", "row_total"]
+
+_COMBINE = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+
+
+class Operation(Layer):
+    """One step of arithmetic.
+
+    Parameters
+    ----------
+    function : str
+        One of "add", "subtract", "multiply", "divide", "maximum", "minimum" (of two tensors),
+        "affine", "power", "log", "activation", "row_sum" and "slice" (of one).
+    params : dict
+        Constants: ``factor`` and ``shift``, ``exponent``, ``name`` and ``params`` of an activation,
+        ``factor``, ``start`` and ``columns``.
+    """
+
+    _is_part = False
+
+    def __init__(self, function: str, params: dict[str, Any] | None = None, **kwargs):
+        if kwargs.get("name") is None:
+            kwargs["name"] = auto_name(function)
+        super().__init__(**kwargs)
+        self.function, self.params = function, dict(params or {})
+
+    def compute_output_shape(self, input_shape):
+        if self.function in _COMBINE:
+            return joined_shape([tuple(shape) for shape in input_shape], self.name)
+        shape = tuple(input_shape)
+        if self.function == "activation":
+            from .activation import activated_columns
+
+            row = (self.params["name"], tuple(self.params["params"]))
+            return (*shape[:-1], activated_columns(row, shape[-1], self.name))
+        if self.function == "row_sum":
+            return (shape[0], 1)
+        if self.function == "slice":
+            return (shape[0], self.params["columns"])
+        return shape
+
+    def lower(self, builder, x):
+        if self.function in _COMBINE:
+            return builder.combine(self.function, *x, self.name)
+        if self.function == "activation":
+            return builder.activation(x, self.params["name"], tuple(self.params["params"]))
+        return getattr(builder, self.function)(x, **self.params, name=self.name)
+
+    def get_config(self):
+        return {**super().get_config(), "function": self.function, "params": self.params}
+
+
+def apply(function: str, x, **params):
+    """An operation on one tensor, or a list of two."""
+    return Operation(function, params)(x)
+
+
+def apply_activation(x: KerasTensor, name: str, params: tuple) -> KerasTensor:
+    """An activation of the table, its parameters in the row's order."""
+    return apply("activation", x, name=name, params=list(params))
+
+
+def combine(function: str, a, b):
+    """``a function b`` for tensors, of which one may be a number; NotImplemented for other things.
+
+    >>> combine("add", KerasTensor((None, 2)), 1.0).shape
+    (None, 2)
+    """
+    if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
+        return apply(function, [a, b])
+    x, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
+    if np.ndim(number) or not isinstance(number, (int, float, np.number, np.ndarray)):
+        return NotImplemented
+    c = float(number)
+    if function == "add":
+        return apply("affine", x, factor=1.0, shift=c)
+    if function == "multiply":
+        return apply("affine", x, factor=c, shift=0.0)
+    if function == "subtract":
+        factor, shift = (1.0, -c) if x is a else (-1.0, c)
+        return apply("affine", x, factor=factor, shift=shift)
+    if function == "divide":
+        if x is a:
+            return apply("affine", x, factor=1.0 / c, shift=0.0)
+        return apply("affine", apply("power", x, exponent=-1.0), factor=c, shift=0.0)
+    # max(x, c) = relu(x - c) + c, min(x, c) = c - relu(c - x)
+    if function == "maximum":
+        above = apply_activation(apply("affine", x, factor=1.0, shift=-c), "relu", ())
+        return apply("affine", above, factor=1.0, shift=c)
+    below = apply_activation(apply("affine", x, factor=-1.0, shift=c), "relu", ())
+    return apply("affine", below, factor=-1.0, shift=c)
+
+
+def power(x, exponent):
+    """``x ** exponent`` for a number."""
+    if isinstance(exponent, KerasTensor) or not isinstance(exponent, (int, float, np.number)):
+        return NotImplemented
+    if exponent == 1:
+        return apply("affine", x, factor=1.0, shift=0.0)
+    return apply("power", x, exponent=float(exponent))
+
+
+def row_total(x, mean: bool, keepdims: bool = True):
+    """The sum or the mean over the columns, one column."""
+    return apply("row_sum", x, factor=1.0 / x.shape[-1] if mean else 1.0)
+
+
+def part(x, index):
+    """``x[:, start:stop]``, neighbouring columns of all rows.
+
+    Raises
+    ------
+    IndexError
+        If it is another index.
+    """
+    wanted = (f"A symbolic tensor of shape {x.shape} takes an index [:, start:stop] of "
+              f"neighbouring columns. Received: {index!r}")
+    if not isinstance(index, tuple) or len(index) != 2 or x.ndim != 2 or index[0] != slice(None):
+        raise IndexError(wanted)
+    columns = x.shape[1]
+    if isinstance(index[1], slice):
+        start, stop, step = index[1].indices(columns)
+        if step != 1 or stop <= start:
+            raise IndexError(wanted)
+        return apply("slice", x, start=start, columns=stop - start)
+    raise IndexError(wanted)
+
+
+# -- operators of tensors ------------------------------------------------------------------------
+
+
+def _binary(function):
+    def method(self, other):
+        return combine(function, self, other)
+
+    def reflected(self, other):
+        return combine(function, other, self)
+
+    return method, reflected
+
+
+for _name, _function in (("add", "add"), ("sub", "subtract"), ("mul", "multiply"),
+                         ("truediv", "divide")):
+    _method, _reflected = _binary(_function)
+    setattr(KerasTensor, f"__{_name}__", _method)
+    setattr(KerasTensor, f"__r{_name}__", _reflected)
+KerasTensor.__neg__ = lambda self: combine("multiply", self, -1.0)
+KerasTensor.__pos__ = lambda self: self
+KerasTensor.__abs__ = lambda self: combine("maximum", self, -self)
+KerasTensor.__pow__ = power
+KerasTensor.__getitem__ = part
+del _name, _function, _method, _reflected

@@ -1,0 +1,132 @@
+"""Calling a layer on arrays: a small plan, made once for each shape and kept with the layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import backend, checks, random, tree
+from ..plan import Builder
+from ..variable import aligned_zeros, place_together
+from .tensor import KerasTensor, PlanTensor, columns_of
+
+__all__ = ["call_on_arrays"]
+
+_KEPT = 8
+_BLOCK_ROWS = 96
+
+
+def call_on_arrays(layer, args: tuple, kwargs: dict):
+    """What the layer makes of arrays, as arrays.
+
+    Parameters
+    ----------
+    layer : Layer
+        Built by this call where it is not.
+    args, kwargs
+        As its `call` takes them; every leaf that is an array, a number or a list of numbers is an
+        input, whose first axis counts the rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no input, the numbers of rows differ, or shapes don't fit.
+    """
+    kwargs = dict(kwargs)
+    training = bool(layer._asked_training(kwargs))
+    args = tuple(_with_arrays(arg, f"inputs[{i}]" if i else "inputs") for i, arg in enumerate(args))
+    kwargs = {name: _with_arrays(arg, name) for name, arg in kwargs.items()}
+    given = [leaf for leaf in tree.leaves([list(args), kwargs]) if isinstance(leaf, np.ndarray)]
+    if not given:
+        raise ValueError(
+            f"Layer {layer.name!r} must be called on an array or a symbolic tensor. Received: "
+            f"{args!r}"
+        )
+    rows = {len(array) for array in given}
+    if len(rows) > 1:
+        raise ValueError(
+            f"All inputs of {layer.name!r} must have the same number of rows. Received: shapes "
+            f"{', '.join(str(array.shape) for array in given)}"
+        )
+    symbolic = {id(a): KerasTensor((None, *a.shape[1:]), layer.dtype, "input") for a in given}
+
+    def filled(values):
+        def fill(leaf):
+            return values[id(leaf)] if isinstance(leaf, np.ndarray) else leaf
+
+        return tree.map_leaves(fill, args), tree.map_leaves(fill, kwargs)
+
+    filled_in = filled(symbolic)
+    layer._build_for(*filled_in)
+    if any(not part.built for part in layer._sublayers):
+        layer._traced(*filled_in, training)  # which builds what it calls
+    training = training and layer.differs_in_training
+    arena, size = _arena(layer)
+    key = (rows.pop() if training else None, backend.key(), layer.dtype, id(arena),
+           tuple(array.shape[1:] for array in given), repr(sorted(kwargs)))
+    kept = layer._eager.get(key)
+    if kept is None or kept[0] is not arena:
+        if len(layer._eager) >= _KEPT:
+            layer._eager.clear()
+        kept = layer._eager[key] = (arena, *_prepared(layer, given, filled, key[0], arena, size))
+    _, executor, outputs = kept
+    arrays = tuple(
+        np.ascontiguousarray(array.reshape(len(array), -1), dtype=layer.dtype) for array in given)
+    results = _trained(executor, arrays) if training else _predicted(executor, arrays, outputs)
+    shaped = (array.reshape(len(array), *t.shape[1:])
+              for array, t in zip(results, tree.leaves(outputs), strict=True))
+    return tree.pack(outputs, shaped)
+
+
+def _with_arrays(argument, name):
+    """An argument with its data as arrays: a list of numbers is one, a list of arrays several."""
+    if argument is None or isinstance(argument, (str, bool, np.ndarray)):
+        return argument
+    if isinstance(argument, dict):
+        return {key: _with_arrays(part, f"{name}[{key!r}]") for key, part in argument.items()}
+    if isinstance(argument, (list, tuple)) and any(hasattr(part, "shape") for part in argument):
+        return type(argument)(_with_arrays(p, f"{name}[{i}]") for i, p in enumerate(argument))
+    array = checks.real_array(argument, name)
+    return array if array.ndim else argument
+
+
+def _arena(layer):
+    """The arena that all variables of the layer lie in, which is made where there is none."""
+    variables = layer.variables
+    if not variables:
+        return _NOTHING[layer.dtype], 0
+    arena = variables[0].arena
+    if arena is None or any(v.arena is not arena for v in variables):
+        arena, _ = place_together(variables, set(), layer.dtype, None)
+    return arena, arena.size
+
+
+_NOTHING = {dtype: aligned_zeros(64, dtype) for dtype in ("float32", "float64")}
+
+
+def _prepared(layer, given, filled, rows, arena, size):
+    """The executor of the layer's plan, and the tensors of its outputs."""
+    builder = Builder(rows or _BLOCK_ROWS, layer.dtype, training=rows is not None)
+    inputs = {id(a): PlanTensor((None, *a.shape[1:]), layer.dtype, builder,
+                                builder.input(columns_of((None, *a.shape[1:])), "x"))
+              for a in given}
+    args, kwargs = filled(inputs)
+    outputs = layer._emitted(builder, args, kwargs, None)
+    if rows is not None:
+        builder.totals.append("")  # runs as a step of training does
+    plan = builder.finish([t.buffer for t in tree.leaves(outputs)], parameter_size=size)
+    return backend.executor(plan, arena, (), random.next_seed()), outputs
+
+
+def _predicted(executor, arrays, outputs):
+    results = tuple(np.empty((len(arrays[0]), columns_of(t.shape)), arrays[0].dtype)
+                    for t in tree.leaves(outputs))
+    executor.forward(arrays, results)
+    return results
+
+
+def _trained(executor, arrays):
+    """One step as in training, which draws other random numbers each time."""
+    rows = len(arrays[0])
+    iteration = random.next_seed() & 0x7FFFFFFF
+    executor.run(arrays, np.arange(rows), rows, 0, 1, np.zeros(1), iteration, np.inf)
+    return [executor.buffer(index) for index in executor.plan.outputs]
