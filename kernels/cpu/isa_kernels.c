@@ -68,6 +68,15 @@
 #define VSET_f32(x) ((vec_f32){(x), (x), (x), (x)})
 #define VSET_f64(x) ((vec_f64){(x), (x)})
 #endif
+/* Elements of two vectors of four, numbered from 0 to 7. */
+#if defined(__clang__)
+#define SHUFFLE_FOUR(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define SHUFFLE_FOUR(a, b, i, j, k, l) __builtin_shuffle(a, b, (A(indices)){i, j, k, l})
+typedef int32_t indices_f32 __attribute__((vector_size(16)));
+typedef int64_t indices_f64 __attribute__((vector_size(32)));
+#endif
+
 /* Whole lines from one aligned place to another, past the caches where the processor can. */
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -92,6 +101,21 @@ static inline void fm_stream(void *to, const void *from, long bytes)
 #define STREAM_END() ((void)0)
 #endif
 
+/* x > y ? x : y */
+#if defined(__AVX512F__)
+#define VMAX_f32 _mm512_max_ps
+#define VMAX_f64 _mm512_max_pd
+#elif defined(__AVX__)
+#define VMAX_f32 _mm256_max_ps
+#define VMAX_f64 _mm256_max_pd
+#elif defined(__SSE2__)
+#define VMAX_f32 _mm_max_ps
+#define VMAX_f64 _mm_max_pd
+#else
+#define VMAX_f32(x, y) ((vec_f32)(((mask_f32)(x) & ((x) > (y))) | ((mask_f32)(y) & ~((x) > (y)))))
+#define VMAX_f64(x, y) ((vec_f64)(((mask_f64)(x) & ((x) > (y))) | ((mask_f64)(y) & ~((x) > (y)))))
+#endif
+#define VMAX A(VMAX)
 #define VFMA A(VFMA)
 #define VSET A(VSET)
 #define VZERO ((A(vec)){0})

@@ -220,6 +220,34 @@ INLINE R A(row_max)(long c, const R *x)
     return A(fold)(part, 1);
 }
 
+/* The largest of a row where NaN don't matter, because what is made of them shows. */
+INLINE R A(row_top)(long c, const R *x)
+{
+    enum { WIDTH = VECTOR / sizeof(R), STEP = 4 * WIDTH };
+    R top = -C(INFINITY), each[WIDTH];
+    A(vec) part[4] = {VSET(top), VSET(top), VSET(top), VSET(top)}, next;
+    long j = 0;
+    for (; j + STEP <= c; j += STEP) {
+        for (int k = 0; k < 4; k++) {
+            memcpy(&next, x + j + k * WIDTH, sizeof next);
+            part[k] = VMAX(next, part[k]);
+        }
+    }
+    for (; j + WIDTH <= c; j += WIDTH) {
+        memcpy(&next, x + j, sizeof next);
+        part[0] = VMAX(next, part[0]);
+    }
+    part[0] = VMAX(VMAX(part[0], part[1]), VMAX(part[2], part[3]));
+    memcpy(each, part, sizeof each);
+    for (int v = 0; v < WIDTH; v++) {
+        top = each[v] > top ? each[v] : top;
+    }
+    for (; j < c; j++) {
+        top = x[j] > top ? x[j] : top;
+    }
+    return top;
+}
+
 /* sum_j expression(j) in the fixed order of LANES interleaved parts. */
 #define ROW_SUM(result, c, expression)                                                           \
     do {                                                                                         \
@@ -239,7 +267,8 @@ INLINE R A(row_max)(long c, const R *x)
         (result) = A(fold)(part, 0);                                                             \
     } while (0)
 
-/* y = exp(x - pivot), and the sum of it; whole blocks so that the loop is the vector one. */
+/* y = exp(x - pivot), and the sum of it, where no x is above the pivot; whole blocks so that the
+ * loop is the vector one. */
 static R A(exp_row)(long c, const R *x, R pivot, R *y)
 {
     R part[LANES] = {0}, rest[LANES];
@@ -247,7 +276,7 @@ static R A(exp_row)(long c, const R *x, R pivot, R *y)
     for (; j + LANES <= c; j += LANES) {
         INDEPENDENT for (int v = 0; v < LANES; v++)
         {
-            const R e = M(exp)(x[j + v] - pivot);
+            const R e = M(exp_nonpositive)(x[j + v] - pivot);
             y[j + v] = e;
             part[v] += e;
         }
@@ -257,7 +286,7 @@ static R A(exp_row)(long c, const R *x, R pivot, R *y)
         for (int v = 0; v < LANES; v++) {
             rest[v] = v < left ? x[j + v] : -C(INFINITY);
         }
-        INDEPENDENT for (int v = 0; v < LANES; v++) { rest[v] = M(exp)(rest[v] - pivot); }
+        INDEPENDENT for (int v = 0; v < LANES; v++) { rest[v] = M(exp_nonpositive)(rest[v] - pivot); }
         for (int v = 0; v < LANES; v++) {
             part[v] += v < left ? rest[v] : 0;
         }
@@ -268,17 +297,49 @@ static R A(exp_row)(long c, const R *x, R pivot, R *y)
 
 /* -- row activations -------------------------------------------------------------------------- */
 
+/* Four by four elements transposed, from rows of distance ldx to rows of distance ldy. */
+typedef R A(four) __attribute__((vector_size(4 * sizeof(R)), aligned(sizeof(R)), may_alias));
+INLINE void A(turn_four)(const R *x, long ldx, R *y, long ldy)
+{
+    const A(four) a = *(const A(four) *)x, b = *(const A(four) *)(x + ldx);
+    const A(four) c = *(const A(four) *)(x + 2 * ldx), d = *(const A(four) *)(x + 3 * ldx);
+    const A(four) ac = SHUFFLE_FOUR(a, c, 0, 4, 1, 5), bd = SHUFFLE_FOUR(b, d, 0, 4, 1, 5);
+    const A(four) ca = SHUFFLE_FOUR(a, c, 2, 6, 3, 7), db = SHUFFLE_FOUR(b, d, 2, 6, 3, 7);
+    *(A(four) *)y = SHUFFLE_FOUR(ac, bd, 0, 4, 1, 5);
+    *(A(four) *)(y + ldy) = SHUFFLE_FOUR(ac, bd, 2, 6, 3, 7);
+    *(A(four) *)(y + 2 * ldy) = SHUFFLE_FOUR(ca, db, 0, 4, 1, 5);
+    *(A(four) *)(y + 3 * ldy) = SHUFFLE_FOUR(ca, db, 2, 6, 3, 7);
+}
+
+/* y (c, n) = x (n, c) transposed, for a few rows and columns. */
+INLINE void A(turn)(long n, long c, const R *x, long ldx, R *y, long ldy)
+{
+    long i = 0;
+    for (; i + 4 <= n; i += 4) {
+        long j = 0;
+        for (; j + 4 <= c; j += 4) {
+            A(turn_four)(x + i * ldx + j, ldx, y + j * ldy + i, ldy);
+        }
+        for (; j < c; j++) {
+            for (int k = 0; k < 4; k++) {
+                y[j * ldy + i + k] = x[(i + k) * ldx + j];
+            }
+        }
+    }
+    for (; i < n; i++) {
+        for (long j = 0; j < c; j++) {
+            y[j * ldy + i] = x[i * ldx + j];
+        }
+    }
+}
+
 /* Rows of few classes, GROUP at a time and transposed: no reduction within a vector. */
 static void A(softmax_few)(long rows, long c, const R *x, long ldx, R *y, long ldy)
 {
     R e[FEW][GROUP] = {0}, largest[GROUP], sum[GROUP];
     for (long i0 = 0; i0 < rows; i0 += GROUP, x += GROUP * ldx, y += GROUP * ldy) {
         const long n = rows - i0 < GROUP ? rows - i0 : GROUP;
-        for (long i = 0; i < n; i++) {
-            for (long j = 0; j < c; j++) {
-                e[j][i] = x[i * ldx + j];
-            }
-        }
+        A(turn)(n, c, x, ldx, e[0], GROUP);
         for (int i = 0; i < GROUP; i++) {
             largest[i] = -C(INFINITY);
             sum[i] = 0;
@@ -292,18 +353,14 @@ static void A(softmax_few)(long rows, long c, const R *x, long ldx, R *y, long l
         for (long j = 0; j < c; j++) {
             INDEPENDENT for (int i = 0; i < GROUP; i++)
             {
-                e[j][i] = M(exp)(e[j][i] - largest[i]);
+                e[j][i] = M(exp_nonpositive)(e[j][i] - largest[i]);
                 sum[i] += e[j][i];
             }
         }
         for (long j = 0; j < c; j++) {
             INDEPENDENT for (int i = 0; i < GROUP; i++) { e[j][i] = e[j][i] / sum[i]; }
         }
-        for (long i = 0; i < n; i++) {
-            for (long j = 0; j < c; j++) {
-                y[i * ldy + j] = e[j][i];
-            }
-        }
+        A(turn)(c, n, e[0], GROUP, y, ldy);
     }
 }
 
@@ -516,49 +573,64 @@ INLINE long A(argmax)(long c, const R *x)
     return j < c ? j : 0;
 }
 
-/* Loss and gradient of one row of logits, given exp(z - largest) in e and its sum. */
+/* Loss and gradient of one row of logits in two passes over it.  The first goes in pieces that stay
+ * in the first cache: the largest so far, and e = exp(z - that), into d where a gradient is wanted.
+ * The second brings all pieces to the same largest while it makes the gradient of e. */
 static void A(softmax_cross_entropy_row)(long c, const R *z, const R *t, int64_t label, R weight,
                                          R smoothing, R scale, R *loss, R *d)
 {
-    enum { CHUNK = 1024 };
-    R local[CHUNK];
-    const R largest = A(row_max)(c, z);
-    R *e = d ? d : local, sum = 0;
-    if (d) {
-        sum = A(exp_row)(c, z, largest, e);
-    } else {
-        for (long j = 0; j < c; j += CHUNK) { /* only the sum is wanted */
-            sum += A(exp_row)(c - j < CHUNK ? c - j : CHUNK, z + j, largest, local);
-        }
+    enum { PIECE = 2048, PIECES = 512 };
+    const long even_share = (c + PIECES - 1) / PIECES;
+    const long piece = d && even_share > PIECE ? even_share : PIECE;
+    R local[PIECE], pivots[PIECES], largest = -C(INFINITY), sum = 0;
+    for (long j = 0, k = 0; j < c; j += piece, k += d != NULL) {
+        const long n = c - j < piece ? c - j : piece;
+        const R here = A(row_top)(n, z + j), before = largest;
+        largest = here > largest ? here : largest;
+        pivots[k] = largest;
+        /* nothing but -inf so far gives nothing but 0 */
+        const R pivot = largest == -C(INFINITY) ? 0 : largest;
+        const R part = A(exp_row)(n, z + j, pivot, d ? d + j : local);
+        sum = (largest == before || j == 0 ? sum : sum * M(exp_nonpositive)(before - largest)) + part;
     }
+    sum = largest == -C(INFINITY) ? C(NAN) : sum;
     /* loss = log sum_k exp z_k - sum_k t_k z_k, with z measured from the largest */
-    const R log_sum = M(log)(sum), even = smoothing / (R)c;
+    const R log_sum = M(log)(sum), even = smoothing / (R)c, main = 1 - smoothing;
     R expected, total = 1; /* sum_k t_k (z_k - largest), sum_k t_k */
     if (t) {
         ROW_SUM(expected, c,
-                (t[j] * (1 - smoothing) + even == 0)
-                    ? C(0) : (t[j] * (1 - smoothing) + even) * (z[j] - largest));
-        ROW_SUM(total, c, t[j] * (1 - smoothing) + even);
+                (t[j] * main + even == 0) ? C(0) : (t[j] * main + even) * (z[j] - largest));
+        ROW_SUM(total, c, t[j] * main + even);
     } else if (smoothing != 0) {
         ROW_SUM(expected, c, z[j] - largest);
-        expected = expected * even + (1 - smoothing) * (z[label] - largest);
+        expected = expected * even + main * (z[label] - largest);
     } else {
         expected = z[label] - largest;
     }
     *loss = weight * (total * log_sum - expected);
-    if (d) {
-        /* dz_k = weight scale (softmax_k total - t_k) */
-        const R factor = weight * scale;
+    if (!d) {
+        return;
+    }
+    /* dz_k = weight scale (softmax_k total - t_k) */
+    const R factor = weight * scale, share = factor * (total / sum), less = factor * even;
+    const R own = t ? 0 : factor * (M(exp_nonpositive)(z[label] - largest) / sum - (main + even));
+    for (long j = 0, k = 0; j < c; j += piece, k++) {
+        const long n = c - j < piece ? c - j : piece;
+        const R rate = pivots[k] == largest ? share
+                                            : share * M(exp_nonpositive)(pivots[k] - largest);
+        R *y = d + j;
         if (t) {
-            INDEPENDENT for (long j = 0; j < c; j++)
+            const R *u = t + j;
+            INDEPENDENT for (long i = 0; i < n; i++)
             {
-                d[j] = factor * (e[j] / sum * total - (t[j] * (1 - smoothing) + even));
+                y[i] = y[i] * rate - factor * (u[i] * main + even);
             }
         } else {
-            INDEPENDENT for (long j = 0; j < c; j++) { d[j] = factor * (e[j] / sum - even); }
-            const R own = M(exp)(z[label] - largest) / sum;
-            d[label] = factor * (own - ((1 - smoothing) + even));
+            INDEPENDENT for (long i = 0; i < n; i++) { y[i] = y[i] * rate - less; }
         }
+    }
+    if (!t) {
+        d[label] = own;
     }
 }
 
@@ -579,10 +651,8 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
             memset(x, 0, sizeof x);
             memset(u, 0, sizeof u);
         }
+        A(turn)(n, c, z + i0 * ldz, ldz, x[0], GROUP);
         for (long i = 0; i < n; i++) {
-            for (long j = 0; j < c; j++) {
-                x[j][i] = z[(i0 + i) * ldz + j];
-            }
             factor[i] = weight ? weight[i0 + i] : 1;
         }
         for (long i = 0; t && i < n; i++) {
@@ -642,7 +712,7 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
         for (long j = 0; j < c; j++) {
             INDEPENDENT for (int i = 0; i < GROUP; i++)
             {
-                const R e = M(exp)(x[j][i] - largest[i]);
+                const R e = M(exp_nonpositive)(x[j][i] - largest[i]);
                 x[j][i] = e;
                 sum[i] += e;
             }
@@ -671,13 +741,12 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
                 x[j][i] = factor[i] * (x[j][i] * sum[i] - (t ? u[j][i] : even));
             }
         }
-        for (long i = 0; i < n; i++) {
+        A(turn)(c, n, x[0], GROUP, d + i0 * ldd, ldd);
+        for (long i = 0; classes && i < n; i++) {
             R *out = d + (i0 + i) * ldd;
-            const int skip = classes && truth[i] < 0;
-            for (long j = 0; j < c; j++) {
-                out[j] = skip ? 0 : x[j][i];
-            }
-            if (classes && !skip) {
+            if (truth[i] < 0) {
+                memset(out, 0, c * sizeof(R));
+            } else {
                 out[classes[i0 + i]] -= factor[i] * main;
             }
         }
