@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fusedmlp import plan, spec
+from fusedmlp.kernels.layout import read, write
 
 DTYPES = ("float32", "float64")
 
@@ -103,18 +104,30 @@ def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="d
 
     rng = np.random.default_rng(seed)
     arena = np.zeros(size, dtype)
-    values = [view(arena, shape, *where[i]) for i, shape in enumerate(shapes)]
-    for value in values:
-        value[...] = rng.standard_normal(value.shape) / np.sqrt(value.shape[0])
+    for i, shape in enumerate(shapes):
+        rows = shape[0] if len(shape) == 2 else 1
+        write(flat(arena, rows, *where[i]),
+              rng.standard_normal((rows, shape[-1])) / np.sqrt(rows))
     slots = () if optimizer is None else spec.OPTIMIZERS[optimizer].slots
-    return SimpleNamespace(plan=lowered, arena=arena, values=values, width=width,
-                           slots=tuple(np.zeros(trainable, dtype) for _ in slots),
-                           trainable=[v for i, v in enumerate(values) if i not in frozen])
+    return Network(plan=lowered, arena=arena, width=width,
+                   places=[(shape, *where[i]) for i, shape in enumerate(shapes)],
+                   slots=tuple(np.zeros(trainable, dtype) for _ in slots))
 
 
-def view(arena, shape, offset, step):
-    rows = shape[0] if len(shape) == 2 else 1
-    return arena[offset : offset + rows * step].reshape(rows, step)[:, : shape[-1]]
+class Network(SimpleNamespace):
+    """A plan, the arena of its parameters, and the optimizer's state."""
+
+    @property
+    def values(self):
+        """The parameters as they are now, each a matrix."""
+        return [read(flat(self.arena, shape[0] if len(shape) == 2 else 1, offset, step),
+                     shape[0] if len(shape) == 2 else 1, shape[-1])
+                for shape, offset, step in self.places]
+
+
+def flat(arena, rows, offset, step):
+    """What a parameter takes of an arena."""
+    return arena[offset : offset + rows * step]
 
 
 def executor(backend, net, seed=3):
@@ -374,7 +387,9 @@ def test_a_run_learns_and_keeps_the_padding_zero(backend, name):
     used = np.zeros(net.arena.size, bool)
     for buffer in net.plan.buffers:
         if buffer.role == "parameter":
-            view(used, (buffer.rows, buffer.columns), buffer.offset, buffer.pitch)[...] = True
+            mask = np.zeros(buffer.rows * buffer.pitch, buffer.dtype)
+            write(mask, np.ones((buffer.rows, buffer.columns)))
+            flat(used, buffer.rows, buffer.offset, buffer.pitch)[...] = mask != 0
     assert not used.all()
     for array in (net.arena, *net.slots):
         assert (array[~used] == 0.0).all()

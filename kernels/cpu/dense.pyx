@@ -6,7 +6,8 @@ from libc.string cimport memcpy, memset
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_LINE, FM_RELU, FM_STORE, fm_kernels, fm_map, kernels_for, run, share, threads_for,
+    FM_LINE, FM_RELU, FM_STORE, fm_kernels, fm_map, kernels_for, row_major, run, share,
+    threads_for,
 )
 
 from fusedmlp.spec import ELEMENTWISE
@@ -47,8 +48,8 @@ cdef void _columns(Product *q, long row, long rows, long column, long columns) n
     cdef char *b_tail
     cdef char *c_tail
     if whole:
-        q.kernels.gemm(q.transposed, rows, whole, q.k, a, q.lda, b, q.ldb, bias, c, ldc,
-                       q.ending, NULL)
+        q.kernels.gemm(q.transposed, rows, whole, q.k, a, q.lda, row_major(b, q.ldb, q.itemsize),
+                       bias, row_major(c, ldc, q.itemsize), q.ending, NULL)
     if tail:
         scratch = <char *> malloc((q.k + rows + 1) * FM_LINE)
         if scratch == NULL:
@@ -61,8 +62,9 @@ cdef void _columns(Product *q, long row, long rows, long column, long columns) n
             memcpy(scratch, bias + whole * size, tail * size)
         for i in range(q.k):
             memcpy(b_tail + i * FM_LINE, b + (i * q.ldb + whole) * size, tail * size)
-        q.kernels.gemm(q.transposed, rows, line, q.k, a, q.lda, b_tail, line,
-                       scratch if bias != NULL else NULL, c_tail, line, q.ending, NULL)
+        q.kernels.gemm(q.transposed, rows, line, q.k, a, q.lda,
+                       row_major(b_tail, line, q.itemsize), scratch if bias != NULL else NULL,
+                       row_major(c_tail, line, q.itemsize), q.ending, NULL)
         for i in range(rows):
             memcpy(c + (i * ldc + whole) * size, c_tail + i * FM_LINE, tail * size)
         free(scratch)
@@ -147,7 +149,8 @@ def dense_grad(cnp.ndarray dz not None, cnp.ndarray x not None, cnp.ndarray kern
         if transposed == NULL:
             raise MemoryError("No memory for the transposed kernel")
         try:
-            q.kernels.transpose(0, d, m, cnp.PyArray_DATA(kernel), m, transposed, d)
+            q.kernels.transpose(0, d, d, m, cnp.PyArray_DATA(kernel), m,
+                                row_major(transposed, d, q.itemsize), 0)
             q.transposed = 0
             q.m, q.k, q.n = n, m, d
             q.a, q.lda = <const char *> cnp.PyArray_DATA(dz), m

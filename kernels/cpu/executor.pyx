@@ -1,10 +1,12 @@
 """Runs a plan without returning to Python: many steps in one call, without the interpreter lock.
 
-A plan is translated once into an array of C structs.  Operations fall into two classes.  ROWS
-operations split the rows of the batch among threads; WEIGHTS operations split the rows of each
-weight matrix (gradient, update, refresh of the transposed copy), so that a thread updates what it
-computed.  Within a class, what a thread reads it wrote itself; threads wait for each other only
-between classes, twice in a step.  Sums of the loss and the metrics are added up by one thread in a
+A plan is translated once into an array of C structs.  Operations fall into three classes.  ROWS
+operations split the rows of the batch among threads; COLUMNS operations, products whose weights
+outweigh their activations, split the panels of the weights; WEIGHTS operations (gradient, update,
+refresh of the transposed copy) split the memory of each weight matrix, so that a thread updates
+what it computed and, where products split panels, goes on reading it.  Within the first and the
+last class, what a thread reads it wrote itself; threads wait for each other between classes and
+before each operation on columns.  Sums of the loss and the metrics are added up by one thread in a
 fixed order.  So the result does not depend on the number of threads.
 """
 
@@ -20,15 +22,16 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_LINE, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_join, fm_kernels,
-    fm_map, fm_map_grad, fm_rows, fm_rows_grad, kernels_for, run, share, thread_limit,
-    threads_always, threads_for,
+    FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_join,
+    fm_kernels, fm_map, fm_map_grad, fm_panels, fm_rows, fm_rows_grad, kernels_for, row_major, run,
+    share, thread_limit, threads_always, threads_for,
 )
 
 import os
 
 import numpy as np
 
+from fusedmlp.kernels.layout import padded, read
 from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, LOSSES
 
 cnp.import_array()
@@ -50,6 +53,11 @@ cdef double _TRY_MANY_AFTER = 20e-3
 cdef double _TRY_ONE_AFTER = 100e-3
 # Elements of a parameter whose penalty is summed up at once, by one thread.
 cdef long _CHUNK = 4096
+# Nanoseconds of a step so long that one thread is not tried where many are as fast as expected.
+cdef double _STEP_LONG = 1e6
+# Elements of lines that travel between processors in a nanosecond, and nanoseconds of a meeting.
+cdef double _TRAVELS = 0.4
+cdef double _MEETING = 300.0
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
 
@@ -59,6 +67,7 @@ cdef enum Base:
     PARAMETERS
     GRADIENTS
     DATA
+    OWN            # of each thread
     BASES
 
 cdef enum Code:
@@ -115,13 +124,14 @@ cdef struct Operand:
     long at        # bytes from the base to the first row
     long ld        # elements from row to row
     long columns
-    long rows      # of a parameter
+    long rows      # of a parameter, or a transposed copy of one: those lie in panels
     bint classes   # int64
     bint present
 
 cdef struct Step:
     Code code
     bint waits     # all threads meet before it
+    bint by_columns
     int number     # of a data array, a total
     int ending
     Operand a
@@ -174,6 +184,8 @@ cdef struct Run:
     # memory
     char *workspace
     long workspace_bytes   # per thread, in predictions
+    char *own
+    long own_bytes         # per thread
     char *parameters
     char *gradients
     char *slots[8]
@@ -198,6 +210,18 @@ cdef inline char *_at(const Operand *o, char **bases, long row, int itemsize) no
     if not o.present:
         return NULL
     return bases[<int> o.base] + o.at + row * o.ld * (8 if o.classes else itemsize)
+
+
+cdef inline fm_panels _panels(const Operand *o, char **bases, long column,
+                              int itemsize) noexcept nogil:
+    """The matrix from a column on, a multiple of the panel's width."""
+    cdef fm_panels matrix
+    if o.rows == 0:
+        return row_major(bases[<int> o.base] + o.at + column * itemsize, o.ld, itemsize)
+    matrix.at = bases[<int> o.base] + o.at + o.rows * column * itemsize
+    matrix.ld = 0
+    matrix.step = o.rows * (FM_PANEL // itemsize)
+    return matrix
 
 
 cdef inline double _clock() noexcept nogil:
@@ -287,6 +311,109 @@ cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long ro
         k.copy_groups(rows, s.groups, s.width, a, s.a.ld, s.step_a, b, s.b.ld, s.step_b)
     else:
         memcpy(b, a, rows * s.a.ld * size)
+cdef void _product(const Run *q, const Step *s, char **bases, long r0, long rows, long c0,
+                   long columns) noexcept nogil:
+    """A DENSE or DENSE_DX operation on a block of its output, with the function that follows."""
+    cdef int size = q.itemsize
+    cdef long line = FM_LINE // size, wide = (columns + line - 1) // line * line, i, at
+    cdef bint whole = columns == s.d.columns
+    # DENSE: a x, b kernel, c bias, d y, e z; DENSE_DX: a dz, b transposed kernel, c saved, d dx
+    cdef const Operand *z = &s.e if s.e.present else &s.d
+    cdef char *out = _at(z, bases, r0, size) + c0 * size
+    cdef char *y = _at(&s.d, bases, r0, size) + c0 * size
+    cdef char *saved = NULL
+    cdef char *bias = NULL
+    if s.c.present and s.code == DENSE:
+        bias = _at(&s.c, bases, 0, size) + c0 * size
+    elif s.c.present:
+        saved = _at(&s.c, bases, r0, size) + c0 * size
+    q.kernels.gemm(0, rows, columns, s.b.rows, _at(&s.a, bases, r0, size), s.a.ld,
+                   _panels(&s.b, bases, c0, size), bias, row_major(out, s.d.ld, size), s.ending,
+                   saved)
+    if whole:
+        wide, rows = rows * s.d.ld, 1
+    for i in range(rows):
+        at = i * s.d.ld * size
+        if s.code == DENSE and s.map != NULL:
+            s.map(wide, out + at, y + at, &s.params)
+        elif s.code == DENSE_DX and s.map_grad != NULL:
+            s.map_grad(wide, y + at, saved + at, y + at, &s.params)
+
+
+cdef void _columns_step(const Run *q, const Step *s, char **bases, long n, int thread,
+                        int threads) noexcept nogil:
+    """A COLUMNS operation: this thread's panels."""
+    cdef long start, stop
+    share(s.d.columns, FM_PANEL // q.itemsize, thread, threads, &start, &stop)
+    if stop > start:
+        _product(q, s, bases, 0, n, start, stop - start)
+
+
+cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, long *panel,
+                      long *row) noexcept nogil:
+    """Where in a parameter's memory a thread's part begins: at a row of a panel."""
+    cdef long each = FM_PANEL // itemsize, width
+    cdef long at = o.rows * o.ld * thread // threads
+    panel[0] = at // (o.rows * each)
+    width = o.ld - panel[0] * each
+    if width <= 0 or width > each:
+        width = each
+    row[0] = (at - panel[0] * o.rows * each) // width
+
+
+cdef inline void _part(const Operand *o, int thread, int threads, int itemsize, long *start,
+                       long *stop) noexcept nogil:
+    """The elements of a parameter that belong to a thread."""
+    cdef long each = FM_PANEL // itemsize, panel, row
+    _cut(o, thread, threads, itemsize, &panel, &row)
+    start[0] = panel * o.rows * each + row * min(each, o.ld - panel * each)
+    _cut(o, thread + 1, threads, itemsize, &panel, &row)
+    stop[0] = panel * o.rows * each + row * min(each, o.ld - panel * each)
+
+
+cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, long n, int thread,
+                  int threads) noexcept nogil:
+    """The gradient or the transposed copy of a thread's part of a kernel.
+
+    The part is the end of one panel, whole panels, and the beginning of another.
+    """
+    cdef long each = FM_PANEL // q.itemsize, panel, row, last, end, stop
+    _cut(o, thread, threads, q.itemsize, &panel, &row)
+    _cut(o, thread + 1, threads, q.itemsize, &last, &end)
+    while panel < last or (panel == last and row < end):
+        if row == 0 and panel < last:
+            stop = last
+            if s.code != DENSE_DW:
+                stop = panel + 1
+            _piece(q, s, o, bases, n, panel, stop, 0, o.rows)
+            panel = stop
+        elif panel < last:
+            _piece(q, s, o, bases, n, panel, panel + 1, row, o.rows)
+            panel, row = panel + 1, 0
+        else:
+            _piece(q, s, o, bases, n, panel, panel + 1, row, end)
+            return
+
+
+cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, long n, long panel,
+                 long stop, long first, long end) noexcept nogil:
+    """Rows `first` to `end` of the panels from `panel` to `stop`."""
+    cdef int size = q.itemsize
+    cdef long each = FM_PANEL // size, column = panel * each, width = min(each, o.ld - column)
+    cdef long columns = min(stop * each, o.columns) - column
+    cdef fm_panels matrix = _panels(o, bases, column, size)
+    if columns <= 0:
+        return
+    if s.code == DENSE_DW:
+        # a x, b dz, c dkernel
+        matrix.at = <char *> matrix.at + first * width * size
+        q.kernels.gemm(1, end - first, columns, n, _at(&s.a, bases, 0, size) + first * size,
+                       s.a.ld, row_major(_at(&s.b, bases, 0, size) + column * size, s.b.ld, size),
+                       NULL, matrix, FM_STORE, NULL)
+    else:
+        # a kernel, b transposed
+        q.kernels.transpose(first, end, o.rows, columns, matrix.at, width,
+                            _panels(&s.b, bases, 0, size), column)
 
 
 cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *order, long r0,
@@ -302,22 +429,8 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
     cdef const int64_t *ignore
     cdef double scale
     cdef long kept
-    if code == DENSE:
-        # a x, b kernel, c bias, d y, e z
-        b = _at(&s.b, bases, 0, size)
-        c = _at(&s.c, bases, 0, size)
-        d = _at(&s.e if s.e.present else &s.d, bases, r0, size)
-        k.gemm(0, rows, s.d.columns, s.b.rows, a, s.a.ld, b, s.b.ld, c, d, s.d.ld, s.ending, NULL)
-        if s.map != NULL:
-            s.map(rows * s.d.ld, d, _at(&s.d, bases, r0, size), &s.params)
-    elif code == DENSE_DX:
-        # a dz, b transposed kernel, c saved, d dx
-        b = _at(&s.b, bases, 0, size)
-        c = _at(&s.c, bases, r0, size)
-        d = _at(&s.d, bases, r0, size)
-        k.gemm(0, rows, s.d.columns, s.b.rows, a, s.a.ld, b, s.b.ld, NULL, d, s.d.ld, s.ending, c)
-        if s.map_grad != NULL:
-            s.map_grad(rows * s.d.ld, d, c, d, &s.params)
+    if code == DENSE or code == DENSE_DX:
+        _product(q, s, bases, r0, rows, 0, s.d.columns)
     elif code == MAP:
         s.map(rows * s.a.ld, a, _at(&s.b, bases, r0, size), &s.params)
     elif code == MAP_GRAD:
@@ -422,7 +535,7 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
 
 cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread, int threads,
                         double rate, int64_t count) noexcept nogil:
-    """A WEIGHTS operation: this thread's rows of a parameter; a single row is the last thread's."""
+    """A WEIGHTS operation: this thread's part of a parameter."""
     cdef const fm_kernels *k = q.kernels
     cdef int size = q.itemsize
     cdef long start, stop, at, elements
@@ -436,44 +549,37 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
             _penalty_total(q, s, bases, n)
     elif s.code == PENALTY_GRAD:
         # a parameter, b its gradient
-        share(s.a.rows, 1, thread, threads, &start, &stop)
+        _part(&s.a, thread, threads, size, &start, &stop)
         t = 1.0 / n if s.mean else 1.0
         if stop > start:
-            k.penalty_grad((stop - start) * s.a.ld, _at(&s.a, bases, start, size),
-                           _at(&s.b, bases, start, size), t * s.x, 2.0 * t * s.y, s.number)
+            k.penalty_grad(stop - start, _at(&s.a, bases, 0, size) + start * size,
+                           _at(&s.b, bases, 0, size) + start * size, t * s.x, 2.0 * t * s.y,
+                           s.number)
     elif s.code == DENSE_DW:
-        # a x, b dz, c dkernel
-        share(s.c.rows, 1, thread, threads, &start, &stop)
-        a = _at(&s.a, bases, 0, size) + start * size
-        if stop > start:
-            k.gemm(1, stop - start, s.c.columns, n, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
-                   NULL, _at(&s.c, bases, start, size), s.c.ld, FM_STORE, NULL)
+        _pieces(q, s, &s.c, bases, n, thread, threads)
     elif s.code == DENSE_DB:
         # a dz, b dbias
-        if thread == threads - 1:
-            k.column_sums(n, s.b.ld, _at(&s.a, bases, 0, size), s.a.ld,
-                          _at(&s.b, bases, 0, size))
+        _part(&s.b, thread, threads, size, &start, &stop)
+        if stop > start:
+            k.column_sums(n, stop - start, _at(&s.a, bases, 0, size) + start * size, s.a.ld,
+                          _at(&s.b, bases, 0, size) + start * size)
     elif s.code == PRELU_DALPHA:
         if thread == threads - 1:
             k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
                                _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE:
-        # a kernel, b transposed
-        share(s.a.rows, 1, thread, threads, &start, &stop)
-        if stop > start:
-            k.transpose(start, stop, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
-                        _at(&s.b, bases, 0, size), s.b.ld)
+        _pieces(q, s, &s.a, bases, n, thread, threads)
     else:
         # a parameter; gradient and slots at the same place of their arenas
-        share(s.a.rows, 1, thread, threads, &start, &stop)
-        elements = (stop - start) * s.a.ld
+        _part(&s.a, thread, threads, size, &start, &stop)
+        elements = stop - start
         if elements <= 0:
             return
         if s.code == ACCUMULATE:  # a gradient, b that of a further use
-            a = _at(&s.a, bases, start, size)
-            k.add(elements, a, _at(&s.b, bases, start, size), a)
+            a = _at(&s.a, bases, 0, size) + start * size
+            k.add(elements, a, _at(&s.b, bases, 0, size) + start * size, a)
             return
-        at = s.a.at + start * s.a.ld * size
+        at = s.a.at + start * size
         if s.code == ADAM:
             # beta^t through exp(t log beta), which costs less than pow and depends on t alone
             t = <double> (count + 1)
@@ -499,7 +605,7 @@ cdef inline const double *_params(const Step *s) noexcept nogil:
 
 cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
-    cdef char *bases[4]
+    cdef char *bases[<int> BASES]
     cdef const int64_t *order
     cdef long step, n, r0, r1
     cdef int i
@@ -510,6 +616,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     bases[<int> PARAMETERS] = q.parameters
     bases[<int> GRADIENTS] = q.gradients
     bases[<int> DATA] = NULL
+    bases[<int> OWN] = q.own + thread * q.own_bytes
     for step in range(q.start, q.stop):
         n = q.order_length - step * q.batch_size
         n = n if n < q.batch_size else q.batch_size
@@ -525,6 +632,10 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
                 _penalty(q, s, bases, thread, threads)
             elif s.code >= REDUCE:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
+            elif s.by_columns:
+                _columns_step(q, s, bases, n, thread, threads)
+            elif s.code == GATHER and s.a.base == OWN:
+                _gather(q, s, bases, order, 0, n)
             elif r1 > r0:
                 if s.code == GATHER:
                     _gather(q, s, bases, order + r0, r0, r1 - r0)
@@ -543,7 +654,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
 
 cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
-    cdef char *bases[4]
+    cdef char *bases[<int> BASES]
     cdef char *y
     cdef char *out
     cdef const char *x
@@ -579,6 +690,10 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
         at += rows
 
 
+cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
+    return a.present and a.base == b.base and a.at == b.at
+
+
 cdef int _forks = 0
 
 
@@ -612,6 +727,8 @@ cdef class Executor:
     cdef double _trial_at
     cdef public bint check_finite
     cdef object _parameters, _slots, _workspace, _gradients, _steps_memory
+    cdef object _own
+    cdef int _owners          # threads that `_own` has room for
     cdef object _operands
     cdef Run _run
     cdef Step *_steps
@@ -697,10 +814,10 @@ cdef class Executor:
         for op in ops:
             if op.op == "dense_dx" and op.inputs[1] not in copies:
                 kernel = plan.buffers[op.inputs[1]]
-                pitch = _lines(kernel.rows * size) // size
+                pitch = padded(kernel.rows, size)
                 copies[kernel.index] = (<int> WORKSPACE, at, pitch, kernel.rows, kernel.columns,
                                         False)
-                at += _lines(kernel.columns * pitch * size)
+                at += kernel.columns * pitch * size
         sums = {}
         for op in ops:
             if op.op == "penalty":
@@ -749,6 +866,7 @@ cdef class Executor:
                 self._penalty(&self._steps[i], op, PENALTY_TOTAL, sums[id(op)])
                 i += 1
         self._run.count = i - self._transposes
+        self._split_columns()
         self._place_barriers()
         if not plan.totals:
             for j, index in enumerate(plan.outputs):
@@ -789,7 +907,76 @@ cdef class Executor:
         cdef Step *steps = self._steps + self._transposes
         cdef int i
         for i in range(1, self._run.count):
-            steps[i].waits = (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
+            steps[i].waits = (
+                steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
+                or (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE))
+
+    cdef _split_columns(self):
+        """Choose the products that split columns: where rows make more lines travel.
+
+        A cache line that one thread writes and another reads travels between processors, and costs
+        far more than a line of one's own.  With rows, every line of the weights does; with columns
+        of the weights, lines of the activations.  Rows that a step gathers from the data are no
+        such lines when every thread gathers all of them for itself.
+        """
+        cdef Step *steps = self._steps + self._transposes
+        cdef Step *s
+        cdef int i, j
+        cdef long rows = self._run.block, most = thread_limit(), size = self._run.itemsize, panels
+        cdef long each = FM_PANEL // size
+        cdef double k, m, by_rows, by_columns, uneven
+        cdef bint gathered, alone
+        split = set()  # buffers whose columns were written by different threads
+        self._run.own_bytes = 0
+        if most == 1 or not self.plan.totals:
+            return
+        for i in range(self._run.count):
+            s = &steps[i]
+            if s.code != DENSE and s.code != DENSE_DX:
+                continue
+            panels = (s.d.columns + each - 1) // each
+            k, m = s.b.rows, s.d.columns
+            gathered = False
+            for j in range(i):
+                gathered |= steps[j].code == GATHER and steps[j].a.at == s.a.at
+            # elements of lines that travel
+            if s.code == DENSE:
+                by_rows = k * m + (rows * k / 2 if s.a.at in split else 0.0)
+                by_columns = 0.0 if gathered else rows * k
+            else:
+                by_rows = k * m + rows * m / 2
+                by_columns = k * m / 2 + rows * k
+            uneven = <double> ((panels + most - 1) // most) * each * most / padded(m, size) - 1.0
+            if uneven < 0.0:
+                uneven = 0.0
+            by_columns += (uneven * rows * k * m / (_RATE * most) + _MEETING) * _TRAVELS
+            s.by_columns = panels >= most and by_columns < by_rows
+            if s.by_columns:
+                split.add(s.d.at)
+        # inputs that only products by columns and the gradients of their kernels read
+        for i in range(self._run.count):
+            s = &steps[i]
+            if s.code != GATHER or s.a.classes:
+                continue
+            alone = True
+            for j in range(self._run.count):
+                if j != i and steps[j].a.present and steps[j].a.base == WORKSPACE \
+                        and steps[j].a.at == s.a.at:
+                    alone = alone and (steps[j].by_columns or steps[j].code == DENSE_DW)
+                alone = alone and not (
+                    _same(&steps[j].b, &s.a) or _same(&steps[j].c, &s.a)
+                    or _same(&steps[j].d, &s.a) or _same(&steps[j].e, &s.a)
+                    or _same(&steps[j].f, &s.a))
+            if not alone:
+                continue
+            at = s.a.at
+            for j in range(self._run.count):
+                if steps[j].a.present and steps[j].a.base == WORKSPACE and steps[j].a.at == at:
+                    steps[j].a.base, steps[j].a.at = OWN, self._run.own_bytes
+            for j, operand in enumerate(self._operands):
+                if operand[:2] == (<int> WORKSPACE, at):
+                    self._operands[j] = (<int> OWN, self._run.own_bytes, *operand[2:])
+            self._run.own_bytes += _lines(rows * s.a.ld * size)
 
     cdef int _set(self, Operand *operand, index) except -1:
         return self._assign(operand, self._operands[index])
@@ -1060,7 +1247,7 @@ cdef class Executor:
     cdef long _train(self, tuple data, cnp.ndarray order, long batch_size, long start, long stop,
                      cnp.ndarray learning_rate, int64_t iteration, double budget) except -1:
         cdef int i
-        cdef char *bases[4]
+        cdef char *bases[<int> BASES]
         cdef cnp.ndarray array
         cdef Run *q = &self._run
         for i, array in enumerate(data):
@@ -1083,6 +1270,10 @@ cdef class Executor:
         bases[<int> WORKSPACE] = q.workspace
         bases[<int> PARAMETERS] = q.parameters
         q.first, q.stop = start, stop
+        if q.own_bytes and self._owners < thread_limit():
+            self._own = _aligned(thread_limit() * q.own_bytes)
+            q.own = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._own)
+            self._owners = thread_limit()
         with nogil:
             for i in range(self._transposes):
                 _weights_step(q, &self._steps[i], bases, 0, 0, 1, 0.0, 0)
@@ -1107,6 +1298,9 @@ cdef class Executor:
             many = most > 1 and (threads_always() or self._seconds[1] <= self._seconds[0])
             trial = most > 1 and not threads_always()
             unknown = self._seconds[0] == 0.0 or self._seconds[1] == 0.0
+            if trial and 0.0 < self._seconds[1] < 0.75e-9 * self._nanoseconds \
+                    and self._nanoseconds > _STEP_LONG:
+                many, trial = True, False  # one thread could not be as fast, and would take long
             if trial and not unknown:
                 trial = self._trial_at <= now
                 many = many != trial
@@ -1181,8 +1375,12 @@ cdef class Executor:
             <int> WORKSPACE: self._workspace,
             <int> PARAMETERS: self._parameters.view(np.uint8),
             <int> GRADIENTS: self._gradients,
+            <int> OWN: self._own,
         }[base]
-        flat = memory[at:at + rows * ld * dtype.itemsize].view(dtype).reshape(rows, ld)
+        flat = memory[at:at + rows * ld * dtype.itemsize].view(dtype)
+        if buffer.offset is not None:
+            return read(flat, rows, columns).copy()
+        flat = flat.reshape(rows, ld)
         one = buffer.role in ("row", "weight") or classes
         return flat[:, 0].copy() if one else flat[:, :columns].copy()
 

@@ -123,16 +123,19 @@ static inline void fm_stream(void *to, const void *from, long bytes)
 #define VSTEP(y) ((A(vec))((A(mask))VSET(C(1)) & ((y) > VZERO)))
 
 #define R float
+#define I int32_t
 #define A(name) FM_PASTE(name, _f32)
 #define M(name) FM_PASTE(FM_PASTE(fm_, name), _f32)
 #define C(x) ((float)(x))
 #include "template.h"
 #undef R
+#undef I
 #undef A
 #undef M
 #undef C
 
 #define R double
+#define I int64_t
 #define A(name) FM_PASTE(name, _f64)
 #define M(name) FM_PASTE(FM_PASTE(fm_, name), _f64)
 #define C(x) ((double)(x))

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define FM_LINE 64
+#define FM_PANEL 128
 
 typedef void (*fm_map)(long n, const void *x, void *y, const void *params);
 typedef void (*fm_map_grad)(long n, const void *dy, const void *saved, void *dx,
@@ -45,18 +46,27 @@ typedef struct {
     void (*copy_groups)(long rows, long groups, long width, const void *x, long ldx, long stepx,
                         void *y, long ldy, long stepy);
 } fm_join;
+/* A matrix whose columns lie in panels of FM_PANEL bytes, as kernels/layout.py has them: `step`
+ * elements from one panel to the next, `ld` from row to row, 0 where the rows of a panel follow
+ * each other without a gap.  A row-major matrix has the step FM_PANEL bytes. */
+typedef struct {
+    void *at;
+    long ld, step;
+} fm_panels;
 
 /* How a matrix product ends: what happens to a tile on its way to memory. */
 enum { FM_STORE = 0, FM_RELU = 1, FM_RELU_GRAD = 2 };
 
 typedef struct {
     /* c (m, n) = bias + a b; a is (m, k), or (k, m) read transposed; b (k, n); n padded.
-     * `saved` (m, n) is read by FM_RELU_GRAD only, with row distance ldc. */
-    void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda, const void *b,
-                 long ldb, const void *bias, void *c, long ldc, int ending, const void *saved);
+     * `saved` (m, n), laid out as c, is read by FM_RELU_GRAD only. */
+    void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda, fm_panels b,
+                 const void *bias, fm_panels c, int ending, const void *saved);
     void (*column_sums)(long rows, long c, const void *x, long ldx, void *sums);
-    /* y (c, rows) = x (rows, c) transposed, for rows from..to of x. */
-    void (*transpose)(long from, long to, long c, const void *x, long ldx, void *y, long ldy);
+    /* y = x transposed, for rows from..to of x (rows, c) and rows first.. of y, whose columns are
+     * the `rows` of x. */
+    void (*transpose)(long from, long to, long rows, long c, const void *x, long ldx,
+                      fm_panels y, long first);
     void (*gather)(long rows, long c, const void *x, long ldx, const int64_t *order, void *y,
                    long ldy);
     void (*multiply)(long n, const void *a, const void *b, void *c);

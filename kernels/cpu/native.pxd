@@ -36,20 +36,25 @@ cdef extern from "native.h" nogil:
                            void *y, long ldy) noexcept nogil
         void (*copy_groups)(long rows, long groups, long width, const void *x, long ldx,
                             long stepx, void *y, long ldy, long stepy) noexcept nogil
+    ctypedef struct fm_panels:
+        void *at
+        long ld
+        long step
 
     enum:
         FM_LINE
+        FM_PANEL
         FM_STORE
         FM_RELU
         FM_RELU_GRAD
 
     ctypedef struct fm_kernels:
         void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda,
-                     const void *b, long ldb, const void *bias, void *c, long ldc, int ending,
+                     fm_panels b, const void *bias, fm_panels c, int ending,
                      const void *saved) noexcept nogil
         void (*column_sums)(long rows, long c, const void *x, long ldx, void *sums) noexcept nogil
-        void (*transpose)(long start, long stop, long c, const void *x, long ldx, void *y,
-                          long ldy) noexcept nogil
+        void (*transpose)(long start, long stop, long rows, long c, const void *x, long ldx,
+                          fm_panels y, long first) noexcept nogil
         void (*gather)(long rows, long c, const void *x, long ldx, const int64_t *order, void *y,
                        long ldy) noexcept nogil
         void (*multiply)(long n, const void *a, const void *b, void *c) noexcept nogil
@@ -119,6 +124,12 @@ cdef void barrier(int threads) noexcept nogil
 # A sleeping thread takes tens of microseconds to wake: work below this runs on the caller alone.
 cdef inline int threads_for(double nanoseconds) noexcept nogil:
     return thread_limit() if nanoseconds > 100e3 or threads_always() else 1
+
+
+cdef inline fm_panels row_major(const void *at, long ld, int itemsize) noexcept nogil:
+    cdef fm_panels matrix
+    matrix.at, matrix.ld, matrix.step = <void *> at, ld, FM_PANEL // itemsize
+    return matrix
 
 
 # The part of `n` items that a thread takes, in whole blocks.

@@ -7,14 +7,15 @@
  */
 typedef R A(vec) __attribute__((vector_size(VECTOR), aligned(sizeof(R)), may_alias));
 typedef __typeof__((A(vec)){0} <= (A(vec)){0}) A(mask);
-enum { A(LANES) = VECTOR / sizeof(R) };
+enum { A(LANES) = VECTOR / sizeof(R), A(PANEL) = FM_PANEL / sizeof(R) };
+enum { A(PER_PANEL) = FM_PANEL / VECTOR };
 
 #define LOAD(p) (*(const A(vec) *)(p))
 #define SAVE(p, v) (*(A(vec) *)(p) = (v))
 
 typedef struct {
     long k, lda, ldb, ldc;
-    int ending;
+    int ending, adding;
 } A(product);
 
 /* One tile; `rows`, `vecs` and `transposed` are constants wherever it is inlined. */
@@ -25,7 +26,8 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
     const long lda = q->lda, ldb = q->ldb, ldc = q->ldc;
     for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vecs; v++) {
-            sum[r][v] = bias ? LOAD(bias + v * A(LANES)) : VZERO;
+            sum[r][v] = q->adding ? LOAD(c + r * ldc + v * A(LANES))
+                        : bias ? LOAD(bias + v * A(LANES)) : VZERO;
         }
     }
     /* Four base pointers and the scaled index reach twelve rows without spilling addresses. */
@@ -54,31 +56,27 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
     }
 }
 
-/* One row of a times up to eight vectors of b: enough chains to keep the multipliers busy. */
-INLINE void A(row)(const int vecs, const A(product) *q, const R *a, const R *b, const R *bias,
-                   R *c, const R *saved)
+/* One row of a times up to eight vectors of b: enough chains to keep the multipliers busy.  `panel`
+ * points into every panel of b that they reach into, `ld` says how far its rows are apart. */
+INLINE void A(row)(const int vecs, long k, const R *a, const R *const panel[], const long ld[],
+                   const R *bias, A(vec) sum[])
 {
-    A(vec) sum[8];
+    const R *b[8 * A(LANES) / A(PANEL) + 1];
     UNROLL
     for (int v = 0; v < vecs; v++) {
         sum[v] = bias ? LOAD(bias + v * A(LANES)) : VZERO;
+        b[v / A(PER_PANEL)] = panel[v / A(PER_PANEL)];
     }
-    for (long p = 0; p < q->k; p++, b += q->ldb) {
+    for (long p = 0; p < k; p++) {
         A(vec) x = VSET(a[p]);
         UNROLL
         for (int v = 0; v < vecs; v++) {
-            sum[v] = VFMA(x, LOAD(b + v * A(LANES)), sum[v]);
+            sum[v] = VFMA(x, LOAD(b[v / A(PER_PANEL)] + v % A(PER_PANEL) * A(LANES)), sum[v]);
         }
-    }
-    UNROLL
-    for (int v = 0; v < vecs; v++) {
-        A(vec) y = sum[v];
-        if (q->ending == FM_RELU) {
-            y = VRELU(y);
-        } else if (q->ending == FM_RELU_GRAD) {
-            y = y * VSTEP(LOAD(saved + v * A(LANES)));
+        UNROLL
+        for (int v = 0; v < vecs; v += A(PER_PANEL)) {
+            b[v / A(PER_PANEL)] += ld[v / A(PER_PANEL)];
         }
-        SAVE(c + v * A(LANES), y);
     }
 }
 
@@ -109,51 +107,110 @@ static const A(tile_function) A(tiles)[TILE_ROWS][2][2] = {
 #undef TILES_OF
 #undef NAMES_OF
 
-static void A(one_row)(const A(product) *q, long vectors, const R *a, const R *b, const R *bias,
-                       R *c, const R *saved)
+/* Elements from the start of a matrix to its column j, and the distance of its rows there. */
+INLINE const R *A(column)(fm_panels x, long j, long padded, long *ld)
 {
-#define ROW(n) case n: A(row)(n, q, a, b + at, bias ? bias + at : NULL, c + at, saved + at); break;
-    for (long v = 0; v < vectors; v += 8) {
-        long at = v * A(LANES);
-        switch (vectors - v) {
-            ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
-            default: A(row)(8, q, a, b + at, bias ? bias + at : NULL, c + at, saved + at);
-        }
-    }
-#undef ROW
+    const long at = j - j % A(PANEL), width = padded - at < A(PANEL) ? padded - at : A(PANEL);
+    *ld = x.ld ? x.ld : width;
+    return (const R *)x.at + j / A(PANEL) * x.step + j % A(PANEL);
 }
 
-/* Elements of a that stay in the second-level cache while the panels of b pass by. */
-enum { A(SLAB) = 256 * 1024 / sizeof(R) };
-
-static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long lda,
-                    const void *b_, long ldb, const void *bias_, void *c_, long ldc, int ending,
-                    const void *saved_)
+static void A(one_row)(long vectors, long padded, long k, const R *a, fm_panels b, const R *bias,
+                       fm_panels c, int ending, const R *saved)
 {
-    const R *a = a_, *b = b_, *bias = bias_, *saved = saved_ ? saved_ : c_;
-    R *c = c_;
+    for (long v0 = 0; v0 < vectors; v0 += 8) {
+        const R *panel[8], *from = bias ? bias + v0 * A(LANES) : NULL;
+        const long left = vectors - v0 < 8 ? vectors - v0 : 8;
+        long ld[8];
+        A(vec) sum[8];
+        for (long v = 0; v < left; v += A(PER_PANEL)) {
+            panel[v / A(PER_PANEL)] =
+                A(column)(b, (v0 + v) * A(LANES), padded, &ld[v / A(PER_PANEL)]);
+        }
+#define ROW(n) case n: A(row)(n, k, a, panel, ld, from, sum); break;
+        switch (left) {
+            ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7) ROW(8)
+        }
+#undef ROW
+        for (long v = 0; v < left; v++) {
+            long unused;
+            R *out = (R *)A(column)(c, (v0 + v) * A(LANES), padded, &unused);
+            A(vec) y = sum[v];
+            if (ending == FM_RELU) {
+                y = VRELU(y);
+            } else if (ending == FM_RELU_GRAD) {
+                y = y * VSTEP(LOAD(saved + (out - (const R *)c.at)));
+            }
+            SAVE(out, y);
+        }
+    }
+}
+
+/* Elements of a that stay in the second-level cache while the panels of b pass by; steps along k
+ * after which the sums go through memory, so that a panel stays in the nearer caches; columns of a
+ * that are packed together where it is read transposed and its rows lie FAR apart, all in all. */
+enum { A(SLAB) = 256 * 1024 / sizeof(R), A(DEPTH) = 2048 / sizeof(R), A(SIDE) = 4 * TILE_ROWS,
+       A(FAR) = 768 * 1024 / sizeof(R) };
+
+/* `columns` columns of a, one row of them behind the other. */
+static void A(pack)(long k, long columns, const R *a, long lda, R *packed)
+{
+    if (columns == TILE_ROWS) {
+        for (long p = 0; p < k; p++) {
+            memcpy(packed + p * TILE_ROWS, a + p * lda, TILE_ROWS * sizeof(R));
+        }
+    } else {
+        for (long p = 0; p < k; p++) {
+            memcpy(packed + p * columns, a + p * lda, columns * sizeof(R));
+        }
+    }
+}
+
+static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long lda, fm_panels b,
+                    const void *bias_, fm_panels c, int ending, const void *saved_)
+{
+    const R *a = a_, *bias = bias_, *saved = saved_ ? saved_ : c.at;
     const long vectors = (n + A(LANES) - 1) / A(LANES);
-    const A(product) q = {k, lda, ldb, ldc, ending};
+    const long line = FM_LINE / sizeof(R), padded = (n + line - 1) / line * line;
     if (m == 1 && (!transposed || lda == 1)) {
-        A(one_row)(&q, vectors, a, b, bias, c, saved);
+        A(one_row)(vectors, padded, k, a, b, bias, c, ending, saved);
         return;
     }
-    const long least = 4 * TILE_ROWS, fitting = k > 0 ? A(SLAB) / k : m;
-    const long slab = fitting < least ? least : fitting;
+    R packed[A(SIDE) * A(DEPTH)] __attribute__((aligned(FM_LINE)));
+    const long least = 4 * TILE_ROWS;
+    const long blocks = k > A(DEPTH) ? (k + A(DEPTH) - 1) / A(DEPTH) : 1;
+    const long deep = (k + blocks - 1) / blocks, fitting = deep > 0 ? A(SLAB) / deep : m;
+    const int packs = transposed && deep * lda >= A(FAR);
+    const long slab = packs ? A(SIDE) : fitting < least ? least : fitting;
     for (long i0 = 0; i0 < m; i0 += slab) {
         const long rows = m - i0 < slab ? m - i0 : slab;
         const long tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
         const long small = rows / tiles, larger = rows % tiles;
-        for (long v = 0; v < vectors; v += 2) {
-            const int vecs = v + 1 < vectors ? 2 : 1;
-            const long at = v * A(LANES);
-            long i = i0;
-            for (long t = 0; t < tiles; t++) {
-                const long r = small + (t < larger);
-                A(tiles)[r - 1][transposed][vecs - 1](
-                    &q, transposed ? a + i : a + i * lda, b + at, bias ? bias + at : NULL,
-                    c + i * ldc + at, saved + i * ldc + at);
-                i += r;
+        for (long p0 = 0; p0 == 0 || p0 < k; p0 += deep) {
+            const long left = k - p0;
+            A(product) q = {left < deep ? left : deep, lda, 0, 0, left > deep ? FM_STORE : ending,
+                            p0 > 0};
+            const R *block = packs ? packed : transposed ? a + p0 * lda + i0 : a + i0 * lda + p0;
+            const long step = packs ? q.k : transposed ? 1 : lda;
+            for (long t = 0, i = 0; packs && t < tiles; t++) {
+                A(pack)(q.k, small + (t < larger), a + p0 * lda + i0 + i, lda, packed + i * q.k);
+                i += small + (t < larger);
+            }
+            for (long v = 0; v < vectors; v += 2) {
+                const int vecs = v + 1 < vectors ? 2 : 1;
+                const R *from = A(column)(b, v * A(LANES), padded, &q.ldb);
+                R *to = (R *)A(column)(c, v * A(LANES), padded, &q.ldc);
+                from += p0 * q.ldb;
+                to += i0 * q.ldc;
+                const R *mask = saved + (to - (R *)c.at);
+                const R *start = bias ? bias + v * A(LANES) : NULL;
+                for (long t = 0, i = 0; t < tiles; t++) {
+                    const long r = small + (t < larger);
+                    q.lda = packs ? r : lda;
+                    A(tiles)[r - 1][transposed][vecs - 1](&q, block + i * step, from, start,
+                                                          to + i * q.ldc, mask + i * q.ldc);
+                    i += r;
+                }
             }
         }
     }

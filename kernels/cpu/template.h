@@ -1,4 +1,4 @@
-/* Every kernel in one precision: included twice by isa_kernels.c with R, A, M and C defined.
+/* Every kernel in one precision: included twice by isa_kernels.c with R, I, A, M and C defined.
  *
  * Loops run over whole blocks of BLOCK elements, a rest through a padded copy, so that an element
  * passes the same instructions wherever it stands in an array.
@@ -115,23 +115,66 @@ static void A(gather)(long rows, long c, const void *x_, long ldx, const int64_t
     }
 }
 
-static void A(transpose)(long from, long to, long c, const void *x_, long ldx, void *y_, long ldy)
+/* 16 x 16 elements: halves, quarters, eighths and single elements of the rows change places. */
+#if defined(__clang__)
+INLINE void A(transpose_block)(const R *x, long ldx, R *y, long ldy)
+{
+    for (int j = 0; j < 16; j++) {
+        for (int i = 0; i < 16; i++) {
+            y[j * ldy + i] = x[i * ldx + j];
+        }
+    }
+}
+#else
+INLINE void A(transpose_block)(const R *x, long ldx, R *y, long ldy)
+{
+    typedef R A(wide) __attribute__((vector_size(16 * sizeof(R)), aligned(sizeof(R)), may_alias));
+    typedef I A(places) __attribute__((vector_size(16 * sizeof(R))));
+    A(wide) v[16], w[16];
+    UNROLL
+    for (int i = 0; i < 16; i++) { v[i] = *(const A(wide) *)(x + i * ldx); }
+#define PLACE(i, far) ((i) & far ? 16 + (i) - far : (i))
+#define EXCHANGE(far, from, to)                                                                  \
+    {                                                                                            \
+        const A(places) low = {PLACE(0, far), PLACE(1, far), PLACE(2, far), PLACE(3, far),       \
+                               PLACE(4, far), PLACE(5, far), PLACE(6, far), PLACE(7, far),       \
+                               PLACE(8, far), PLACE(9, far), PLACE(10, far), PLACE(11, far),     \
+                               PLACE(12, far), PLACE(13, far), PLACE(14, far), PLACE(15, far)};  \
+        const A(places) high = low + far;                                                        \
+        UNROLL                                                                                   \
+        for (int i = 0; i < 16; i++) {                                                           \
+            to[i] = i & far ? __builtin_shuffle(from[i - far], from[i], high)                    \
+                            : __builtin_shuffle(from[i], from[i + far], low);                    \
+        }                                                                                        \
+    }
+    EXCHANGE(8, v, w)
+    EXCHANGE(4, w, v)
+    EXCHANGE(2, v, w)
+    EXCHANGE(1, w, v)
+#undef EXCHANGE
+#undef PLACE
+    UNROLL
+    for (int i = 0; i < 16; i++) { *(A(wide) *)(y + i * ldy) = v[i]; }
+}
+#endif
+
+static void A(transpose)(long from, long to, long rows, long c, const void *x_, long ldx,
+                         fm_panels y, long first)
 {
     const R *x = x_;
-    R *y = y_;
     enum { SIDE = 16 };
-    for (long i0 = from; i0 < to; i0 += SIDE) {
+    const long line = FM_LINE / sizeof(R), padded = (rows + line - 1) / line * line;
+    long ld;
+    for (long i0 = from - from % SIDE; i0 < to; i0 += SIDE) {
+        R *out = (R *)A(column)(y, i0, padded, &ld) + first * ld;
         for (long j0 = 0; j0 < c; j0 += SIDE) {
-            if (i0 + SIDE <= to && j0 + SIDE <= c) {
-                for (int j = 0; j < SIDE; j++) {
-                    for (int i = 0; i < SIDE; i++) {
-                        y[(j0 + j) * ldy + i0 + i] = x[(i0 + i) * ldx + j0 + j];
-                    }
-                }
+            if (i0 >= from && i0 + SIDE <= to && j0 + SIDE <= c) {
+                A(transpose_block)(x + i0 * ldx + j0, ldx, out + j0 * ld, ld);
             } else {
+                const long i1 = i0 < from ? from : i0, i2 = i0 + SIDE < to ? i0 + SIDE : to;
                 for (long j = j0; j < c && j < j0 + SIDE; j++) {
-                    for (long i = i0; i < to && i < i0 + SIDE; i++) {
-                        y[j * ldy + i] = x[i * ldx + j];
+                    for (long i = i1; i < i2; i++) {
+                        out[j * ld + i - i0] = x[i * ldx + j];
                     }
                 }
             }

@@ -14,6 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from fusedmlp.kernels import KERNELS
+from fusedmlp.kernels.layout import read, write
 
 from . import activations, dense, join, losses, optimizers, random
 
@@ -49,6 +50,7 @@ class Executor:
         self.threads = 1  # NumPy's BLAS keeps its own number
         self._parameters, self._slots = parameters, slots
         self._gradients = np.zeros(max(plan.trainable_size, plan.gradient_size), plan.dtype)
+        self._matrices = {"parameter": [], "parameter_gradient": []}
         self._arrays = [self._allocate(buffer) for buffer in plan.buffers]
         self._calls = {}
         self._lock, self._process = Lock(), os.getpid()
@@ -64,7 +66,13 @@ class Executor:
         arena = {"parameter": self._parameters, "parameter_gradient": self._gradients}
         if buffer.role in arena:
             flat = arena[buffer.role][buffer.offset : buffer.offset + buffer.rows * buffer.pitch]
-            return flat.reshape(buffer.rows, buffer.pitch)[:, : buffer.columns]
+            matrix = read(flat, buffer.rows, buffer.columns)
+            if matrix.flags.writeable:
+                return matrix
+            # what lies in several panels is worked on as a matrix that is copied to and fro
+            matrix = np.zeros((buffer.rows, buffer.columns), buffer.dtype)
+            self._matrices[buffer.role].append((matrix, flat))
+            return matrix
         rows = self.plan.batch_size if buffer.rows is None else buffer.rows
         one = buffer.role in ("row", "weight") or buffer.dtype == "int64"
         return np.zeros((rows,) if one else (rows, buffer.columns), buffer.dtype)
@@ -83,12 +91,22 @@ class Executor:
             self._lock, self._process = Lock(), os.getpid()
         return self._lock
 
+    def _load(self):
+        """Parameters as the arena has them."""
+        for matrix, flat in self._matrices["parameter"]:
+            matrix[...] = read(flat, *matrix.shape)
+
+    def _store(self, role):
+        for matrix, flat in self._matrices[role]:
+            write(flat, matrix)
+
     # -- running ---------------------------------------------------------------------------------
 
     def run(self, data, order, batch_size, start, stop, learning_rate, iteration, budget):
         """Run the steps `start` to `stop`; returns the first one not run."""
         end = perf_counter() + budget
         with self._alone(), self._reading(data):
+            self._load()
             return self._train(order, batch_size, start, stop, learning_rate, iteration, end)
 
     def _train(self, order, batch_size, start, stop, learning_rate, iteration, end):
@@ -110,6 +128,7 @@ class Executor:
         x, out = (x, out) if several else ((x,), (out,))
         size, total = self.plan.batch_size, len(x[0])
         with self._alone(), self._reading(x):
+            self._load()
             for first in range(0, total, size):
                 self._picked = slice(first, min(first + size, total))
                 rows = self._picked.stop - first
@@ -344,8 +363,10 @@ class Executor:
 
         def update():
             step = (self._iteration + 1,) if counts else ()
+            self._store("parameter_gradient")
             for arrays in parts:
                 kernel(*arrays, *step, self._learning_rate, *params)
+            self._load()
 
         return update
 

@@ -72,15 +72,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from fusedmlp.kernels.layout import layout, padded
+
 from . import spec
 
 __all__ = ["Buffer", "Builder", "Op", "Plan", "layout", "pitch"]
 
-_LINE = 64  # bytes; rows of buffers start on cache lines
-
-
 def pitch(columns, itemsize):
-    """Elements from one row to the next: whole cache lines, and no multiple of 1 KiB above that.
+    """Elements from one row of an activation to the next: cache lines, no multiple of 1 KiB above.
 
     Rows that lie a large power of two apart fall into the same few cache sets, so twelve of them
     read side by side would evict each other.
@@ -88,38 +87,10 @@ def pitch(columns, itemsize):
     >>> pitch(10, 4), pitch(100, 4), pitch(256, 4), pitch(3, 8)
     (16, 112, 272, 8)
     """
-    per_line = _LINE // itemsize
-    elements = max(1, -(-columns // per_line)) * per_line
+    elements = padded(columns, itemsize)
     if elements * itemsize >= 1024 and (elements * itemsize) % 1024 == 0:
-        elements += per_line
+        elements += padded(1, itemsize)
     return elements
-
-
-def layout(shapes, itemsize):
-    """Offsets and pitches, in elements, of parameters that lie one after another in one arena.
-
-    Parameters
-    ----------
-    shapes : list of tuple of int
-        One- or two-dimensional shapes.
-    itemsize : int
-        Bytes of an element.
-
-    Returns
-    -------
-    places : list of (offset, pitch)
-    size : int
-        Elements of the whole arena.
-
-    >>> layout([(4, 3), (3,)], 4)
-    ([(0, 16), (64, 16)], 80)
-    """
-    places, offset = [], 0
-    for shape in shapes:
-        step = pitch(shape[-1], itemsize)
-        places.append((offset, step))
-        offset += (shape[0] if len(shape) == 2 else 1) * step
-    return places, offset
 
 
 @dataclass(frozen=True)
@@ -129,7 +100,8 @@ class Buffer:
     `rows` None stands for the rows of the batch, at most `Plan.batch_size`.  `role` is one of
     "input", "labels", "weight", "activation", "gradient" (of an activation), "mask", "row" (one
     number per row), "parameter" and "parameter_gradient"; the last two have an `offset` in their
-    arena.  `pitch` counts elements from row to row.
+    arena, where they lie as `fusedmlp.kernels.layout` says.  `pitch` counts elements from row to
+    row, of parameters their padded columns.
     """
 
     index: int
@@ -324,7 +296,7 @@ class Builder:
         return index
 
     def parameter(self, name, shape, offset, step, trainable=True):
-        """The parameter that lies at `offset` of the arena, rows `step` elements apart."""
+        """The parameter that lies at `offset` of the arena with `step` padded columns."""
         rows, columns = shape if len(shape) == 2 else (1, shape[0])
         key = (offset, rows, columns)
         if key not in self._parameters:

@@ -8,14 +8,16 @@ layer and no backend.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fusedmlp.kernels.layout import layout, read, write
+
 from . import config
-from .plan import layout
 
 __all__ = ["Variable", "aligned_zeros", "float_dtype", "place_together"]
 
@@ -72,12 +74,14 @@ class Variable:
     Attributes
     ----------
     value : ndarray
-        A view of the current storage; writing into it changes the variable.
+        The current value.  Once a model has placed the variable, a matrix wider than a panel of the
+        arena (`fusedmlp.kernels.layout`) comes as a copy that can't be written to, anything else
+        as a view; `assign` changes either.
     path : str
         The name with that of the layer in front.
     arena, offset, pitch
-        Where it lies once a model has placed it: the flat array, its first element there, and the
-        elements from one row to the next.  None before.
+        Where it lies once a model has placed it: the flat array, its first element there, and its
+        padded columns.  None before.
     updated : bool
         Whether the optimizer of that model updates it.
 
@@ -111,7 +115,8 @@ class Variable:
         self.name = "variable" if name is None else name
         self.path = self.name
         self.trainable = trainable
-        self.value = np.array(given, dtype=float_dtype(dtype), order="C")
+        self._own: np.ndarray | None = np.array(given, dtype=float_dtype(dtype), order="C")
+        self._shape, self._dtype = self._own.shape, self._own.dtype
         self.arena: np.ndarray | None = None
         self.offset: int | None = None
         self.pitch: int | None = None
@@ -119,28 +124,55 @@ class Variable:
         self._on_move: weakref.WeakMethod | None = None
 
     @property
+    def value(self) -> np.ndarray:
+        """The current value; see the class."""
+        return self._own if self._own is not None else self.part(self.arena)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The extents; padding of the arena is no part of them."""
-        return self.value.shape
+        return self._shape
 
     @property
     def dtype(self) -> str:
         """Name of the element type, "float32" or "float64"."""
-        return self.value.dtype.name
+        return self._dtype.name
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self.value.size
+        return math.prod(self._shape)
 
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return self.value.ndim
+        return len(self._shape)
 
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
         return self.value.copy()
+
+    def part(self, flat: np.ndarray) -> np.ndarray:
+        """What belongs to this variable of a flat array that is laid out as its arena.
+
+        Parameters
+        ----------
+        flat : ndarray
+            The arena itself, or one of an optimizer's state arrays.
+        """
+        matrix = read(self._slice(flat), self._rows, self._shape[-1])
+        return matrix if self.ndim == 2 else matrix[0]
+
+    def assign_part(self, flat: np.ndarray, value: np.ndarray) -> None:
+        """Store `value`, of this variable's shape, where `part` reads."""
+        write(self._slice(flat), value)
+
+    @property
+    def _rows(self) -> int:
+        return self._shape[0] if self.ndim == 2 else 1
+
+    def _slice(self, flat):
+        return flat[self.offset : self.offset + self._rows * self.pitch]
 
     def assign(self, value) -> None:
         """Overwrite the value in place.
@@ -160,16 +192,19 @@ class Variable:
                 f"Argument `value` of variable {self.path!r} must be numbers of shape "
                 f"{self.shape}. Received: dtype {array.dtype}, shape {array.shape}"
             )
-        self.value[...] = array
+        if self._own is not None:
+            self._own[...] = array
+        else:
+            self.assign_part(self.arena, array)
 
     def place(self, arena: np.ndarray, offset: int, pitch: int, updated: bool = True,
               on_move: Callable[[], None] | None = None) -> None:
-        """Move the value into `arena`, where its rows begin `pitch` elements apart.
+        """Move the value into `arena`, where it takes `pitch` padded columns.
 
         Parameters
         ----------
         arena : ndarray, one-dimensional, of the variable's dtype
-            The elements between two rows must be 0 and stay so.
+            The padding must be 0 and stay so.
         offset, pitch : int
             In elements, as `fusedmlp.plan.layout` gives them.
         updated : bool
@@ -177,9 +212,8 @@ class Variable:
         on_move : bound method, optional
             Called when somebody else moves the variable out of this arena; held weakly.
         """
-        rows, columns = self.shape if self.ndim == 2 else (1, self.size)
-        if not (arena.dtype == self.value.dtype and pitch >= columns
-                and 0 <= offset <= arena.size - rows * pitch):
+        if not (arena.dtype == self._dtype and pitch >= self._shape[-1]
+                and 0 <= offset <= arena.size - self._rows * pitch):
             raise ValueError(
                 f"Arguments `arena`, `offset` and `pitch` must leave room for variable "
                 f"{self.path!r} of shape {self.shape} and dtype {self.dtype}. Received: arena of "
@@ -188,11 +222,10 @@ class Variable:
         previous = self._on_move() if self._on_move is not None else None
         if previous is not None:
             previous()
-        block = arena[offset : offset + rows * pitch].reshape(rows, pitch)[:, :columns]
-        place = block if self.ndim == 2 else block[0]
-        place[...] = self.value
-        self.value = place
+        value = self.value
         self.arena, self.offset, self.pitch, self.updated = arena, offset, pitch, updated
+        self._own = None
+        self.assign_part(arena, value)
         self._on_move = None if on_move is None else weakref.WeakMethod(on_move)
 
     def __array__(self, dtype=None, copy=None):

@@ -162,6 +162,9 @@ class Optimizer:
             slots = [slot[start:stop].reshape(array.shape) for slot in self.slots]
             self.update_step(array, grad, slots, rate)
             start = stop
+        for array, variable in zip(arrays, trainable_variables, strict=True):
+            if isinstance(variable, Variable):
+                variable.assign(array)
         self.iterations += 1
 
     def apply_gradients(self, grads_and_vars: Iterable) -> int:
@@ -179,7 +182,7 @@ class Optimizer:
             )
         arrays, found = [], []
         for number, (grad, variable) in enumerate(zip(grads, variables, strict=True)):
-            array = variable.value if isinstance(variable, Variable) else variable
+            array = variable.numpy() if isinstance(variable, Variable) else variable
             if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
                 raise TypeError(
                     f"Argument `trainable_variables` must hold float32 or float64 arrays or "

@@ -98,18 +98,10 @@ def _optimizer_slots(model):
             f"{model.name!r}, so it is not saved", stacklevel=4,
         )
         return None
-    return {f"{name}/{i}/{v.path}": _part(slot, v)
+    return {f"{name}/{i}/{v.path}": v.part(slot)
             for name, slot in zip(spec.OPTIMIZERS[optimizer.row].slots, optimizer.slots,
                                   strict=True)
             for i, v in enumerate(model.variables) if v.updated}
-
-
-def _part(slot, variable):
-    """What belongs to a variable of a flat array that is laid out as its arena."""
-    rows, columns = variable.shape if variable.ndim == 2 else (1, variable.size)
-    flat = slot[variable.offset : variable.offset + rows * variable.pitch]
-    block = flat.reshape(rows, variable.pitch)[:, :columns]
-    return block if variable.ndim == 2 else block[0]
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -204,4 +196,4 @@ def _restore(model, state, arrays, filepath):
                     f"{variable.path!r} with shape {variable.shape}, found {shape}. "
                     f"Received: filepath={str(filepath)!r}"
                 )
-            _part(slot, variable)[...] = array
+            variable.assign_part(slot, array)
