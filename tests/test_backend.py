@@ -257,9 +257,9 @@ WHICH = """
     import sys
     import fusedmlp
     fusedmlp.ops.activation([1.0], "relu")
-    print(fusedmlp.config.backend(), *sorted(
+    print(fusedmlp.config.backend(), *sorted({
         name.split(".")[2] for name in sys.modules
-        if name.startswith("fusedmlp.kernels.") and name.count(".") == 2))
+        if name.startswith("fusedmlp.kernels.") and name.count(".") == 3}))
 """
 FOLDERS = {name: row.module.rpartition(".")[2] for name, row in backends._BACKENDS.items()}
 

@@ -294,7 +294,7 @@ def test_penalties_of_frozen_and_of_unused_parameters(backend):
     lowered = builder.finish([h], optimizer="sgd", optimizer_params=(0.0,), parameter_size=size,
                              trainable_size=places[2][0])
     arena = np.zeros(size)
-    values = [view(arena, shape, *place)
+    values = [read(flat(arena, shape[0], *place), *shape)
               for shape, place in zip([(3, 2), (3, 2), (2, 2)], places, strict=True)]
     rng = np.random.default_rng(0)
     for value in values:

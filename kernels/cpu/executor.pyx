@@ -377,7 +377,7 @@ cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, l
 
     The part is the end of one panel, whole panels, and the beginning of another.
     """
-    cdef long each = FM_PANEL // q.itemsize, panel, row, last, end, stop
+    cdef long panel, row, last, end, stop
     _cut(o, thread, threads, q.itemsize, &panel, &row)
     _cut(o, thread + 1, threads, q.itemsize, &last, &end)
     while panel < last or (panel == last and row < end):
