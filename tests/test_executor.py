@@ -312,6 +312,35 @@ def test_penalties_of_frozen_and_of_unused_parameters(backend):
     np.testing.assert_allclose(values[1], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_penalties_over_the_weights_of_a_batch(backend, dtype):
+    """The sum of the weights takes the place of the number of rows, batch by batch."""
+    builder = plan.Builder(4, dtype, training=True)
+    ((offset, step),), size = plan.layout([(3, 2)], np.dtype(dtype).itemsize)
+    kernel = builder.parameter("kernel", (3, 2), offset, step)
+    x, y = builder.input(3), builder.input(2, "y", "labels")
+    w = builder.input(1, "w", "weight")
+    builder.penalty(kernel, l1=0.5, l2=0.25, per_rows=True, sample_weight=w)
+    h = builder.dense(x, kernel)
+    builder.loss("mean_squared_error", h, y)
+    lowered = builder.finish([h], optimizer="sgd", optimizer_params=(0.0,), parameter_size=size,
+                             trainable_size=size)
+    arena = np.zeros(size, dtype)
+    value = read(flat(arena, 3, offset, step), 3, 2)
+    value[...] = np.random.default_rng(0).standard_normal((3, 2))
+    weights = np.array([0.5, 2.0, 0.0, 1.5, 3.0, 0.25], dtype)
+    run = backend.executor.Executor(lowered, arena, (), 0)
+    expected, total = value.astype(np.float64), 0.0
+    for rows in (weights[:4], weights[4:]):
+        share = 1.0 / rows.sum(dtype=np.float64)
+        total += len(rows) * share * (0.5 * np.abs(expected).sum() + 0.25 * (expected**2).sum())
+        expected = expected - 0.1 * share * (0.5 * np.sign(expected) + 0.5 * expected)
+    train(run, (np.zeros((6, 3), dtype), np.zeros((6, 2), dtype), weights), 4, rate=0.1)
+    tolerance = 1e-6 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(value, expected, rtol=tolerance)
+    np.testing.assert_allclose(run.totals[0], [total, 6.0], rtol=tolerance)
+
+
 def test_no_penalty_in_a_prediction(backend):
     net = network([6, "tanh", 4], penalties=[(0, {"l2": 1.0})])
     assert [op.op for op in net.plan.ops] == ["gather", "dense", "dense"]

@@ -515,9 +515,19 @@ cdef void _penalty_total(Run *q, const Step *s, char **bases, long n) noexcept n
     cdef long i
     for i in range((s.a.rows * s.a.ld + _CHUNK - 1) // _CHUNK):
         total += sums[i]
-    q.totals[2 * s.number] += total if s.mean else total * n
+    q.totals[2 * s.number] += total * (n * _penalty_scale(q, s, bases, n))
     if not isfinite(total):
         q.bad = True
+
+
+cdef double _penalty_scale(const Run *q, const Step *s, char **bases, long n) noexcept nogil:
+    """What a penalty is multiplied by: 1, or 1 over the rows or their weights (c)."""
+    cdef double total = n, count = 0.0
+    if not s.mean:
+        return 1.0
+    if s.c.present:
+        q.kernels.sums(n, _at(&s.c, bases, 0, q.itemsize), NULL, &total, &count)
+    return 1.0 / total
 
 
 cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
@@ -548,10 +558,10 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         if thread == 0:
             _penalty_total(q, s, bases, n)
     elif s.code == PENALTY_GRAD:
-        # a parameter, b its gradient
+        # a parameter, b its gradient, c sample weight
         _part(&s.a, thread, threads, size, &start, &stop)
-        t = 1.0 / n if s.mean else 1.0
         if stop > start:
+            t = _penalty_scale(q, s, bases, n)
             k.penalty_grad(stop - start, _at(&s.a, bases, 0, size) + start * size,
                            _at(&s.b, bases, 0, size) + start * size, t * s.x, 2.0 * t * s.y,
                            s.number)
@@ -1020,6 +1030,8 @@ cdef class Executor:
         self._set(&s.a, op.inputs[0])
         self._assign(&s.b, sums)
         s.x, s.y = op.attributes["l1"], op.attributes["l2"]
+        if len(op.inputs) == 2:
+            self._set(&s.c, op.inputs[1])
         s.mean = op.attributes["per_rows"]
         s.number = op.attributes["total"]
         return 0
@@ -1179,7 +1191,10 @@ cdef class Executor:
             s.has_ignore = self.plan.totals[s.number] == "loss"
         elif name == "penalty_grad":
             s.code = PENALTY_GRAD
-            self._assign_all(s, op)
+            self._set(&s.a, op.inputs[0])
+            self._set(&s.b, op.outputs[0])
+            if len(op.inputs) == 2:
+                self._set(&s.c, op.inputs[1])
             s.x, s.y, s.mean = attributes["l1"], attributes["l2"], attributes["per_rows"]
             s.number = attributes["adds"]
         elif name == "accumulate":

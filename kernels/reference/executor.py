@@ -331,24 +331,25 @@ class Executor:
         return reduce
 
     def _penalty(self, inputs, outputs, rows, total, l1, l2, per_rows):
-        (w,) = inputs
+        w, sample_weight = _pad(inputs, 2)
 
         def penalty():
             with np.errstate(all="ignore"):
                 amount = (l1 * np.abs(w).sum(dtype=np.float64)
                           + l2 * np.square(w, dtype=np.float64).sum())
-            self.totals[total, 0] += amount if per_rows else amount * rows
+                self.totals[total, 0] += amount * (rows * _part(per_rows, rows, sample_weight))
             if not math.isfinite(amount):
                 self._finite = False
 
         return penalty
 
     def _penalty_grad(self, inputs, outputs, rows, l1, l2, per_rows, adds):
-        (w,), (gradient,) = inputs, outputs
-        share = 1.0 / max(rows, 1) if per_rows else 1.0
+        w, sample_weight = _pad(inputs, 2)
+        (gradient,) = outputs
 
         def penalty_grad():
             with np.errstate(all="ignore"):
+                share = _part(per_rows, rows, sample_weight)
                 slope = (l1 * share) * np.sign(w) + (2.0 * l2 * share) * w
                 np.add(gradient if adds else 0.0, slope, out=gradient)
 
@@ -399,6 +400,15 @@ def _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values)
         _quietly(np.multiply, values, rows / kept, values)
 
     return scaled
+
+
+def _part(per_rows, rows, sample_weight):
+    """What a penalty is multiplied by: 1, or 1 over the rows or their weights."""
+    if not per_rows:
+        return 1.0
+    if sample_weight is None:
+        return 1.0 / max(rows, 1)
+    return 1.0 / sample_weight.sum(dtype=np.float64)
 
 
 def _scale(weight, reduction, rows):

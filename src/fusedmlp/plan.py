@@ -24,7 +24,7 @@ categorical_hits         p, labels            hits                 --
 binary_hits              p, labels            hits                 threshold
 reduce                   rows[, w]            --                   total, reduction, weight,
                                                                    counts
-penalty                  parameter            --                   total, l1, l2, per_rows
+penalty                  parameter[, w]       --                   total, l1, l2, per_rows
 add, subtract, multiply, a, b                 y                    --
 divide, maximum, minimum
 affine                   x                    factor x + shift     factor, shift
@@ -47,7 +47,7 @@ minimum_grad             dy, a, b             da                   --
 place                    dy                   dx, 0 elsewhere      start, groups
 copy                     x                    x                    --
 accumulate               dp, spare            dp + spare, in dp    --
-penalty_grad             parameter            dparameter           l1, l2, per_rows, adds
+penalty_grad             parameter[, w]       dparameter           l1, l2, per_rows, adds
 update                   --                   --                   optimizer, params
 ======================== ==================== ==================== ==========================
 
@@ -61,10 +61,11 @@ columns of their wide side into `groups` of equal width and work on each. ``maxi
 where a is the larger one, and half of it where both are equal. The outputs of ``add``, ``subtract``
 and ``multiply`` may be their first input. ``accumulate`` adds the gradient of a further use of a
 parameter, which lies behind the trainable part of the gradient arena. ``penalty`` adds to total k n
-times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n) and
-nothing to its count; ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (over n) to a parameter's
-gradient, or is it where the loss gives none (`adds` False). ``update`` applies the optimizer to all
-trainable parameters, whose gradients lie at the same offsets in a gradient arena.
+times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n; n / sum w
+times where w is given, and they are divided by its sum) and nothing to its count; ``penalty_grad``
+adds ``l1 sign(w) + 2 l2 w`` (divided likewise) to a parameter's gradient, or is it where the loss
+gives none (`adds` False). ``update`` applies the optimizer to all trainable parameters, whose
+gradients lie at the same offsets in a gradient arena.
 """
 
 from __future__ import annotations
@@ -263,7 +264,7 @@ class Builder:
         self._kept = set()  # gradients that are read again after the adjoint that got them
         self._streams = 0
         self._loss_ops = []
-        self._penalties = []  # of parameters, (buffer, attributes)
+        self._penalties = []  # (parameter and what weighs it, attributes)
 
     # -- buffers -------------------------------------------------------------------------------
 
@@ -502,7 +503,7 @@ class Builder:
         if not again:
             self.totals.append(name)
 
-    def penalty(self, parameter, *, l1=0.0, l2=0.0, per_rows=False):
+    def penalty(self, parameter, *, l1=0.0, l2=0.0, per_rows=False, sample_weight=None):
         """Add ``l1 sum |w| + l2 sum w^2`` of a parameter to the loss; nothing in a prediction.
 
         Parameters
@@ -513,8 +514,11 @@ class Builder:
         per_rows : bool
             Whether the penalty is divided by the number of rows of each batch, as scikit-learn
             does it.
+        sample_weight : int, optional
+            Buffer of weights whose sum takes the place of that number.
         """
-        entry = (parameter, {"l1": float(l1), "l2": float(l2), "per_rows": bool(per_rows)})
+        inputs = (parameter,) if sample_weight is None else (parameter, sample_weight)
+        entry = (inputs, {"l1": float(l1), "l2": float(l2), "per_rows": bool(per_rows)})
         if (l1 or l2) and entry not in self._penalties:  # a shared layer is lowered more than once
             self._penalties.append(entry)
 
@@ -639,17 +643,18 @@ class Builder:
 
     def _penalize(self):
         """Add the penalties to the total of the loss."""
-        for parameter, attributes in self._penalties:
-            self._emit("penalty", (parameter,), (), "loss", total=self.totals.index("loss"),
+        for inputs, attributes in self._penalties:
+            self._emit("penalty", inputs, (), "loss", total=self.totals.index("loss"),
                        **attributes)
 
     def _penalize_gradients(self):
         """Add the derivatives of the penalties to the gradients of what training updates."""
-        for parameter, attributes in self._penalties:
+        for inputs, attributes in self._penalties:
+            parameter = inputs[0]
             if parameter in self._trainable:
                 adds = parameter in self._graded
                 gradient = self._graded[parameter] if adds else self._gradient_like(parameter)
-                self._emit("penalty_grad", (parameter,), (gradient,), "backward", adds=adds,
+                self._emit("penalty_grad", inputs, (gradient,), "backward", adds=adds,
                            **attributes)
 
     # -- update and finish ---------------------------------------------------------------------
