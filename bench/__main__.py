@@ -15,6 +15,7 @@ from . import (
     peers,
     predict,
     report,
+    sklearn,
     train,
     xent,
 )
@@ -22,7 +23,7 @@ from .machine import Machine
 
 SUBJECTS = {
     "train": train, "predict": predict, "elementwise": elementwise, "xent": xent,
-    "optimizer": optimizer, "import": import_time,
+    "optimizer": optimizer, "import": import_time, "sklearn": sklearn,
 }
 
 

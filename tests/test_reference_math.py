@@ -364,6 +364,7 @@ EXACT_LOSSES = {
         -t * mp.log(exact_clip(p)) - (1 - t) * mp.log(1 - exact_clip(p))
     ),
     "sigmoid_cross_entropy": lambda z, t: max(z, mpf(0)) - z * t + mp.log1p(mp.exp(-abs(z))),
+    "log_poisson": lambda z, t: mp.exp(z) - t * z,
 }
 ROW_LOSSES = {
     "softmax_cross_entropy": (exact_softmax_cross_entropy, ()),

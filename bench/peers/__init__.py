@@ -17,6 +17,8 @@ epsilon stands beside sqrt(v_hat), and any of
     the same, with the gradient in `out`;
 ``adam(parameters, gradient) -> (callable(), callable() -> array)``
     one update, and a look at the parameters;
+``classifier() -> class``
+    an estimator with the arguments of scikit-learn's ``MLPClassifier``;
 ``settings() -> dict``
     how the library is set, for the report.
 

@@ -17,6 +17,12 @@ def settings():
     return fusedmlp.config.info()
 
 
+def classifier():
+    from fusedmlp.sklearn import MLPClassifier
+
+    return MLPClassifier
+
+
 class Trainer(keras_like.Trainer):
     keras = fusedmlp
 

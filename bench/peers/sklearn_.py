@@ -54,6 +54,10 @@ class Trainer:
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
 
 
+def classifier():
+    return MLPClassifier
+
+
 def predictor(work, layers):
     model = _classifier(work, layers)
     columns, classes = work.widths[0], work.widths[-1]

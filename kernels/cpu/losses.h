@@ -41,6 +41,10 @@ VALUE(sigmoid_cross_entropy)
 }
 SLOPE(sigmoid_cross_entropy) { return M(sigmoid)(p) - t; }
 
+/* p is the logarithm of the mean; nothing is counted where nothing is expected, also at -inf */
+VALUE(log_poisson) { return M(exp)(p) - (t == 0 ? C(0) : t * p); }
+SLOPE(log_poisson) { return M(exp)(p) - t; }
+
 #undef UNUSED
 #undef VALUE
 #undef SLOPE

@@ -117,6 +117,13 @@ def _sigmoid_cross_entropy(z, t):
     return softplus(z) - z * t, sigmoid(z) - t
 
 
+def _log_poisson(z, t):
+    # exp(z) - t z
+    z = z.astype(np.float64)
+    mean = np.exp(z)
+    return mean - np.where(t == 0, 0.0, t * z), mean - t
+
+
 def _bounds(epsilon, dtype):
     """epsilon and 1 - epsilon as numbers of the dtype, which is what Keras clips to."""
     return float(dtype.type(epsilon)), float(dtype.type(1.0 - epsilon))
@@ -127,6 +134,7 @@ _ELEMENTWISE = {
     "mean_absolute_error": _mean_absolute_error,
     "binary_crossentropy": _binary_crossentropy,
     "sigmoid_cross_entropy": _sigmoid_cross_entropy,
+    "log_poisson": _log_poisson,
 }
 assert set(_ELEMENTWISE) == {row.name for row in LOSSES.values() if row.kind == "elementwise"}
 

@@ -45,6 +45,7 @@ _MODULES = (
     "activations", "backend", "callbacks", "config", "datasets", "initializers", "layers",
     "losses", "metrics", "models", "ops", "optimizers", "random", "saving", "utils",
 )
+_OPTIONAL = ("sklearn",)  # modules that need more than NumPy, so no part of `__all__`
 _NAMES = {
     "Initializer": "initializers",
     "Input": "layers",
@@ -99,7 +100,7 @@ def version() -> str:
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use; it is then an ordinary attribute."""
-    if name in _MODULES:
+    if name in _MODULES or name in _OPTIONAL:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)

@@ -434,6 +434,13 @@ class Builder:
                 return op
         return None
 
+    def before(self, index, activation):
+        """The input of the activation that made a buffer; None if something else made it."""
+        producer = self._producer(index)
+        made = (producer is not None and producer.op == "activation"
+                and producer.attributes["activation"] == activation)
+        return producer.inputs[0] if made else None
+
     def loss(self, name, prediction, labels, sample_weight=None, *, params=(), from_logits=False,
              label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True,
              total=None):

@@ -256,6 +256,9 @@ LOSSES = {
            aliases=("bce",), domain=(0.01, 0.99), target=(0.0, 1.0)),
         _L("sigmoid_cross_entropy", "max(z, 0) - z t + log(1 + exp(-|z|))", "sigmoid(z) - t",
            logits_of="sigmoid", target=(0.0, 1.0)),
+        _L("log_poisson", "exp(z) - t z", "exp(z) - t", logits_of="exponential",
+           target=(0.0, 4.0), source="negative log-likelihood of Poisson counts with log link, "
+           "without the terms of t alone; sklearn.neural_network, loss 'poisson'"),
         _L("categorical_crossentropy",
            "-sum_k t_k log q_k, q = clip(p / sum p, eps, 1 - eps)",
            "sum_k(h_k p_k) / s^2 - h_i / s, s = sum p, h = t/q where q is unclipped, else 0", "row",

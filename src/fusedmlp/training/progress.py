@@ -66,10 +66,12 @@ class Progress:
         What stands in front, e.g. "Epoch 1/5".
     verbose : {1, 2}
         1 draws a bar that moves, if `tqdm` is installed; 2 writes one line at the end.
+    unit : str
+        What is counted.
     """
 
-    def __init__(self, total: int, title: str, verbose: int):
-        self._total, self._title, self._done = total, title, 0
+    def __init__(self, total: int, title: str, verbose: int, unit: str = "step"):
+        self._total, self._title, self._unit, self._done = total, title, unit, 0
         self._bar: Any = None
         self._start = perf_counter()
         if verbose == 1:
@@ -77,7 +79,7 @@ class Progress:
                 from tqdm import tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=total, desc=title or None, unit="step", file=sys.stdout,
+            self._bar = tqdm(total=total, desc=title or None, unit=unit, file=sys.stdout,
                              dynamic_ncols=True)
 
     def update(self, done: int, logs: dict[str, float] | None = None) -> None:
@@ -97,7 +99,7 @@ class Progress:
         seconds = perf_counter() - self._start
         parts = [self._title] if self._title else []
         parts += [f"{done}/{self._total}", _duration(seconds),
-                  f"{_duration(seconds / max(done, 1))}/step"]
+                  f"{_duration(seconds / max(done, 1))}/{self._unit}"]
         if logs:
             parts.append(format_logs(logs))
         print(" - ".join(parts), flush=True)

@@ -1,0 +1,117 @@
+"""Full-batch training with scipy's L-BFGS-B, as scikit-learn calls it.
+
+Loss and gradient over all rows are one step of a training plan whose learning rate is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy
+import scipy.optimize
+from sklearn.utils.optimize import _check_optimize_result
+
+from .. import optimizers
+from ..training.callbacks import CallbackList
+from .objective import per_batch
+
+__all__ = ["fit", "objective_function", "pack", "unpack"]
+
+# scipy prints nothing from 1.15 on, and warns of the option from 1.16 on
+_PRINTS = tuple(int(part) for part in scipy.__version__.split(".")[:2]) < (1, 15)
+
+
+def pack(coefs, intercepts) -> np.ndarray:
+    """All weights in one float64 vector, kernels in front.
+
+    >>> pack([np.ones((1, 2))], [np.zeros(2)])
+    array([1., 1., 0., 0.])
+    """
+    return np.concatenate([a.ravel() for a in (*coefs, *intercepts)]).astype(np.float64, copy=False)
+
+
+def unpack(packed, like) -> list[np.ndarray]:
+    """Arrays of the shapes and dtypes of those in `like`, from a vector of `pack`."""
+    found, start = [], 0
+    for array in like:
+        part = packed[start : start + array.size]
+        found.append(part.reshape(array.shape).astype(array.dtype))
+        start += array.size
+    return found
+
+
+def objective_function(estimator, X, y, sample_weight=None):
+    """Loss and gradient as a function of all weights in one vector.
+
+    Parameters
+    ----------
+    estimator : MultilayerPerceptron
+        Its network is prepared.
+    X : ndarray or CSR matrix, shape (rows, columns)
+    y : ndarray, shape (rows, outputs)
+    sample_weight : ndarray, shape (rows,), or None
+
+    Returns
+    -------
+    callable
+        From a vector of `pack` to (loss, gradient).
+    """
+    network = estimator._network
+    objective = estimator._objective(y.shape)
+    rows, weights = X.shape[0], ()
+    if sample_weight is not None:
+        raw = sample_weight.astype(network.shape.dtype)
+        scaled = per_batch(raw, np.arange(rows), rows)
+        weights = (scaled, raw) if objective.alpha else (scaled,)
+    if not isinstance(X, np.ndarray):
+        X = X.toarray(order="C")
+    gradients = network.gradients(objective, optimizers.SGD(0.0), X, estimator._labels(y), weights)
+    like = (*estimator.coefs_, *estimator.intercepts_)
+    count = len(estimator.coefs_)
+
+    def loss_and_gradient(packed):
+        arrays = unpack(packed, like)
+        loss, dcoefs, dintercepts = gradients(arrays[:count], arrays[count:])
+        return loss, pack(dcoefs, dintercepts)
+
+    return loss_and_gradient
+
+
+def fit(estimator, X, y, sample_weight):
+    """Train an estimator whose network is prepared; see `stochastic.fit` for the arguments.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Where scipy stopped early, with its message.
+    """
+    like = (*estimator.coefs_, *estimator.intercepts_)
+    count = len(estimator.coefs_)
+    model = estimator._network.model
+    model.stop_training = False
+    callbacks = CallbackList(estimator.callbacks, model=model, verbose=0,
+                             epochs=estimator.max_iter, steps=1)
+    logs, number = {}, 0
+
+    def after_iteration(intermediate_result):
+        nonlocal number
+        logs["loss"] = float(intermediate_result.fun)
+        callbacks.on_epoch_end(number, logs)
+        number += 1
+        if model.stop_training:
+            raise StopIteration
+
+    callbacks.on_train_begin()
+    options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
+    if _PRINTS:
+        options["iprint"] = 1 if estimator.verbose else -1
+    result = scipy.optimize.minimize(
+        objective_function(estimator, X, y, sample_weight), pack(like[:count], like[count:]),
+        method="L-BFGS-B", jac=True, options=options,
+        callback=after_iteration if estimator.callbacks else None,
+    )
+    estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
+    estimator.loss_ = float(result.fun)
+    arrays = unpack(result.x, like)
+    estimator.coefs_, estimator.intercepts_ = arrays[:count], arrays[count:]
+    estimator._network.load(estimator.coefs_, estimator.intercepts_)
+    callbacks.on_train_end(logs)
