@@ -887,6 +887,7 @@ cdef class Executor:
         self._nanoseconds = flops / (2.0 * _RATE) + elements / 10.0
         if not plan.totals:
             self._nanoseconds /= plan.batch_size
+        self._nanoseconds = max(self._nanoseconds, 1.0)  # also of a plan without operations
         self._run.clock_mask = 0
         while (self._run.clock_mask + 1) * self._nanoseconds < 20e3:
             self._run.clock_mask = 2 * self._run.clock_mask + 1

@@ -447,6 +447,39 @@ class Model(Trainer, Layer):
 
         load_weights(self, filepath, skip_mismatch, by_name)
 
+    def export(self, filepath: str | Path, format: str = "onnx", verbose: bool | None = None,
+               input_signature=None, opset_version: int | None = None) -> None:
+        """Write the model, as it predicts, to a file for other programs.
+
+        Parameters
+        ----------
+        filepath : str or Path
+        format : {"onnx"}
+        verbose : bool, optional
+            Whether to print where it was written.
+        input_signature : None
+            The inputs are the model's own, and the number of rows stays open.
+        opset_version : int, optional
+            See `fusedmlp.saving.to_onnx`.
+
+        Raises
+        ------
+        ValueError
+            If `format` or `input_signature` is another, or the model can't be exported.
+        ImportError
+            If onnx is missing.
+        """
+        from ..saving.onnx_export import OPSET, export_onnx
+
+        if format != "onnx" or input_signature is not None:
+            raise ValueError(
+                "Arguments `format` and `input_signature` must be 'onnx' and None. "
+                f"Received: format={format!r}, input_signature={input_signature!r}"
+            )
+        export_onnx(self, filepath, OPSET if opset_version is None else opset_version)
+        if verbose:
+            print(f"Saved {self.name!r} to {str(filepath)!r}")
+
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(f"{type(self).__name__} must define `get_config`")
 

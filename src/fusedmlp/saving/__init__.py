@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..registry import custom_object_scope, get_custom_objects, register_keras_serializable
 from .model import load_model, save_model
+from .onnx_export import export_onnx, to_onnx
+from .onnx_import import from_onnx, import_onnx
 from .sklearn_mlp import from_sklearn
 from .torch_files import load_torch_weights, torch_state_dict
 from .weights import load_weights, save_torch_weights, save_weights
@@ -13,8 +15,11 @@ CustomObjectScope = custom_object_scope
 __all__ = [
     "CustomObjectScope",
     "custom_object_scope",
+    "export_onnx",
+    "from_onnx",
     "from_sklearn",
     "get_custom_objects",
+    "import_onnx",
     "load_model",
     "load_torch_weights",
     "load_weights",
@@ -22,5 +27,6 @@ __all__ = [
     "save_model",
     "save_torch_weights",
     "save_weights",
+    "to_onnx",
     "torch_state_dict",
 ]
