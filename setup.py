@@ -38,6 +38,12 @@ SETS_X86 = (
      '__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")'),
     ("portable", [], "1"),
 )
+BFLOAT16 = {
+    False: "static const fm_bfloat16 *fm_bfloat16_supported(void) { return 0; }\n",
+    True: "extern const fm_bfloat16 fm_bfloat16_kernels;\n"
+          "static const fm_bfloat16 *fm_bfloat16_supported(void)\n{\n"
+          '    return __builtin_cpu_supports("avx512bf16") ? &fm_bfloat16_kernels : 0;\n}\n',
+}
 REQUIRED = os.environ.get("FUSEDMLP_REQUIRE_EXTENSIONS", "") not in ("", "0")
 SKIPPED = os.environ.get("FUSEDMLP_NO_EXTENSIONS", "") not in ("", "0")
 
@@ -103,14 +109,27 @@ class BuildKernels(build_ext):
                 print(f"warning: no kernels for {name}: {error}")
                 continue
             built.append((name, supported))
+        bfloat16 = False
+        if any(name == "avx512" for name, _ in built):
+            try:
+                objects += self.compiler.compile(
+                    [str(CPU / "bfloat16.c")], output_dir=self.build_temp, include_dirs=include,
+                    extra_postargs=["-fPIC", *FLAGS, *SETS_X86[0][1], "-mavx512bf16"],
+                    depends=[str(p) for p in CPU.glob("*.h")],
+                )
+                bfloat16 = True
+            except Exception as error:
+                if REQUIRED:
+                    raise
+                print(f"warning: no kernels for bfloat16: {error}")
         objects += self.compiler.compile(
             [str(CPU / "threads.c")], output_dir=self.build_temp, include_dirs=include,
             extra_postargs=["-fPIC", *FLAGS, "-pthread"],
         )
-        (generated / "_instruction_sets.h").write_text(self.sets_header(built))
+        (generated / "_instruction_sets.h").write_text(self.sets_header(built, bfloat16))
         return objects
 
-    def sets_header(self, built):
+    def sets_header(self, built, bfloat16):
         compiler = " ".join(getattr(self.compiler, "compiler", ["unknown"])[:1])
         try:
             version = subprocess.run([compiler, "--version"], capture_output=True, text=True,
@@ -127,6 +146,7 @@ class BuildKernels(build_ext):
             "static const fm_tables *fm_set_tables(int number) { return fm_sets[number]; }\n"
             "static int fm_set_supported(int number)\n{\n    switch (number) {\n"
             f"{cases}    default: return 0;\n    }}\n}}\n"
+            f"{BFLOAT16[bfloat16]}"
             f'static const char *const FM_COMPILER = "{version}";\n'
             f'static const char *const FM_FLAGS = "{" ".join(FLAGS)}";\n'
         )

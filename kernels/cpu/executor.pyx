@@ -22,9 +22,9 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, fm_elementwise_loss, fm_join,
-    fm_kernels, fm_map, fm_map_grad, fm_panels, fm_rows, fm_rows_grad, kernels_for, row_major, run,
-    share, thread_limit, threads_always, threads_for,
+    FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, bfloat16_kernels, fm_bfloat16,
+    fm_elementwise_loss, fm_join, fm_kernels, fm_map, fm_map_grad, fm_panels, fm_rows,
+    fm_rows_grad, kernels_for, row_major, run, share, thread_limit, threads_always, threads_for,
 )
 
 import os
@@ -68,6 +68,7 @@ cdef enum Base:
     GRADIENTS
     DATA
     OWN            # of each thread
+    COPIES         # of kernels
     BASES
 
 cdef enum Code:
@@ -106,6 +107,9 @@ cdef enum Code:
     SCALE_ROWS
     COPY_GROUPS
     COPY
+    # neighbours as pairs of bfloat16
+    PAIR_COLUMNS
+    PAIR_ROWS
     # WEIGHTS operations from here on
     REDUCE
     PENALTY_TOTAL
@@ -117,6 +121,7 @@ cdef enum Code:
     SGD
     MOMENTUM
     ADAM
+    PAIR_KERNEL
     TRANSPOSE
 
 cdef struct Operand:
@@ -132,6 +137,7 @@ cdef struct Step:
     Code code
     bint waits     # all threads meet before it
     bint by_columns
+    bint pairs     # a product of bfloat16
     int number     # of a data array, a total
     int ending
     Operand a
@@ -160,6 +166,7 @@ cdef struct Step:
 
 cdef enum:
     MAX_DATA = 128
+    SIDE = 16  # pairs in a row of a panel, and rows that are transposed together
 
 cdef struct Data:
     const char *pointer
@@ -168,6 +175,7 @@ cdef struct Data:
 
 cdef struct Run:
     const fm_kernels *kernels
+    const fm_bfloat16 *bfloat16   # NULL where no product asks for it
     const Step *steps
     int count
     int itemsize
@@ -186,6 +194,7 @@ cdef struct Run:
     long workspace_bytes   # per thread, in predictions
     char *own
     long own_bytes         # per thread
+    char *copies
     char *parameters
     char *gradients
     char *slots[8]
@@ -327,9 +336,9 @@ cdef void _product(const Run *q, const Step *s, char **bases, long r0, long rows
         bias = _at(&s.c, bases, 0, size) + c0 * size
     elif s.c.present:
         saved = _at(&s.c, bases, r0, size) + c0 * size
-    q.kernels.gemm(0, rows, columns, s.b.rows, _at(&s.a, bases, r0, size), s.a.ld,
-                   _panels(&s.b, bases, c0, size), bias, row_major(out, s.d.ld, size), s.ending,
-                   saved)
+    (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
+        0, rows, columns, s.b.rows, _at(&s.a, bases, r0, size), s.a.ld,
+        _panels(&s.b, bases, c0, size), bias, row_major(out, s.d.ld, size), s.ending, saved)
     if whole:
         wide, rows = rows * s.d.ld, 1
     for i in range(rows):
@@ -359,6 +368,8 @@ cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, l
     if width <= 0 or width > each:
         width = each
     row[0] = (at - panel[0] * o.rows * each) // width
+    if row[0] < o.rows:
+        row[0] -= row[0] % 2  # neighbours stay together
 
 
 cdef inline void _part(const Operand *o, int thread, int threads, int itemsize, long *start,
@@ -401,15 +412,35 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
     cdef int size = q.itemsize
     cdef long each = FM_PANEL // size, column = panel * each, width = min(each, o.ld - column)
     cdef long columns = min(stop * each, o.columns) - column
-    cdef fm_panels matrix = _panels(o, bases, column, size)
+    cdef fm_panels paired, matrix = _panels(o, bases, column, size)
+    cdef float pairs[SIDE * SIDE]
+    cdef long at, to
     if columns <= 0:
         return
     if s.code == DENSE_DW:
         # a x, b dz, c dkernel
         matrix.at = <char *> matrix.at + first * width * size
-        q.kernels.gemm(1, end - first, columns, n, _at(&s.a, bases, 0, size) + first * size,
-                       s.a.ld, row_major(_at(&s.b, bases, 0, size) + column * size, s.b.ld, size),
-                       NULL, matrix, FM_STORE, NULL)
+        (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
+            1, end - first, columns, (n + 1) // 2 if s.pairs else n,
+            _at(&s.a, bases, 0, size) + first * size, s.a.ld,
+            row_major(_at(&s.b, bases, 0, size) + column * size, s.b.ld, size), NULL, matrix,
+            FM_STORE, NULL)
+    elif s.code == PAIR_KERNEL:
+        # a kernel, b its pairs; `first` is even
+        paired = _panels(&s.b, bases, column, size)
+        q.bfloat16.pair_rows(
+            end - first, width, <char *> matrix.at + first * width * size, width,
+            <char *> paired.at + first // 2 * width * size, width)
+    elif s.pairs:
+        # a kernel, b pairs of its columns, transposed
+        at = first
+        while at < end:
+            to = min(at - at % SIDE + SIDE, end)
+            q.bfloat16.pair_columns(to - at, columns, <char *> matrix.at + at * width * size,
+                                    width, pairs, SIDE)
+            q.kernels.transpose(at, to, o.rows, (columns + 1) // 2, pairs - at * SIDE, SIDE,
+                                _panels(&s.b, bases, 0, size), column // 2)
+            at = to
     else:
         # a kernel, b transposed
         q.kernels.transpose(first, end, o.rows, columns, matrix.at, width,
@@ -446,6 +477,10 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
     elif code == MAXOUT_GRAD:
         k.maxout_grad(rows, s.a.columns, s.number, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
                       _at(&s.c, bases, r0, size), s.c.ld)
+    elif code == PAIR_COLUMNS:
+        q.bfloat16.pair_columns(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
+    elif code == PAIR_ROWS:
+        q.bfloat16.pair_rows(rows, s.a.ld, a, s.a.ld, _at(&s.b, bases, r0 // 2, size), s.b.ld)
     elif code == PRELU:
         k.prelu(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
                 _at(&s.c, bases, r0, size), s.c.ld)
@@ -577,7 +612,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         if thread == threads - 1:
             k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
                                _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
-    elif s.code == TRANSPOSE:
+    elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
         _pieces(q, s, &s.a, bases, n, thread, threads)
     else:
         # a parameter; gradient and slots at the same place of their arenas
@@ -627,13 +662,14 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     bases[<int> GRADIENTS] = q.gradients
     bases[<int> DATA] = NULL
     bases[<int> OWN] = q.own + thread * q.own_bytes
+    bases[<int> COPIES] = q.copies
     for step in range(q.start, q.stop):
         n = q.order_length - step * q.batch_size
         n = n if n < q.batch_size else q.batch_size
         order = q.order + step * q.batch_size
         count = q.iteration + step - q.first
         rate = q.learning_rate[step]
-        share(n, 1, thread, threads, &r0, &r1)
+        share(n, 1 if q.bfloat16 == NULL else 2, thread, threads, &r0, &r1)
         for i in range(q.count):
             s = &q.steps[i]
             if s.waits:
@@ -676,6 +712,7 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     bases[<int> WORKSPACE] = q.workspace + thread * q.workspace_bytes
     bases[<int> PARAMETERS] = q.parameters
     bases[<int> GRADIENTS] = NULL
+    bases[<int> COPIES] = q.copies
     at = start
     while at < stop:
         rows = stop - at if stop - at < q.block else q.block
@@ -702,6 +739,19 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
 
 cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
     return a.present and a.base == b.base and a.at == b.at
+
+
+_LATE = ("reduce", "dense_dw", "dense_db", "accumulate", "penalty_grad", "update")
+
+
+def _factors(op):
+    """What a product of bfloat16 multiplies besides kernels: buffers, and the pairs that it needs.
+
+    Pairs are of neighbours along the sum: within rows, and across them for gradients of kernels.
+    """
+    if op.op == "dense_dw":
+        return [(index, "rows") for index in op.inputs]
+    return [(op.inputs[0], "columns")]
 
 
 cdef int _forks = 0
@@ -737,7 +787,7 @@ cdef class Executor:
     cdef double _trial_at
     cdef public bint check_finite
     cdef object _parameters, _slots, _workspace, _gradients, _steps_memory
-    cdef object _own
+    cdef object _own, _copies
     cdef int _owners          # threads that `_own` has room for
     cdef object _operands
     cdef Run _run
@@ -819,15 +869,47 @@ cdef class Executor:
                                    buffer.dtype == "int64"))
         ops = [op for op in self._scheduled()
                if not (op.op == "gather" and op.outputs[0] == direct)]
-        # every kernel that dense_dx reads gets a transposed copy, refreshed where it changes
-        copies = {}
+        halved = {id(op) for op in ops if op.attributes.get("precision") == "bfloat16"}
+        self._run.bfloat16 = bfloat16_kernels() if halved else NULL
+        if self._run.bfloat16 == NULL:
+            halved = set()
+        # every kernel that dense_dx reads gets a transposed copy, and every one in a product of
+        # bfloat16 a copy of those, refreshed where it changes
+        copies, paired, memory = {}, {}, 0
         for op in ops:
-            if op.op == "dense_dx" and op.inputs[1] not in copies:
-                kernel = plan.buffers[op.inputs[1]]
-                pitch = padded(kernel.rows, size)
-                copies[kernel.index] = (<int> WORKSPACE, at, pitch, kernel.rows, kernel.columns,
+            if op.op not in ("dense", "dense_dx"):
+                continue
+            kernel, half = plan.buffers[op.inputs[1]], id(op) in halved
+            if op.op == "dense_dx" and kernel.index not in copies:
+                rows, pitch = kernel.columns, padded(kernel.rows, size)
+                rows = (rows + 1) // 2 if half else rows
+                copies[kernel.index] = (<int> COPIES, memory, pitch, kernel.rows, rows, False)
+                memory += rows * pitch * size
+            elif op.op == "dense" and half and kernel.index not in paired:
+                rows = (kernel.rows + 1) // 2
+                paired[kernel.index] = (<int> COPIES, memory, kernel.pitch, kernel.columns, rows,
                                         False)
-                at += kernel.columns * pitch * size
+                memory += rows * kernel.pitch * size
+        # what such products multiply instead of activations and gradients: pairs along k
+        pairs = {}
+        for op in ops:
+            if id(op) not in halved:
+                continue
+            for index, kind in _factors(op):
+                if (index, kind) in pairs:
+                    continue
+                buffer, rows = plan.buffers[index], self._run.block
+                if kind == "rows":
+                    rows, pitch, columns = (rows + 1) // 2, buffer.pitch, buffer.columns
+                else:
+                    columns = (buffer.columns + 1) // 2
+                    pitch = padded(columns, size)
+                    if pitch * size % 1024 == 0:  # rows would lie in the same few cache sets
+                        pitch += FM_LINE // size
+                pairs[index, kind] = (<int> WORKSPACE, at, pitch, columns, 0, False)
+                at += _lines(rows * pitch * size)
+        self._copies = _aligned(memory)
+        self._run.copies = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._copies)
         sums = {}
         for op in ops:
             if op.op == "penalty":
@@ -842,15 +924,13 @@ cdef class Executor:
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
         self._workspaces = 1
-        total = len(copies) + len(sums)
+        total = len(copies) + len(paired) + len(sums) + 3 * len(halved)
         for op in ops:
-            total += {"update": len(trainable) + len(copies), "prelu_grad": 2,
+            total += {"update": len(trainable) + len(copies) + len(paired), "prelu_grad": 2,
                       "concatenate": len(op.inputs)}.get(op.op, 1)
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
-        for index, copy in copies.items():
-            self._transpose(&self._steps[i], index, copy)
-            i += 1
+        i += self._refresh(&self._steps[i], copies, paired)
         self._transposes = i
         self._run.steps = self._steps + i
         for op in ops:
@@ -858,9 +938,7 @@ cdef class Executor:
                 for buffer in trainable:
                     self._update(&self._steps[i], op, buffer.index)
                     i += 1
-                for index, copy in copies.items():
-                    self._transpose(&self._steps[i], index, copy)
-                    i += 1
+                i += self._refresh(&self._steps[i], copies, paired)
             elif op.op == "prelu_grad":
                 i += self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
             elif op.op == "penalty":
@@ -868,6 +946,11 @@ cdef class Executor:
                 i += 1
             elif op.op == "concatenate":
                 i += self._concatenate(&self._steps[i], op)
+            elif id(op) in halved:
+                i += self._pair(&self._steps[i], op, ops, halved, pairs)
+                self._step(&self._steps[i], op, copies)
+                self._halve(&self._steps[i], op, pairs, paired)
+                i += 1
             else:
                 self._step(&self._steps[i], op, copies)
                 i += 1
@@ -904,9 +987,8 @@ cdef class Executor:
 
     def _scheduled(self):
         """ROWS operations first, WEIGHTS operations behind them, where they lose no input."""
-        late = ("reduce", "dense_dw", "dense_db", "accumulate", "penalty_grad", "update")
-        rows = [op for op in self.plan.ops if op.op not in late]
-        weights = [op for op in self.plan.ops if op.op in late]
+        rows = [op for op in self.plan.ops if op.op not in _LATE]
+        weights = [op for op in self.plan.ops if op.op in _LATE]
         for op in weights:
             after = self.plan.ops[self.plan.ops.index(op) + 1:]
             if any(set(op.inputs).intersection(other.outputs) for other in after if other in rows):
@@ -1009,10 +1091,54 @@ cdef class Executor:
             self._set(places[i], index)
         return 0
 
-    cdef int _transpose(self, Step *s, index, copy) except -1:
-        s.code = TRANSPOSE
-        self._set(&s.a, index)
-        self._assign(&s.b, copy)
+    cdef int _refresh(self, Step *steps, copies, paired) except -1:
+        """The steps that bring copies of kernels up to date; returns their number."""
+        cdef Step *s = steps
+        for index, place in paired.items():
+            s.code = PAIR_KERNEL
+            self._set(&s.a, index)
+            self._assign(&s.b, place)
+            s += 1
+        for index, place in copies.items():
+            s.code = TRANSPOSE
+            s.pairs = index in paired
+            self._set(&s.a, index)
+            self._assign(&s.b, place)
+            s += 1
+        return <int> (s - steps)
+
+    cdef int _pair(self, Step *steps, op, ops, halved, pairs) except -1:
+        """The steps that make the pairs of a product's factors; returns their number.
+
+        Where nothing but operations on weights follow, those for all gradients of kernels are made
+        in front of the first, so that operations on rows and on weights don't take turns.
+        """
+        cdef Step *s = steps
+        products = [op]
+        if op.op == "dense_dw":
+            late = [other for other in ops if other.op in _LATE]
+            if late == ops[-len(late):]:
+                products = [other for other in late if id(other) in halved]
+                products = products if op is products[0] else []
+        for index, kind in dict.fromkeys(f for each in products for f in _factors(each)):
+            s.code = PAIR_ROWS if kind == "rows" else PAIR_COLUMNS
+            self._set(&s.a, index)
+            self._assign(&s.b, pairs[index, kind])
+            s += 1
+        return <int> (s - steps)
+
+    cdef int _halve(self, Step *s, op, pairs, paired) except -1:
+        """Let a product multiply pairs."""
+        s.pairs = True
+        if op.op == "dense_dw":
+            self._assign(&s.a, pairs[op.inputs[0], "rows"])
+            self._assign(&s.b, pairs[op.inputs[1], "rows"])
+        else:
+            self._assign(&s.a, pairs[op.inputs[0], "columns"])
+            if op.op == "dense":
+                self._assign(&s.b, paired[op.inputs[1]])
+            else:
+                s.b.rows = (self._operands[op.inputs[0]][3] + 1) // 2
         return 0
 
     cdef int _update(self, Step *s, op, index) except -1:
@@ -1263,7 +1389,6 @@ cdef class Executor:
     cdef long _train(self, tuple data, cnp.ndarray order, long batch_size, long start, long stop,
                      cnp.ndarray learning_rate, int64_t iteration, double budget) except -1:
         cdef int i
-        cdef char *bases[<int> BASES]
         cdef cnp.ndarray array
         cdef Run *q = &self._run
         for i, array in enumerate(data):
@@ -1283,20 +1408,26 @@ cdef class Executor:
         q.check_finite = self.check_finite
         q.halt = q.bad = False
         q.next = start
-        bases[<int> WORKSPACE] = q.workspace
-        bases[<int> PARAMETERS] = q.parameters
         q.first, q.stop = start, stop
         if q.own_bytes and self._owners < thread_limit():
             self._own = _aligned(thread_limit() * q.own_bytes)
             q.own = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._own)
             self._owners = thread_limit()
         with nogil:
-            for i in range(self._transposes):
-                _weights_step(q, &self._steps[i], bases, 0, 0, 1, 0.0, 0)
+            self._refresh_copies()
             self._slices(_clock() + budget)
         if q.bad and q.check_finite:
             self.nonfinite = q.next - 1
         return q.next
+
+    cdef void _refresh_copies(self) noexcept nogil:
+        """Copies of kernels, which somebody else may have changed since the last call."""
+        cdef char *bases[<int> BASES]
+        cdef int i
+        bases[<int> PARAMETERS] = self._run.parameters
+        bases[<int> COPIES] = self._run.copies
+        for i in range(self._transposes):
+            _weights_step(&self._run, &self._steps[i], bases, 0, 0, 1, 0.0, 0)
 
     cdef void _slices(self, double end) noexcept nogil:
         """Run to `stop`, `end` or a loss that is not finite, with as many threads as are fast.
@@ -1366,6 +1497,9 @@ cdef class Executor:
         cdef int threads = 1
         if q.rows > 1:
             threads = threads_for(self._nanoseconds * q.rows)
+        if q.bfloat16 != NULL:
+            with nogil:
+                self._refresh_copies()
         if threads > 1:
             if threads > self.threads_used:
                 self.threads_used = threads

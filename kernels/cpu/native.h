@@ -127,6 +127,18 @@ typedef struct {
     fm_kernels f32, f64;
 } fm_tables;
 
+/* Products of bfloat16 (bfloat16.c).  `gemm` is as in fm_kernels with float sums; elements of a and
+ * b are pairs of bfloat16 that are neighbours along k, which counts pairs. */
+typedef struct {
+    void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda, fm_panels b,
+                 const void *bias, fm_panels c, int ending, const void *saved);
+    /* y (rows, (c + 1) / 2) = pairs of neighbours in the rows of x; of the last of an odd number,
+     * with 0 */
+    void (*pair_columns)(long rows, long c, const void *x, long ldx, void *y, long ldy);
+    /* y ((rows + 1) / 2, c) = pairs of neighbours in the columns of x, likewise */
+    void (*pair_rows)(long rows, long c, const void *x, long ldx, void *y, long ldy);
+} fm_bfloat16;
+
 /* -- threads (threads.c) --------------------------------------------------------------------- */
 
 typedef void (*fm_task)(void *argument, int thread, int threads);

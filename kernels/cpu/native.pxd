@@ -109,6 +109,15 @@ cdef extern from "native.h" nogil:
         fm_kernels f32
         fm_kernels f64
 
+    ctypedef struct fm_bfloat16:
+        void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda,
+                     fm_panels b, const void *bias, fm_panels c, int ending,
+                     const void *saved) noexcept nogil
+        void (*pair_columns)(long rows, long c, const void *x, long ldx, void *y,
+                             long ldy) noexcept nogil
+        void (*pair_rows)(long rows, long c, const void *x, long ldx, void *y,
+                          long ldy) noexcept nogil
+
     ctypedef void (*fm_task)(void *argument, int thread, int threads) noexcept nogil
     int fm_run(int threads, fm_task task, void *argument)
     void fm_barrier(int threads)
@@ -116,6 +125,7 @@ cdef extern from "native.h" nogil:
 
 
 cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil
+cdef const fm_bfloat16 *bfloat16_kernels() noexcept nogil
 cdef int thread_limit() noexcept nogil
 cdef bint threads_always() noexcept nogil
 cdef int run(int threads, fm_task task, void *argument) noexcept nogil

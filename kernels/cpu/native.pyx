@@ -16,6 +16,7 @@ cdef extern from "_instruction_sets.h":
     int fm_set_count
     const fm_tables *fm_set_tables(int number)
     bint fm_set_supported(int number)
+    const fm_bfloat16 *fm_bfloat16_supported() noexcept nogil
     const char *FM_COMPILER
     const char *FM_FLAGS
 
@@ -29,6 +30,16 @@ cdef bint _always = False
 
 cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil:
     return &_tables.f32 if itemsize == 4 else &_tables.f64
+
+
+cdef const fm_bfloat16 *bfloat16_kernels() noexcept nogil:
+    """NULL where the processor, the build or the cap on the instruction set has none."""
+    return fm_bfloat16_supported() if strcmp(_tables.name, b"avx512") == 0 else NULL
+
+
+def has_bfloat16():
+    """Whether products of bfloat16 can run: AVX512_BF16, and no lower instruction set asked for."""
+    return bfloat16_kernels() != NULL
 
 
 cdef int thread_limit() noexcept nogil:

@@ -7,7 +7,15 @@ import numpy as np
 
 from .activations import activation as _activation
 
-__all__ = ["dense", "dense_grad"]
+__all__ = ["bfloat16", "dense", "dense_grad"]
+
+
+def bfloat16(x):
+    """float32 numbers rounded to the nearest bfloat16, ties to even; a NaN stays one."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
+    rounded = np.where(np.isnan(x), bits | np.uint32(0x400000), rounded)
+    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def dense(x, kernel, bias, activation, params, out, preactivation):

@@ -23,6 +23,17 @@ __all__ = ["Executor"]
 _BOUND = 8  # numbers of rows for which bound calls are kept
 
 
+def _rounded(precision, function, factors, rest):
+    """The function of factors that are rounded first where a precision is asked for."""
+    if precision == "bfloat16":
+        factors = [dense.bfloat16(factor) for factor in factors]
+    function(*factors, *rest)
+
+
+def _dx(dz, kernel, dx):
+    dense.dense_grad(dz, None, kernel, dx, None, None)
+
+
 def _quietly(function, *arrays):
     """A NumPy function of all arrays but the last, into the last."""
     with np.errstate(all="ignore"):
@@ -176,11 +187,11 @@ class Executor:
 
         return gather
 
-    def _dense(self, inputs, outputs, rows, activation, params):
+    def _dense(self, inputs, outputs, rows, activation, params, precision=None):
         x, kernel, *bias = inputs
         y, *z = outputs
-        return partial(dense.dense, x, kernel, bias[0][0] if bias else None, activation, params, y,
-                       z[0] if z else None)
+        rest = (bias[0][0] if bias else None, activation, params, y, z[0] if z else None)
+        return partial(_rounded, precision, dense.dense, (x, kernel), rest)
 
     def _activation(self, inputs, outputs, rows, activation, params):
         return partial(activations.activation, activation, inputs[0], params, outputs[0])
@@ -254,17 +265,18 @@ class Executor:
     def _place(self, inputs, outputs, rows, start, groups):
         return partial(join.place, inputs[0], start, groups, outputs[0])
 
-    def _dense_dw(self, inputs, outputs, rows):
+    def _dense_dw(self, inputs, outputs, rows, precision=None):
         x, dz = inputs
-        return partial(dense.dense_grad, dz, x, None, None, outputs[0], None)
+        return partial(_rounded, precision, dense.dense_grad, (dz, x),
+                       (None, None, outputs[0], None))
 
     def _dense_db(self, inputs, outputs, rows):
         return partial(dense.dense_grad, inputs[0], None, None, None, None, outputs[0][0])
 
-    def _dense_dx(self, inputs, outputs, rows, activation, params):
+    def _dense_dx(self, inputs, outputs, rows, activation, params, precision=None):
         dz, kernel, *saved = inputs
         (dx,) = outputs
-        product = partial(dense.dense_grad, dz, None, kernel, dx, None, None)
+        product = partial(_rounded, precision, _dx, (dz, kernel), (dx,))
         if not saved:
             return product
 

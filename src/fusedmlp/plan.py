@@ -52,8 +52,9 @@ update                   --                   --                   optimizer, pa
 ======================== ==================== ==================== ==========================
 
 ``dense_dx`` is dz @ kernel.T, times the derivative of `activation` at its third input where there
-is one. A loss's gradient ``d`` is that of ``weight * sum(losses) / n`` for reduction "mean" and of
-``weight * sum(losses)`` for "sum". With an `ignore_index` the mean is over the k rows whose label
+is one. ``dense``, ``dense_dx`` and ``dense_dw`` have an attribute `precision` "bfloat16" where the
+factors of the product are rounded to that. A loss's gradient ``d`` is that of
+``weight * sum(losses) / n`` for reduction "mean" and of ``weight * sum(losses)`` for "sum". With an `ignore_index` the mean is over the k rows whose label
 is another one: k takes the place of n, and ``losses`` are multiplied by n / k. ``reduce`` adds to
 total k `weight` times the sum of its rows, and n if it `counts`; with w the sum of rows times w and
 the sum of w; with reduction "sum" n times the sum, and n. ``concatenate`` and ``slice`` cut the
@@ -310,11 +311,16 @@ class Builder:
 
     # -- forward -------------------------------------------------------------------------------
 
-    def dense(self, x, kernel, bias=None, name="dense"):
-        """``x @ kernel + bias``; an elementwise activation that follows is fused into it."""
+    def dense(self, x, kernel, bias=None, name="dense", precision=None):
+        """``x @ kernel + bias``; an elementwise activation that follows is fused into it.
+
+        With `precision` "bfloat16" the factors of the product, and of the two in its gradient, are
+        rounded to that; sums and everything else stay float32.
+        """
         y = self._new(name, self.columns(kernel))
         inputs = (x, kernel) if bias is None else (x, kernel, bias)
-        self._emit("dense", inputs, (y,), activation="linear", params=())
+        extra = {} if precision is None else {"precision": precision}
+        self._emit("dense", inputs, (y,), activation="linear", params=(), **extra)
         return y
 
     def activation(self, x, name, params=()):
@@ -700,7 +706,8 @@ class Builder:
                     skip.add(id(user))
                     saved = spec.ACTIVATIONS[user.attributes["activation"]].reads == "x"
                     results = user.outputs + (op.outputs if saved and loss_ops else ())
-                    op = replace(op, outputs=results, attributes=dict(user.attributes))
+                    op = replace(op, outputs=results,
+                                 attributes={**op.attributes, **user.attributes})
             fused.append(op)
         self.ops = fused
         self._loss_ops = [next(i for i, op in enumerate(fused) if op is old) for old in loss_ops]
@@ -716,7 +723,7 @@ class Builder:
                     and spec.ACTIVATIONS[op.attributes["activation"]].kind == "elementwise"):
                 product = ops[place]
                 ops[place] = replace(product, inputs=(*product.inputs, op.inputs[1]),
-                                     attributes=dict(op.attributes))
+                                     attributes={**product.attributes, **op.attributes})
                 continue
             if op.op == "dense_dx" and len(op.inputs) == 2:
                 latest[op.outputs[0]] = len(ops)
@@ -777,15 +784,17 @@ def _dense_adjoint(builder, op, gradients, needed):
     x, kernel = op.inputs[:2]
     bias = op.inputs[2] if len(op.inputs) == 3 else None
     dz = _through_activation(builder, op, gradients[op.outputs[0]])
+    extra = {key: op.attributes[key] for key in ("precision",) if key in op.attributes}
     if kernel in builder._trainable:
-        builder._emit("dense_dw", (x, dz), (builder._gradient_like(kernel),), "backward")
+        builder._emit("dense_dw", (x, dz), (builder._gradient_like(kernel),), "backward", **extra)
         builder._kept.add(dz)
     if bias is not None and bias in builder._trainable:
         builder._emit("dense_db", (dz,), (builder._gradient_like(bias),), "backward")
         builder._kept.add(dz)
     if x in needed:
         dx = builder._gradient_like(x)
-        builder._emit("dense_dx", (dz, kernel), (dx,), "backward", activation="linear", params=())
+        builder._emit("dense_dx", (dz, kernel), (dx,), "backward", activation="linear", params=(),
+                      **extra)
         builder._accumulate(gradients, x, dx)
 
 
@@ -797,7 +806,8 @@ def _through_activation(builder, op, dy):
     row = spec.ACTIVATIONS[name]
     saved = op.outputs[0] if row.reads == "y" else op.outputs[1]
     dz = builder._or_new(dy)
-    builder._emit("activation_grad", (dy, saved), (dz,), "backward", **op.attributes)
+    builder._emit("activation_grad", (dy, saved), (dz,), "backward", activation=name,
+                  params=op.attributes["params"])
     return dz
 
 
