@@ -28,6 +28,7 @@ from .native cimport (
 )
 
 import os
+import warnings
 
 import numpy as np
 
@@ -871,8 +872,12 @@ cdef class Executor:
                if not (op.op == "gather" and op.outputs[0] == direct)]
         halved = {id(op) for op in ops if op.attributes.get("precision") == "bfloat16"}
         self._run.bfloat16 = bfloat16_kernels() if halved else NULL
-        if self._run.bfloat16 == NULL:
+        if halved and self._run.bfloat16 == NULL:
             halved = set()
+            warnings.warn(
+                "The dtype policy 'mixed_bfloat16' asks for products of bfloat16, which need a "
+                "processor with AVX512_BF16 and the instruction set 'avx512': products are float32 "
+                "here", stacklevel=2)
         # every kernel that dense_dx reads gets a transposed copy, and every one in a product of
         # bfloat16 a copy of those, refreshed where it changes
         copies, paired, memory = {}, {}, 0

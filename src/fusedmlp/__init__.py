@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         callbacks,
         config,
         datasets,
+        dtype_policies,
         initializers,
         layers,
         losses,
         metrics,
+        mixed_precision,
         models,
         ops,
         optimizers,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         saving,
         utils,
     )
+    from .dtype_policies import DTypePolicy
     from .initializers import Initializer
     from .layers import Input, Layer
     from .losses import Loss
@@ -42,11 +45,13 @@ if TYPE_CHECKING:
     from .variable import Variable
 
 _MODULES = (
-    "activations", "backend", "callbacks", "config", "datasets", "initializers", "layers",
-    "losses", "metrics", "models", "ops", "optimizers", "random", "saving", "utils",
+    "activations", "backend", "callbacks", "config", "datasets", "dtype_policies",
+    "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "ops",
+    "optimizers", "random", "saving", "utils",
 )
 _OPTIONAL = ("sklearn",)  # modules that need more than NumPy, so no part of `__all__`
 _NAMES = {
+    "DTypePolicy": "dtype_policies",
     "Initializer": "initializers",
     "Input": "layers",
     "Layer": "layers",
@@ -59,6 +64,7 @@ _NAMES = {
 }
 
 __all__ = [
+    "DTypePolicy",
     "Initializer",
     "Input",
     "Layer",
@@ -74,10 +80,12 @@ __all__ = [
     "callbacks",
     "config",
     "datasets",
+    "dtype_policies",
     "initializers",
     "layers",
     "losses",
     "metrics",
+    "mixed_precision",
     "models",
     "ops",
     "optimizers",

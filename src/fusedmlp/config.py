@@ -19,11 +19,13 @@ from ._version import __version__
 
 __all__ = [
     "backend",
+    "dtype_policy",
     "epsilon",
     "floatx",
     "info",
     "instruction_set",
     "set_backend",
+    "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
     "set_threads",
@@ -193,6 +195,30 @@ def set_floatx(value: str) -> None:
             f"Argument `value` must be one of {', '.join(map(repr, _FLOATX))}. Received: {value!r}"
         )
     _floatx = value
+
+
+def dtype_policy():
+    """The `fusedmlp.dtype_policies.DTypePolicy` of layers that name none.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.dtype_policy().name
+    'float32'
+    """
+    from . import dtype_policies
+
+    return dtype_policies.dtype_policy()
+
+
+def set_dtype_policy(policy) -> None:
+    """Set the policy of layers that name none; see `fusedmlp.dtype_policies.set_dtype_policy`.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.set_dtype_policy("mixed_bfloat16")
+    >>> fusedmlp.config.set_dtype_policy(None)
+    """
+    from . import dtype_policies
+
+    dtype_policies.set_dtype_policy(policy)
 
 
 def epsilon() -> float:

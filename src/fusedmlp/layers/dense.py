@@ -25,7 +25,8 @@ class Dense(Activated):
     kernel_initializer, bias_initializer : str, dict, array or callable
         See `fusedmlp.initializers.get`.
     **kwargs
-        `name`, `dtype`, `trainable`, `input_shape` and `input_dim`, as `Layer` takes them.
+        `name`, `dtype`, `trainable`, `input_shape` and `input_dim`, as `Layer` takes them.  With
+        the dtype policy "mixed_bfloat16" the factors of its products are bfloat16.
 
     Attributes
     ----------
@@ -88,7 +89,9 @@ class Dense(Activated):
     def lower(self, builder, x):
         kernel = self.parameter(builder, self.kernel)
         bias = None if self.bias is None else self.parameter(builder, self.bias)
-        return builder.activation(builder.dense(x, kernel, bias, name=self.name), *self._row)
+        precision = "bfloat16" if self.compute_dtype == "bfloat16" else None
+        return builder.activation(
+            builder.dense(x, kernel, bias, name=self.name, precision=precision), *self._row)
 
     def get_config(self) -> dict[str, Any]:
         return {

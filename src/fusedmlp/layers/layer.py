@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, config, initializers, spec, tree
+from .. import checks, config, dtype_policies, initializers, spec, tree
+from ..dtype_policies import DTypePolicy
 from ..plan import Builder
 from ..variable import Variable, float_dtype
 from . import tensor as tensors
@@ -36,7 +37,7 @@ class Layer:
     ----------
     name : str, optional
         Unique within a model; by default the class's name in snake_case with a number.
-    dtype : {"float32", "float64"}, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"} or DTypePolicy, optional
         By default that of the model, which all of its layers share.
     trainable : bool
         Whether training updates the layer's variables; a change takes effect when the model is
@@ -91,7 +92,9 @@ class Layer:
             input_shape = (input_dim,)
         self.name = auto_name(type(self).__name__) if name is None else name
         self.built = False
-        self._dtype = self._asked_dtype = None if dtype is None else float_dtype(dtype)
+        policy = dtype_policies.asked() if dtype is None else dtype_policies.get(dtype)
+        self._dtype = self._asked_dtype = None if policy is None else policy.variable_dtype
+        self._policy = policy
         self._trainable = bool(trainable)
         self._variables: list[Variable] = []
         self._input_columns: int | None = None
@@ -358,8 +361,23 @@ class Layer:
 
     @property
     def dtype(self) -> str:
-        """"float32" or "float64"."""
+        """"float32" or "float64": what variables lie in and arrays come out in."""
         return self._dtype or config.floatx()
+
+    @property
+    def variable_dtype(self) -> str:
+        """The same as `dtype`."""
+        return self.dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype of the factors of products; "bfloat16" with the policy "mixed_bfloat16"."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """The policy that it was given, else that of its dtype."""
+        return self._policy or DTypePolicy(self.dtype)
 
     @property
     def differs_in_training(self) -> bool:
@@ -472,7 +490,8 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """Keyword arguments that make an equal layer, without its weights."""
-        result = {"name": self.name, "trainable": self._trainable, "dtype": self._dtype}
+        result = {"name": self.name, "trainable": self._trainable,
+                  "dtype": None if self._dtype is None else self.dtype_policy.name}
         if self._input_shape_arg is not None:
             result["input_shape"] = self._input_shape_arg
         return result
