@@ -60,7 +60,8 @@ def test_rounding_is_to_the_nearest_with_ties_to_even():
     step = 2.0**-7  # between 1 and 2
     cases = {1.0: 1.0, 1 + step: 1 + step, 1 + 0.49 * step: 1.0, 1 + 0.51 * step: 1 + step,
              1 + 0.5 * step: 1.0, 1 + 1.5 * step: 1 + 2 * step, -1 - 1.5 * step: -1 - 2 * step,
-             0.0: 0.0, np.inf: np.inf, -np.inf: -np.inf, 3.4e38: np.inf, 3.38e38: (2 - 2 * step) * 2.0**127}
+             0.0: 0.0, np.inf: np.inf, -np.inf: -np.inf, 3.4e38: np.inf,
+             3.38e38: (2 - 2 * step) * 2.0**127}
     found = bfloat16(np.array(list(cases), "float32"))
     np.testing.assert_array_equal(found, np.array(list(cases.values()), "float32"))
     assert np.signbit(bfloat16(np.array([-0.0], "float32")))[0]

@@ -53,21 +53,21 @@ update                   --                   --                   optimizer, pa
 
 ``dense_dx`` is dz @ kernel.T, times the derivative of `activation` at its third input where there
 is one. ``dense``, ``dense_dx`` and ``dense_dw`` have an attribute `precision` "bfloat16" where the
-factors of the product are rounded to that. A loss's gradient ``d`` is that of
-``weight * sum(losses) / n`` for reduction "mean" and of ``weight * sum(losses)`` for "sum". With
-an `ignore_index` the mean is over the k rows whose label is another one: k takes the place of n,
-and ``losses`` are multiplied by n / k. ``reduce`` adds to total k `weight` times the sum of its
-rows, and n if it `counts`; with w the sum of rows times w and the sum of w; with reduction "sum" n times the sum, and n. ``concatenate`` and ``slice`` cut the
-columns of their wide side into `groups` of equal width and work on each. ``maximum_grad`` passes dy
-where a is the larger one, and half of it where both are equal. The outputs of ``add``, ``subtract``
-and ``multiply`` may be their first input. ``accumulate`` adds the gradient of a further use of a
-parameter, which lies behind the trainable part of the gradient arena. ``penalty`` adds to total k n
-times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n; n / sum w
-times where w is given, and they are divided by its sum) and nothing to its count; ``penalty_grad``
-adds ``l1 sign(w) + 2 l2 w`` (divided likewise) to a parameter's gradient, or is it where the loss
-gives none (`adds` False). ``update`` applies the optimizer to all trainable parameters, whose
-gradients lie at the same offsets in a gradient arena.
-"""
+factors of the product are rounded to that. A loss's gradient ``d`` is that of ``weight *
+sum(losses) / n`` for reduction "mean" and of ``weight * sum(losses)`` for "sum". With an
+`ignore_index` the mean is over the k rows whose label is another one: k takes the place of n, and
+``losses`` are multiplied by n / k. ``reduce`` adds to total k `weight` times the sum of its rows,
+and n if it `counts`; with w the sum of rows times w and the sum of w; with reduction "sum" n times
+the sum, and n. ``concatenate`` and ``slice`` cut the columns of their wide side into `groups` of
+equal width and work on each. ``maximum_grad`` passes dy where a is the larger one, and half of it
+where both are equal. The outputs of ``add``, ``subtract`` and ``multiply`` may be their first
+input. ``accumulate`` adds the gradient of a further use of a parameter, which lies behind the
+trainable part of the gradient arena. ``penalty`` adds to total k n times ``l1 sum |w| + l2 sum
+w^2`` (once with `per_rows`, whose penalties are divided by n; n / sum w times where w is given, and
+they are divided by its sum) and nothing to its count; ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w``
+(divided likewise) to a parameter's gradient, or is it where the loss gives none (`adds` False).
+``update`` applies the optimizer to all trainable parameters, whose gradients lie at the same
+offsets in a gradient arena."""
 
 from __future__ import annotations
 
