@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 CPU = Path("kernels/cpu")
 MODULES = ("native", "dense", "activations", "losses", "optimizers", "random", "executor")
 FLAGS = ["-O3", "-std=gnu11", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off",
-         "-fno-strict-aliasing", "-fvisibility=hidden"]
+         "-fno-strict-aliasing", "-fvisibility=hidden", "-g0"]  # Python's own flags may have -g
 # Best first: name, flags, the test of the processor.
 SETS_X86 = (
     ("avx512",
@@ -44,6 +44,7 @@ BFLOAT16 = {
           "static const fm_bfloat16 *fm_bfloat16_supported(void)\n{\n"
           '    return __builtin_cpu_supports("avx512bf16") ? &fm_bfloat16_kernels : 0;\n}\n',
 }
+STRIP = ["-Wl,-s"] if sys.platform == "linux" else []
 REQUIRED = os.environ.get("FUSEDMLP_REQUIRE_EXTENSIONS", "") not in ("", "0")
 SKIPPED = os.environ.get("FUSEDMLP_NO_EXTENSIONS", "") not in ("", "0")
 
@@ -187,7 +188,7 @@ def extensions():
                     include_dirs=[numpy.get_include()],
                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
                     extra_compile_args=flags,
-                    extra_link_args=["-pthread"],
+                    extra_link_args=["-pthread", *STRIP],
                     depends=[str(p) for p in (HERE / CPU).glob("*.h")],
                 )
                 for name in MODULES

@@ -36,7 +36,7 @@ def cases(names, adapters):
         rng = np.random.default_rng(7)
         w = (0.01 * rng.standard_normal(size)).astype(np.float32)
         g = (0.1 * rng.standard_normal(size)).astype(np.float32)
-        case = Case(name, _TOLERANCE, f"{size} float32", bytes=streamed(7 * w.nbytes))
+        case = Case(name, _TOLERANCE, "float32", bytes=streamed(7 * w.nbytes))
         for adapter in adapters:
             if hasattr(adapter, "adam"):
                 case.add(adapter, _contender, w, g)

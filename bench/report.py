@@ -140,7 +140,8 @@ def chart(path, rows, subject):
                     fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.margins(x=0.12)  # room for the numbers
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(x=0.12, y=0.01)  # room for the numbers
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel(f"{subject.UNIT}, relative to {rows[0]['ours'][0]} (lower is faster)")
     axes.set_title(subject.TITLE)

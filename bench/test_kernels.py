@@ -22,7 +22,7 @@ DENSE = ((32, 4, 16), (200, 64, 100), (256, 256, 128), (128, 784, 256), (512, 10
          (97, 101, 53))
 ROWS = {"softmax": (1000, 100), "log_softmax": (1000, 100), "sparsemax": (1000, 100),
         "glu": (1000, 100), "maxout": (1000, 100)}
-XENT = ((256, 10), (1024, 1000))
+XENT = ((256, 10), (1024, 1000), (128, 32_000))
 
 
 @pytest.fixture
@@ -90,6 +90,18 @@ def test_elementwise_loss(benchmark, rng, loss, dtype):
 def test_adam(benchmark, rng, dtype):
     w, g = (rng.standard_normal(ELEMENTS).astype(dtype) for _ in range(2))
     benchmark(ops.adam_update, w, g, np.zeros_like(w), np.zeros_like(w), 1, 1e-3)
+
+
+def test_call_of_few_elements(benchmark):
+    """What a call costs beside its elements."""
+    x = np.ones(16, np.float32)
+    benchmark(ops.activation, x, "relu", out=np.empty_like(x))
+
+
+@pytest.mark.parametrize("name", ["relu", "sigmoid"])
+def test_function_beyond_the_caches(benchmark, rng, name):
+    x = rng.standard_normal(8_000_000).astype(np.float32)
+    benchmark(ops.activation, x, name, out=np.empty_like(x))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

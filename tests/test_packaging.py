@@ -103,6 +103,22 @@ print(model.predict(np.ones((1, 3), "float32"), verbose=0).shape)
     assert python(code, tmp_path, FUSEDMLP_BACKEND="numpy") == "(1, 2)"
 
 
+def test_import_loads_nothing_before_it_is_used(tmp_path):
+    code = ("import sys, fusedmlp\n"
+            "print(sorted(name for name in sys.modules if name.partition('.')[0] in "
+            "('fusedmlp', 'numpy')))")
+    assert python(code, tmp_path) == "['fusedmlp', 'fusedmlp._version']"
+
+
+def test_compiled_modules_are_small():
+    """Several instruction sets and no debugging information: a few megabytes."""
+    if "cython" in fusedmlp.backend.rejected():
+        pytest.skip("the compiled backend cannot be used here")
+    folder = Path(fusedmlp.backend.load("cython").native.__file__).parent
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.so")}
+    assert sum(sizes.values()) < 6_000_000, sizes
+
+
 # -- distributions ---------------------------------------------------------------------------------
 
 

@@ -14,8 +14,8 @@ from fusedmlp import ops, spec
 from fusedmlp.kernels import KERNELS, QUICK
 
 DTYPES = ("float32", "float64")
-# Below and above a block, where threads begin, and where outputs go past the caches.
-SIZES = (0, 1, 5, 1000, 70_001, 2_200_003)
+# In bytes: below and above a block, where threads begin, and where outputs go past the caches.
+SIZES = (0, 8, 40, 8000, 1_000_008, 26_000_024)
 ADAM = (3, 1e-3, 0.9, 0.999, 1e-7, 0.01)
 
 
@@ -58,6 +58,7 @@ def test_doors_belong_to_modules_of_the_contract():
 @pytest.mark.parametrize("name", ["relu", "gelu", "exp", "elu", "leaky_relu", "linear"])
 @pytest.mark.parametrize("size", SIZES)
 def test_activation_has_the_bits_of_the_checked_way(without_doors, name, size, dtype):
+    size //= np.dtype(dtype).itemsize
     x = draw(size + 1, dtype)[1:]  # no multiple of a line
     out = np.full(size + 3, np.nan, dtype)[3:]
     y, same = ops.activation(x, name), ops.activation(x, name, out=out)

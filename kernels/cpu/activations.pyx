@@ -50,8 +50,9 @@ assert len(ELEMENTWISE) <= ROWS
 # One core reads and writes about 20 bytes in a nanosecond, to which a fast function is bound.
 cdef double _BYTES = 20.0
 # Beyond the caches an output that is written past them needs not be read first.  That pays where
-# the function is faster than the memory; others overlap both.
-cdef long _STREAMED_BYTES = 16 << 20
+# the function is faster than the memory, for others overlap both, and where little of the arrays
+# would lie in the last cache from one call to the next.
+cdef long _STREAMED_BYTES = 48 << 20
 cdef double _STREAMED_COST = 0.03  # nanoseconds for each byte of an element
 # Calls that take less keep the interpreter's lock: to give it away and back is 50 ns at least.
 cdef double _SHORT = 10e3
