@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,9 @@ def _size(distribution):
 
 def _process(code):
     command = [sys.executable, "-c", code]
-    return lambda: subprocess.run(command, check=True, capture_output=True)
+    # Installed packages have their bytecode; one that is edited must be allowed to keep its own.
+    settings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return lambda: subprocess.run(command, check=True, capture_output=True, env=settings)
 
 
 def cases(names, adapters):

@@ -145,6 +145,6 @@ def chart(path, rows, subject):
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel(f"{subject.UNIT}, relative to {rows[0]['ours'][0]} (lower is faster)")
     axes.set_title(subject.TITLE)
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=min(len(names), 5))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
