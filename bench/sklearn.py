@@ -56,11 +56,11 @@ class Fit:
 FITS = {
     "digits-32": Fit("digits", (100,), 32, 20, quick=True),
     "digits-200": Fit("digits", (100,), 200, 40, quick=True),
-    "mnist": Fit("mnist", (256, 128), 200, 4),
-    "digits-32, float64": Fit("digits", (100,), 32, 20, "float64"),
-    "digits-200, float64": Fit("digits", (100,), 200, 40, "float64"),
-    "digits, lbfgs": Fit("digits", (100,), 200, 20, "float64", "lbfgs"),
-    "grid search": Fit("digits", (100,), 32, 8, candidates=12),
+    "mnist": Fit("mnist", (256, 128), 200, 3),
+    "digits-32-float64": Fit("digits", (100,), 32, 20, "float64"),
+    "digits-200-float64": Fit("digits", (100,), 200, 40, "float64"),
+    "digits-lbfgs": Fit("digits", (100,), 200, 20, "float64", "lbfgs"),
+    "grid-search": Fit("digits", (100,), 32, 8, candidates=12),
 }
 NAMES = tuple(FITS)
 QUICK = tuple(name for name, fit in FITS.items() if fit.quick)
@@ -130,7 +130,7 @@ def cases(names, adapters):
     """Build and verify one case after the other."""
     for name in names:
         fit = FITS[name]
-        case = Case(name, 1e-3, str(fit))
+        case = Case(name, 2e-3, str(fit))
         for adapter in adapters:
             if hasattr(adapter, "classifier"):
                 case.add(adapter, _contender, fit)

@@ -345,6 +345,25 @@ def test_dropout_trains_and_does_not_predict():
         MLPClassifier(dropout=[1.5]).fit(X, y)
 
 
+@pytest.mark.parametrize("data", ["classes", "two classes", "several labels", "several outputs"])
+def test_to_onnx(data, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    name, make = DATA[data]
+    X, y = make()
+    model = getattr(ours, name)((20, 10), ["gelu", "relu"], max_iter=5, dtype="float32")
+    model.fit(X, y)
+    expected = model.predict(X) if name == "MLPRegressor" else model.predict_proba(X)
+    if data == "two classes":
+        expected = expected[:, 1:]
+    model.to_onnx(tmp_path / "model.onnx")
+    for graph in (model.to_onnx(), onnx.load(tmp_path / "model.onnx")):
+        run = ReferenceEvaluator(graph)
+        (found,) = run.run(None, {run.input_names[0]: X.astype(np.float32)})
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_class_weight_is_a_weight_of_rows():
     X, y = digits(3)
     weight = {0: 1.0, 1: 5.0, 2: 0.2}
@@ -359,12 +378,13 @@ def test_class_weight_is_a_weight_of_rows():
         MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
 
 
-@pytest.mark.parametrize("solver", ["adamw", fm.optimizers.Adam(0.003), fm.optimizers.SGD(0.1)],
-                         ids=["name", "Adam", "SGD"])
+@pytest.mark.parametrize("solver", ["adamw", fm.optimizers.Adam(0.003),
+                                    fm.optimizers.SGD(0.1)],
+                         ids=["adamw", "Adam", "SGD"])
 def test_optimizers_of_the_library(solver):
     X, y = digits()
     before = repr(solver)
-    model = MLPClassifier(solver=solver, max_iter=40, random_state=0, learning_rate_init=0.005)
+    model = MLPClassifier(solver=solver, max_iter=40, random_state=0, learning_rate_init=0.002)
     assert model.fit(X, y).score(X, y) > 0.9
     assert repr(solver) == before
     assert not isinstance(solver, fm.optimizers.Optimizer) or solver.iterations == 0

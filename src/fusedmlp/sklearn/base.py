@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import backend, losses, optimizers, spec
+from ..callbacks import Callback
 from ..optimizers import Optimizer
 from . import inputs, lbfgs, stochastic
 from .network import Network, Shape, Step
@@ -44,8 +45,7 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}),
-                          *stochastic.SCHEDULES],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -68,7 +68,7 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "normalization": [None, StrOptions({"batch", "layer"}), "array-like"],
         "categorical_features": [None, StrOptions({"from_dtype"}), "array-like"],
-        "callbacks": [None, list, tuple, stochastic.Callback],
+        "callbacks": [None, list, tuple, Callback],
         "progress_bar": ["boolean"],
         "compat": [StrOptions({"exact", "fast"})],
         "dtype": [None, StrOptions({"float32", "float64"}), type],
@@ -348,10 +348,33 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         return network.model
 
     def to_onnx(self, path=None, **options):
-        """The network as an ONNX model; see `fusedmlp.saving.export_onnx`."""
-        from .convert import to_onnx
+        """The network as ONNX: from features, with categories encoded, to `predict_proba`.
 
-        return to_onnx(self, path, **options)
+        Of two classes there is one column, that of the second.  For a regressor it is `predict`.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            A file to write.
+        **options
+            As `fusedmlp.saving.to_onnx` takes them, with `path` those of
+            `fusedmlp.saving.export_onnx`.
+
+        Returns
+        -------
+        onnx.ModelProto or None
+            None where a file is written.
+
+        Raises
+        ------
+        ImportError
+            If onnx is missing.
+        """
+        from .. import saving  # with what it needs, not before
+
+        if path is None:
+            return saving.to_onnx(self.model_, **options)
+        return saving.export_onnx(self.model_, path, **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -15,15 +15,13 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from .. import optimizers, random
-from ..training.callbacks import Callback, CallbackList
+from .. import random
+from ..training.callbacks import CallbackList
 from ..training.progress import Progress
 from .objective import per_batch
 
-__all__ = ["SCHEDULES", "Callback", "fit"]
+__all__ = ["fit"]
 
-_SCHEDULE = getattr(getattr(optimizers, "schedules", None), "LearningRateSchedule", None)
-SCHEDULES = () if _SCHEDULE is None else (_SCHEDULE,)
 
 
 def fit(estimator, X, y, sample_weight, validation, incremental):
