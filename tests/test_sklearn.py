@@ -352,7 +352,8 @@ def test_to_onnx(data, tmp_path):
 
     name, make = DATA[data]
     X, y = make()
-    model = getattr(ours, name)((20, 10), ["gelu", "relu"], max_iter=5, dtype="float32")
+    model = getattr(ours, name)(hidden_layer_sizes=(20, 10), activation=["gelu", "relu"],
+                                max_iter=5, dtype="float32")
     model.fit(X, y)
     expected = model.predict(X) if name == "MLPRegressor" else model.predict_proba(X)
     if data == "two classes":
