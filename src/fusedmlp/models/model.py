@@ -447,6 +447,25 @@ class Model(Trainer, Layer):
 
         load_weights(self, filepath, skip_mismatch, by_name)
 
+    def to_json(self, **kwargs) -> str:
+        """The network as JSON, without weights, for `fusedmlp.models.model_from_json`.
+
+        Parameters
+        ----------
+        **kwargs
+            Of `json.dumps`.
+
+        Raises
+        ------
+        ValueError
+            If it holds functions or classes of your own that are not registered.
+        """
+        import json
+
+        from ..layers import serialize
+
+        return json.dumps(serialize(self), **kwargs)
+
     def export(self, filepath: str | Path, format: str = "onnx", verbose: bool | None = None,
                input_signature=None, opset_version: int | None = None) -> None:
         """Write the model, as it predicts, to a file for other programs.

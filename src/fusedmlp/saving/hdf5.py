@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..layers.layer import Layer
+from ..models import Functional, Sequential
 from ..registry import snake_case
 from .files import optional
 from .matching import Match, by_order
@@ -51,9 +52,12 @@ def tree(layer: Layer, path: str = "", visited: set[int] | None = None) -> Itera
         return
     visited.add(id(layer))
     yield path, layer
-    attributes = sorted(vars(layer).items(), key=lambda item: (item[0].startswith("_"), item[0]))
+    attributes = dict(vars(layer))
     if hasattr(layer, "layers"):
-        attributes.insert(0, ("layers", layer.layers))
+        attributes["layers"] = layer.layers
+    described = isinstance(layer, (Functional, Sequential))  # by its layers, before all else
+    attributes = sorted(attributes.items(), key=lambda item: (
+        not (described and item[0] == "layers"), item[0].startswith("_"), item[0]))
     for name, value in attributes:
         inner = f"{path}/{name}".lstrip("/")
         if isinstance(value, Layer):
