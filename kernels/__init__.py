@@ -68,6 +68,8 @@ executor
     ``forward(x, out)``
         For a plan without loss: predictions of all rows of x (N, d) into out (N, m); any N.  Where
         the plan has several inputs or outputs, both are tuples of such arrays.
+    ``run`` and ``forward`` raise what a step in Python (op "python") raises; of the step that it
+    belongs to, no update has been made.
     ``totals``
         float64 (len(plan.totals), 2), sums and counts added up by `run`; the caller zeroes it.
     ``nonfinite``

@@ -572,17 +572,6 @@ def test_what_needs_compile_says_so(x, y):
         model.fit(x, np.zeros(ROWS))
 
 
-def test_functions_without_kernel_are_refused_before_training(x, y):
-    for arguments in ({"loss": lambda t, p: ((t - p) ** 2).mean(axis=-1)},
-                      {"metrics": [lambda t, p: abs(t - p).mean(axis=-1)]}):
-        model = regressor(**arguments)
-        before = model.get_weights()
-        with pytest.raises(TypeError, match="computed in Python"):
-            model.fit(x, np.zeros(ROWS), verbose=0)
-        for a, b in zip(before, model.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
 # -- optimizer and trainable variables -------------------------------------------------------------
 
 

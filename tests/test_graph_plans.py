@@ -166,8 +166,8 @@ def prepared(graph, dtype="float64", losses=(("mean_squared_error", 1.0),), seed
     for output, (name, weight) in zip(outputs, losses, strict=True):
         columns = net.builder.columns(output)
         labels = net.builder.input(columns, "y", "labels")
-        total = f"out{len(data)}_loss" if len(losses) > 1 else None
-        net.builder.loss(name, output, labels, weight=weight, total=total)
+        net.builder.loss_total = f"out{len(data)}_loss" if len(losses) > 1 else None
+        net.builder.loss(name, output, labels, weight=weight)
         data.append(rng.uniform(0.1, 0.9, (ROWS, columns)).astype(dtype))
     lowered = net.finish(outputs, "sgd")
     arena = np.zeros(net.at, dtype)

@@ -32,7 +32,7 @@ import warnings
 
 import numpy as np
 
-from fusedmlp.kernels.layout import padded, read
+from fusedmlp.kernels.layout import padded, read, write
 from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, LOSSES
 
 cnp.import_array()
@@ -59,6 +59,8 @@ cdef double _STEP_LONG = 1e6
 # Elements of lines that travel between processors in a nanosecond, and nanoseconds of a meeting.
 cdef double _TRAVELS = 0.4
 cdef double _MEETING = 300.0
+# Steps between two looks at the clock, at most and less one: a power of two.
+cdef long _MOST_STEPS = 2**20 - 1
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
 
@@ -111,6 +113,8 @@ cdef enum Code:
     # neighbours as pairs of bfloat16
     PAIR_COLUMNS
     PAIR_ROWS
+    # by itself, with the interpreter's lock
+    PYTHON
     # WEIGHTS operations from here on
     REDUCE
     PENALTY_TOTAL
@@ -213,6 +217,8 @@ cdef struct Run:
     long last_rows
     bint halt
     bint bad
+    bint failed    # a step in Python raised
+    void *owner    # the Executor, for steps in Python
 
 
 cdef inline char *_at(const Operand *o, char **bases, long row, int itemsize) noexcept nogil:
@@ -649,6 +655,16 @@ cdef inline const double *_params(const Step *s) noexcept nogil:
     return s.params.storage
 
 
+cdef void _python_step(Run *q, const Step *s, long n) noexcept with gil:
+    """A step in Python on all n rows; what it raises is kept for the caller of the run."""
+    executor = <Executor> q.owner
+    try:
+        executor._call_python(s.number, n)
+    except BaseException as error:
+        executor._error = error
+        q.failed = True
+
+
 cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
     cdef char *bases[<int> BASES]
@@ -675,7 +691,13 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
             s = &q.steps[i]
             if s.waits:
                 barrier(threads)
-            if s.code == PENALTY:
+            if s.code == PYTHON:
+                if thread == 0:
+                    _python_step(q, s, n)
+                barrier(threads)
+                if q.failed:
+                    return
+            elif s.code == PENALTY:
                 _penalty(q, s, bases, thread, threads)
             elif s.code >= REDUCE:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
@@ -726,6 +748,10 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
                 x = q.x[s.number] + at * columns * size
                 for i in range(rows):
                     memcpy(y + i * s.a.ld * size, x + i * columns * size, columns * size)
+            elif s.code == PYTHON:
+                _python_step(q, s, rows)
+                if q.failed:
+                    return
             else:
                 _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
         for j in range(q.outputs):
@@ -791,6 +817,9 @@ cdef class Executor:
     cdef object _own, _copies
     cdef int _owners          # threads that `_own` has room for
     cdef object _operands
+    cdef list _python      # (function, inputs, outputs) of the steps in Python
+    cdef dict _views       # their arrays, by step and number of rows
+    cdef object _error     # what one of them raised
     cdef Run _run
     cdef Step *_steps
     cdef int _transposes      # that a run begins with
@@ -814,7 +843,9 @@ cdef class Executor:
         self._run.kernels = kernels_for(self._run.itemsize)
         self._run.seed = seed & 0xFFFFFFFFFFFFFFFF
         self._run.block = plan.batch_size
-        if not plan.totals:
+        self._run.owner = <void *> self
+        self._python, self._views, self._error = [], {}, None
+        if not plan.totals and all(op.op != "python" for op in plan.ops):
             self._run.block = min(plan.batch_size, _BLOCK_ROWS)
         self._gradients = _aligned(
             max(plan.trainable_size, plan.gradient_size) * self._run.itemsize)
@@ -977,7 +1008,8 @@ cdef class Executor:
             self._nanoseconds /= plan.batch_size
         self._nanoseconds = max(self._nanoseconds, 1.0)  # also of a plan without operations
         self._run.clock_mask = 0
-        while (self._run.clock_mask + 1) * self._nanoseconds < 20e3:
+        while ((self._run.clock_mask + 1) * self._nanoseconds < 20e3 and not self._python
+               and self._run.clock_mask < _MOST_STEPS):
             self._run.clock_mask = 2 * self._run.clock_mask + 1
 
     def _direct_input(self):
@@ -1007,7 +1039,8 @@ cdef class Executor:
         for i in range(1, self._run.count):
             steps[i].waits = (
                 steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
-                or (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE))
+                or (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
+                or steps[i].code == PYTHON)
 
     cdef _split_columns(self):
         """Choose the products that split columns: where rows make more lines travel.
@@ -1056,7 +1089,8 @@ cdef class Executor:
             s = &steps[i]
             if s.code != GATHER or s.a.classes:
                 continue
-            alone = True
+            alone = all(self._operands[index][:2] != (<int> WORKSPACE, s.a.at)
+                        for _, inputs, _ in self._python for index in inputs)
             for j in range(self._run.count):
                 if j != i and steps[j].a.present and steps[j].a.base == WORKSPACE \
                         and steps[j].a.at == s.a.at:
@@ -1329,6 +1363,10 @@ cdef class Executor:
                 self._set(&s.c, op.inputs[1])
             s.x, s.y, s.mean = attributes["l1"], attributes["l2"], attributes["per_rows"]
             s.number = attributes["adds"]
+        elif name == "python":
+            s.code, s.number = PYTHON, len(self._python)
+            self._python.append((attributes["function"], op.inputs[:attributes["reads"]],
+                                 op.outputs))
         elif name == "accumulate":
             s.code = ACCUMULATE
             self._set(&s.a, op.inputs[0])
@@ -1411,7 +1449,7 @@ cdef class Executor:
         q.batch_size = batch_size
         q.iteration = iteration
         q.check_finite = self.check_finite
-        q.halt = q.bad = False
+        q.halt = q.bad = q.failed = False
         q.next = start
         q.first, q.stop = start, stop
         if q.own_bytes and self._owners < thread_limit():
@@ -1421,6 +1459,8 @@ cdef class Executor:
         with nogil:
             self._refresh_copies()
             self._slices(_clock() + budget)
+        if q.failed:
+            self._raise()
         if q.bad and q.check_finite:
             self.nonfinite = q.next - 1
         return q.next
@@ -1446,7 +1486,7 @@ cdef class Executor:
         if most > 1 and not threads_always() and self._nanoseconds < _STEP_WORTH:
             most = 1
         while (q.next < q.stop and (now < end or q.next == q.first)
-               and not (q.bad and q.check_finite)):
+               and not q.failed and not (q.bad and q.check_finite)):
             many = most > 1 and (threads_always() or self._seconds[1] <= self._seconds[0])
             trial = most > 1 and not threads_always()
             unknown = self._seconds[0] == 0.0 or self._seconds[1] == 0.0
@@ -1463,6 +1503,8 @@ cdef class Executor:
             if q.deadline > end:
                 q.deadline = end
             threads = run(threads, _train_task, q)
+            if q.failed:
+                return
             before, now = now, _clock()
             spent = (now - before) / (q.next - q.start)
             self._seconds[threads > 1] = spent  # the machine changes from second to second
@@ -1500,7 +1542,8 @@ cdef class Executor:
     cdef int _predict(self) except -1:
         cdef Run *q = &self._run
         cdef int threads = 1
-        if q.rows > 1:
+        q.failed = False
+        if q.rows > 1 and not self._python:
             threads = threads_for(self._nanoseconds * q.rows)
         if q.bfloat16 != NULL:
             with nogil:
@@ -1517,27 +1560,64 @@ cdef class Executor:
         else:
             with nogil:
                 _forward_task(q, 0, 1)
+        if q.failed:
+            self._raise()
         q.last_rows = q.rows if q.rows < q.block else q.block
         return 0
 
+    cdef int _raise(self) except -1:
+        error, self._error = self._error, None
+        raise error
+
+    cdef _call_python(self, int number, long rows):
+        """Call a step in Python on its arrays, which are made once for a number of rows."""
+        function, inputs, outputs = self._python[number]
+        found = self._views.get((number, rows))
+        if found is None:
+            if len(self._views) >= 8 * len(self._python):
+                self._views.clear()
+            results = tuple(self._view(i, rows, True) for i in outputs)
+            buffers = self.plan.buffers
+            # gradients of parameters are matrices here, and written to the arena from there
+            stores = tuple((self._flat(i, buffers[i].rows), matrix)
+                           for i, matrix in zip(outputs, results, strict=True)
+                           if buffers[i].offset is not None)
+            found = (tuple(self._view(i, rows, False) for i in inputs), results, stores)
+            self._views[number, rows] = found
+        function(found[0], found[1])
+        for flat, matrix in found[2]:
+            write(flat, matrix)
+
     def buffer(self, index):
         """A copy of what the last step left in a buffer."""
-        base, at, ld, columns, rows, classes = self._operands[index]
+        return self._view(index, self._run.last_rows, True).copy()
+
+    def _view(self, index, batch, writeable):
+        """The valid rows and columns of a buffer, of a batch of so many rows; a copy of a parameter
+        or its gradient."""
+        _, _, ld, columns, rows, classes = self._operands[index]
         buffer = self.plan.buffers[index]
-        dtype = np.dtype(buffer.dtype)
-        rows = self._run.last_rows if buffer.rows is None else rows
+        rows = batch if buffer.rows is None else rows
+        flat = self._flat(index, rows)
+        if buffer.offset is not None:
+            return read(flat, rows, columns).copy()
+        flat = flat.reshape(rows, ld)
+        one = buffer.role in ("row", "weight") or classes
+        view = flat[:, 0] if one else flat[:, :columns]
+        view.flags.writeable = writeable
+        return view
+
+    def _flat(self, index, rows):
+        """The memory of a buffer of so many rows."""
+        base, at, ld, *_ = self._operands[index]
+        dtype = np.dtype(self.plan.buffers[index].dtype)
         memory = {
             <int> WORKSPACE: self._workspace,
             <int> PARAMETERS: self._parameters.view(np.uint8),
             <int> GRADIENTS: self._gradients,
             <int> OWN: self._own,
         }[base]
-        flat = memory[at:at + rows * ld * dtype.itemsize].view(dtype)
-        if buffer.offset is not None:
-            return read(flat, rows, columns).copy()
-        flat = flat.reshape(rows, ld)
-        one = buffer.role in ("row", "weight") or classes
-        return flat[:, 0].copy() if one else flat[:, :columns].copy()
+        return memory[at:at + rows * ld * dtype.itemsize].view(dtype)
 
 
 def _lines(bytes_):

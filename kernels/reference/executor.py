@@ -265,6 +265,12 @@ class Executor:
     def _place(self, inputs, outputs, rows, start, groups):
         return partial(join.place, inputs[0], start, groups, outputs[0])
 
+    def _python(self, inputs, outputs, rows, function, gradient, name, reads):
+        given = tuple(array.view() for array in inputs[:reads])
+        for array in given:
+            array.flags.writeable = False
+        return partial(function, given, tuple(outputs))
+
     def _dense_dw(self, inputs, outputs, rows, precision=None):
         x, dz = inputs
         return partial(_rounded, precision, dense.dense_grad, (dz, x),

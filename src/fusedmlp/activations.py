@@ -102,11 +102,21 @@ def _docstring(row, signature):
     return "\n".join(lines)
 
 
+def _on_tensor(x, arguments, function):
+    """The activation of a symbolic tensor."""
+    from .layers.arithmetic import apply_activation
+
+    arguments.pop("x")
+    return apply_activation(x, *resolve(functools.partial(function, **arguments)))
+
+
 def _make(row):
     signature = _signature(row)
     compute = ops.prelu if row.kind == "slope" else functools.partial(ops.activation, name=row.name)
 
     def function(x, *args, **kwargs):
+        if type(x) is not np.ndarray and hasattr(x, "_keras_history"):
+            return _on_tensor(x, signature.bind(x, *args, **kwargs).arguments, function)
         if not args and not kwargs and row.kind != "slope":
             return ops.activation(x, row.name)
         values = signature.bind(x, *args, **kwargs).arguments

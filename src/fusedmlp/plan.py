@@ -37,6 +37,8 @@ row_dot                  a, b                 sum_k a_k b_k        --
 scale_rows               x, s (n, 1)          s x                  --
 concatenate              x1, x2, ...          side by side         groups
 slice                    x                    some columns of x    start, groups
+python                   x1, ... [, p1, ...]  y1, ...              function, gradient, name,
+                                                                   reads
 activation_grad          dy, x or y           dx (may be dy)       activation, params
 dense_dw                 x, dz                dkernel              --
 dense_db                 dz                   dbias                --
@@ -62,8 +64,9 @@ the sum, and n. ``concatenate`` and ``slice`` cut the columns of their wide side
 equal width and work on each. ``maximum_grad`` passes dy where a is the larger one, and half of it
 where both are equal. The outputs of ``add``, ``subtract`` and ``multiply`` may be their first
 input. ``accumulate`` adds the gradient of a further use of a parameter, which lies behind the
-trainable part of the gradient arena. ``penalty`` adds to total k n times ``l1 sum |w| + l2 sum
-w^2`` (once with `per_rows`, whose penalties are divided by n; n / sum w times where w is given, and
+trainable part of the gradient arena. ``python`` calls ``function(inputs, outputs)`` with tuples of
+arrays: the first `reads` inputs, read-only, and the outputs, which it must fill.  ``penalty`` adds
+to total k n times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by n; n / sum w times where w is given, and
 they are divided by its sum) and nothing to its count; ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w``
 (divided likewise) to a parameter's gradient, or is it where the loss gives none (`adds` False).
 ``update`` applies the optimizer to all trainable parameters, whose gradients lie at the same
@@ -432,6 +435,62 @@ class Builder:
         self._emit("slice", (x,), (y,), start=start, groups=groups)
         return y
 
+    def mark(self):
+        """What `rewind` goes back to."""
+        return len(self.ops), len(self.buffers), self._streams
+
+    def rewind(self, mark):
+        """Forget the forward operations and buffers that were added since `mark`."""
+        ops, buffers, self._streams = mark
+        del self.ops[ops:], self.buffers[buffers:]
+        self._parameters = {key: i for key, i in self._parameters.items() if i < buffers}
+        self._trainable = {i for i in self._trainable if i < buffers}
+
+    def begin_at(self, losses, reduction, weight):
+        """Let the last operation, which gives losses and perhaps their gradient, be a loss."""
+        self._loss_ops.append(len(self.ops) - 1)
+        self._total_loss(losses, reduction, weight)
+
+    def _total_loss(self, losses, reduction, weight):
+        self.reduce("loss", losses, reduction=reduction, weight=weight)
+        if self.loss_total is not None:
+            self.reduce(self.loss_total, losses, reduction=reduction)
+
+    def python(self, function, inputs, columns, *, name, gradient=None, parameters=(),
+               phase="forward", roles=None):
+        """A step in Python: ``function(inputs, outputs)`` with tuples of arrays.
+
+        Parameters
+        ----------
+        function : callable
+            Fills the arrays `outputs`, (rows, columns), from `inputs`, which are read-only.
+        inputs : sequence of int
+            Buffers.
+        columns : sequence of int
+            Of each output.
+        name : str
+            Of the layer, loss or metric, for messages.
+        gradient : callable, optional
+            ``gradient(dys, inputs, outputs, dxs, dparameters)`` fills the arrays `dxs`, and
+            `dparameters` for the trainable ones among `parameters`, from the gradients of the
+            outputs (None for one that nothing depends on).  None in dxs: nobody needs it.
+        parameters : sequence of int
+            Parameters that the function reads by itself.
+        roles : sequence of str, optional
+            Of the outputs, "activation" by default; "row" for one number per row.
+
+        Returns
+        -------
+        list of int
+            Buffers of the outputs.
+        """
+        roles = roles or ["activation"] * len(columns)
+        outputs = [self._new(name, count, role) for count, role in
+                   zip(columns, roles, strict=False)]
+        self._emit("python", (*inputs, *parameters), outputs, phase, function=function,
+                   gradient=gradient, name=name, reads=len(inputs))
+        return outputs
+
     # -- loss and metrics ----------------------------------------------------------------------
 
     def _producer(self, index):
@@ -448,12 +507,12 @@ class Builder:
         return producer.inputs[0] if made else None
 
     def loss(self, name, prediction, labels, sample_weight=None, *, params=(), from_logits=False,
-             label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True,
-             total=None):
+             label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True):
         """Add a loss and, where `gradient`, what the backward pass starts from.
 
         A softmax or sigmoid that produced `prediction` is fused with its cross-entropy.  `weight`
-        times the loss is added to the total "loss".
+        times the loss is added to the total "loss", and the loss itself to a total called
+        `loss_total`, where that attribute says so.
 
         Parameters
         ----------
@@ -461,8 +520,6 @@ class Builder:
             "categorical_crossentropy", "binary_crossentropy" or another row of the losses.
         prediction, labels, sample_weight : int
             Buffers.
-        total : str, optional
-            Name of a total of its own that the loss, without `weight`, is added to as well.
         """
         fused = {"categorical_crossentropy": ("softmax", "softmax_cross_entropy"),
                  "binary_crossentropy": ("sigmoid", "sigmoid_cross_entropy")}.get(name)
@@ -496,10 +553,7 @@ class Builder:
             op = "elementwise_loss"
         self._emit(op, inputs, outputs, "loss", **attributes)
         self._loss_ops.append(len(self.ops) - 1)
-        self.reduce("loss", losses, reduction=reduction, weight=weight)
-        total = total or self.loss_total
-        if total is not None:
-            self.reduce(total, losses, reduction=reduction)
+        self._total_loss(losses, reduction, weight)
         return losses
 
     def reduce(self, name, rows, sample_weight=None, reduction="mean", weight=1.0):
@@ -960,6 +1014,46 @@ def _concatenate_adjoint(builder, op, gradients, needed):
         start += builder.columns(x) // groups
 
 
+def _python_adjoint(builder, op, gradients, needed):
+    """What the step's own `gradient` makes of dy, x and y."""
+    attributes = op.attributes
+    reads, step = attributes["reads"], attributes["gradient"]
+    if step is None:
+        raise ValueError(
+            f"{attributes['name']!r} is computed in Python and says nothing of its gradient, which "
+            "something that is to be trained needs. Define its `backward` (see "
+            "fusedmlp.layers.Layer), or set `trainable = False` for what comes before it and is in "
+            "it"
+        )
+    inputs, parameters = op.inputs[:reads], op.inputs[reads:]
+    dys = [gradients.get(i) for i in op.outputs]
+    given = [dy is not None for dy in dys]
+    wanted = [x in needed for x in inputs]
+    dxs = [builder._gradient_like(x) for x, asked in zip(inputs, wanted, strict=True) if asked]
+    trained = [p for p in parameters if p in builder._trainable]
+    dparameters = [builder._gradient_like(p) for p in trained]
+    places = [parameters.index(p) for p in trained]
+    counts = (len(dys) - given.count(False), len(inputs), len(op.outputs))
+
+    def backward(arrays, results):
+        found, at = iter(arrays[: counts[0]]), counts[0]
+        xs, ys = arrays[at : at + counts[1]], arrays[at + counts[1] :]
+        made, more = iter(results[: len(dxs)]), results[len(dxs) :]
+        step(tuple(next(found) if there else None for there in given), xs, ys,
+             tuple(next(made) if asked else None for asked in wanted),
+             dict(zip(places, more, strict=True)))
+
+    given_dys = [dy for dy in dys if dy is not None]
+    read = (*given_dys, *inputs, *op.outputs)
+    builder._emit("python", read, (*dxs, *dparameters), "backward", function=backward,
+                  gradient=None, name=attributes["name"], reads=len(read))
+    builder._kept.update(given_dys)
+    made = iter(dxs)
+    for x, asked in zip(inputs, wanted, strict=True):
+        if asked:
+            builder._accumulate(gradients, x, next(made))
+
+
 def _slice_adjoint(builder, op, gradients, needed):
     """The columns that were taken get dy, the others 0."""
     dx = _backward(builder, "place", (gradients[op.outputs[0]],), op.inputs[0], **op.attributes)
@@ -986,6 +1080,7 @@ _ADJOINTS = {
     "scale_rows": _scale_rows_adjoint,
     "concatenate": _concatenate_adjoint,
     "slice": _slice_adjoint,
+    "python": _python_adjoint,
 }
 
 # Adjoints that don't write over a gradient which others need; any other one gets a copy of such.

@@ -57,7 +57,7 @@ def summary_lines(model) -> list[str]:
     seen: set[int] = set()
     for layer, inputs, output, sources in calls:
         costs = (0, 0) if inputs is None else layer_costs(layer, inputs, model.dtype)
-        parameters = 0 if id(layer) in seen else layer.count_params()
+        parameters = 0 if id(layer) in seen else sum(v.size for v in layer.variables)
         seen.add(id(layer))
         numbers = (parameters, *costs)
         totals += numbers

@@ -12,6 +12,7 @@ from .arithmetic import Operation
 from .dense import Dense
 from .dropout import Dropout
 from .input import Input, InputLayer
+from .lambda_layer import Lambda
 from .layer import Layer
 from .merging import (
     Add,
@@ -33,12 +34,13 @@ from .merging import (
 )
 
 __all__ = ["Activation", "Add", "Average", "Concatenate", "Dense", "Dot", "Dropout", "Input",
-           "InputLayer", "Layer", "Maximum", "Minimum", "Multiply", "Subtract", "add", "average",
-           "concatenate", "deserialize", "dot", "maximum", "minimum", "multiply", "serialize",
-           "subtract"]
+           "InputLayer", "Lambda", "Layer", "Maximum", "Minimum", "Multiply", "Subtract",
+           "add", "average", "concatenate", "deserialize", "dot", "maximum", "minimum", "multiply",
+           "serialize", "subtract"]
 
 _REGISTRY = Registry("layer", Layer, (Activation, Add, Average, Concatenate, Dense, Dot, Dropout,
-                                      InputLayer, Maximum, Minimum, Multiply, Operation, Subtract))
+                                      InputLayer, Lambda, Maximum, Minimum, Multiply, Operation,
+                                      Subtract))
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

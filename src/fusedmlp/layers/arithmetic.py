@@ -78,7 +78,7 @@ def apply_activation(x: KerasTensor, name: str, params: tuple) -> KerasTensor:
 
 
 def combine(function: str, a, b):
-    """``a function b`` for tensors, of which one may be a number; NotImplemented for other things.
+    """``a function b`` for tensors, of which one may be a number; SymbolicError for other things.
 
     >>> combine("add", KerasTensor((None, 2)), 1.0).shape
     (None, 2)
@@ -86,8 +86,8 @@ def combine(function: str, a, b):
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         return apply(function, [a, b])
     x, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
-    if np.ndim(number) or not isinstance(number, (int, float, np.number, np.ndarray)):
-        return NotImplemented
+    if not isinstance(number, (int, float, np.number, np.ndarray)) or np.ndim(number):
+        x._refuse(f"{type(number).__name__} can't be combined with it")
     c = float(number)
     if function == "add":
         return apply("affine", x, factor=1.0, shift=c)
@@ -110,14 +110,14 @@ def combine(function: str, a, b):
 
 def power(x, exponent):
     """``x ** exponent`` for a number."""
-    if isinstance(exponent, KerasTensor) or not isinstance(exponent, (int, float, np.number)):
-        return NotImplemented
+    if not isinstance(exponent, (int, float, np.number)):
+        x._refuse("only a number can be its exponent")
     if exponent == 1:
         return apply("affine", x, factor=1.0, shift=0.0)
     return apply("power", x, exponent=float(exponent))
 
 
-def row_total(x, mean: bool, keepdims: bool = True):
+def row_total(x, mean: bool):
     """The sum or the mean over the columns, one column."""
     return apply("row_sum", x, factor=1.0 / x.shape[-1] if mean else 1.0)
 
@@ -141,6 +141,53 @@ def part(x, index):
             raise IndexError(wanted)
         return apply("slice", x, start=start, columns=stop - start)
     raise IndexError(wanted)
+
+
+# -- what NumPy asks of tensors ------------------------------------------------------------------
+
+_UFUNCS = {
+    np.add: lambda a, b: combine("add", a, b),
+    np.subtract: lambda a, b: combine("subtract", a, b),
+    np.multiply: lambda a, b: combine("multiply", a, b),
+    np.divide: lambda a, b: combine("divide", a, b),
+    np.maximum: lambda a, b: combine("maximum", a, b),
+    np.minimum: lambda a, b: combine("minimum", a, b),
+    np.negative: lambda x: -x,
+    np.positive: lambda x: x,
+    np.absolute: abs,
+    np.square: lambda x: power(x, 2.0),
+    np.sqrt: lambda x: power(x, 0.5),
+    np.reciprocal: lambda x: power(x, -1.0),
+    np.power: lambda x, y: x**y,
+    np.exp: lambda x: apply_activation(x, "exponential", ()),
+    np.tanh: lambda x: apply_activation(x, "tanh", ()),
+    np.arctan: lambda x: apply_activation(x, "arctan", ()),
+    np.log: lambda x: apply("log", x),
+}
+
+
+def ufunc(tensor, function, method, inputs, kwargs):
+    """``np.exp(x)`` and the like; SymbolicError for what has no operation."""
+    known = _UFUNCS.get(function)
+    if known is None or method != "__call__" or kwargs:
+        tensor._refuse(f"`numpy.{function.__name__}` has no operation for it")
+    return known(*inputs)
+
+
+def array_function(tensor, function, args, kwargs):
+    """Sums and means over columns, and concatenations; SymbolicError for anything else."""
+    if function in (np.sum, np.mean) and args and isinstance(args[0], KerasTensor):
+        axis = kwargs.get("axis", args[1] if len(args) > 1 else None)
+        if args[0].ndim == 2 and axis in (1, -1) and kwargs.get("keepdims") and len(args) < 3 \
+                and set(kwargs) <= {"axis", "keepdims"}:
+            return row_total(args[0], function is np.mean)
+    if function is np.concatenate and set(kwargs) <= {"axis"}:
+        from .merging import concatenate
+
+        axis = kwargs.get("axis", args[1] if len(args) > 1 else 0)
+        if axis and all(isinstance(part, KerasTensor) for part in args[0]):
+            return concatenate(list(args[0]), axis=axis)
+    tensor._refuse(f"`numpy.{function.__name__}` has no operation for it")
 
 
 # -- operators of tensors ------------------------------------------------------------------------

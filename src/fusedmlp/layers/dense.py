@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import activations, checks, initializers
 from ..variable import Variable
-from .activation import Activated, activated_columns
+from .activation import Activated, activated_columns, resolved
 
 __all__ = ["Dense"]
 
@@ -18,9 +18,9 @@ class Dense(Activated):
     ----------
     units : int
         Columns of the kernel.
-    activation : str, function of `fusedmlp.activations`, dict or None
-        None stands for ``linear``.  Activations that join columns leave fewer than `units`:
-        ``glu`` half of them.
+    activation : str, function, dict or None
+        As `Activation` takes it; None stands for ``linear``.  Activations that join columns
+        leave fewer than `units`: ``glu`` half of them.
     use_bias : bool
     kernel_initializer, bias_initializer : str, dict, array or callable
         See `fusedmlp.initializers.get`.
@@ -54,7 +54,7 @@ class Dense(Activated):
     def __init__(self, units: int, activation=None, use_bias: bool = True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
         units = checks.integer(units, "units", 1)
-        activated_columns(activations.resolve(activation), units, "Dense")
+        activated_columns(resolved(activation), units, "Dense")
         super().__init__(**kwargs)
         self.units = units
         self.activation = activation
@@ -90,8 +90,8 @@ class Dense(Activated):
         kernel = self.parameter(builder, self.kernel)
         bias = None if self.bias is None else self.parameter(builder, self.bias)
         precision = "bfloat16" if self.compute_dtype == "bfloat16" else None
-        return builder.activation(
-            builder.dense(x, kernel, bias, name=self.name, precision=precision), *self._row)
+        return self._activate(
+            builder, builder.dense(x, kernel, bias, name=self.name, precision=precision))
 
     def get_config(self) -> dict[str, Any]:
         return {

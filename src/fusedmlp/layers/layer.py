@@ -20,7 +20,7 @@ from ..plan import Builder
 from ..variable import Variable, float_dtype
 from . import tensor as tensors
 from .naming import auto_name
-from .tensor import KerasTensor, Node, PlanTensor
+from .tensor import KerasTensor, Node, PlanTensor, SymbolicError
 
 __all__ = ["Layer"]
 
@@ -32,6 +32,13 @@ class Layer:
     `add_weight`), `compute_output_shape` and `get_config`.  Its `call` gets symbolic tensors, to
     which it applies layers, activations and arithmetic; or it defines `lower` instead, which emits
     operations of a plan.
+
+    A `call` that needs more of NumPy gets arrays (rows first): it becomes a step in Python within
+    the plan, which is slower.  What comes after it trains as ever.  For what comes before it, and
+    for its own weights, it defines ``backward(dy, x, y)``: from the gradient at its output, its
+    input and its output (lists where there are several) it returns the gradient at its input; a
+    layer with weights returns a pair, of that and of a list with the gradient at each of its
+    `variables` (None where it isn't trained).
 
     Parameters
     ----------
@@ -145,6 +152,9 @@ class Layer:
 
     _is_part = True  # whether `Model.layers` lists it
 
+    python_step = False
+    """Set True in a class whose `call` is to get arrays, without a try with symbolic tensors."""
+
     # -- calls ---------------------------------------------------------------------------------
 
     def call(self, inputs, *args, **kwargs):
@@ -182,7 +192,7 @@ class Layer:
         training = self._asked_training(kwargs)
         if isinstance(leaf, PlanTensor):
             return self._emitted(leaf.builder, args, kwargs, training)
-        if training and self.differs_in_training:
+        if training and self.differs_in_training and tensors.recording():
             raise ValueError(
                 f"Argument `training` of a symbolic call of {self.name!r} must not be True: layers "
                 "behave as in training in `fit` and `train_on_batch` alone. Received: training=True"
@@ -212,8 +222,18 @@ class Layer:
         """What `call` returns, whose own calls of layers leave no nodes behind."""
         if self._composes and "training" in _parameters(type(self).call):
             kwargs = {**kwargs, "training": training}
+        leaf = next(t for t in tree.leaves([list(args), kwargs]) if isinstance(t, KerasTensor))
+        before = leaf.builder.mark() if isinstance(leaf, PlanTensor) else None
         with tensors.unrecorded():
-            return self.call(*args, **kwargs)
+            if not self.python_step:
+                try:
+                    return self.call(*args, **kwargs)
+                except SymbolicError:
+                    if before is not None:
+                        leaf.builder.rewind(before)
+            from .python_steps import step_of_layer
+
+            return step_of_layer(self, args, kwargs)
 
     def _build_for(self, args, kwargs=None):
         """Build for the shapes and the dtype of symbolic tensors, where that has not been done."""
@@ -227,6 +247,12 @@ class Layer:
         self._adopt_dtype(dtype)
         self.build(tree.map_leaves(lambda t: getattr(t, "shape", None), first))
         self.built = True
+        self._trace_training(args, kwargs)
+
+    def _trace_training(self, args, kwargs=None):
+        """Have the layers built that `call` uses in training alone."""
+        if self._composes and "training" in _parameters(type(self).call):
+            self._traced(args, kwargs or {}, True)
 
     def _traced(self, args, kwargs, training):
         """New symbolic tensors of the shapes that the layer makes of symbolic ones."""

@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import tree
 from ..plan import Builder
 from .naming import auto_name
 
-__all__ = ["History", "KerasTensor", "Node", "PlanTensor", "columns_of", "recording", "unrecorded"]
+__all__ = ["History", "KerasTensor", "Node", "PlanTensor", "SymbolicError", "columns_of",
+           "recording", "unrecorded"]
 
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("recording", default=True)
 
@@ -46,6 +49,10 @@ def columns_of(shape: tuple) -> int:
     12
     """
     return prod(shape[1:])
+
+
+class SymbolicError(TypeError, AttributeError):
+    """Something was asked of a symbolic tensor that only an array can do."""
 
 
 class History(NamedTuple):
@@ -79,8 +86,6 @@ class KerasTensor:
     """
 
     __array_priority__ = 1000.0
-    __array_ufunc__: Any = None  # NumPy leaves arithmetic with arrays to the tensor
-
     def __init__(self, shape, dtype: str = "float32", name: str | None = None):
         self.shape = tuple(shape)
         self.dtype = str(dtype)
@@ -92,22 +97,49 @@ class KerasTensor:
         """Number of axes, with that of the rows."""
         return len(self.shape)
 
-    def __array__(self, *args, **kwargs):
-        raise TypeError(
-            f"A symbolic tensor has no values before data is passed to a model: {self!r}. Within a "
-            "layer's own `call` it can be combined by +, -, *, /, ** and passed to layers and to "
-            "activations; a layer that needs NumPy itself is made with `layers.Lambda`, or "
-            "declares `python_step = True`"
+    def _refuse(self, what="this can be done with arrays alone"):
+        raise SymbolicError(
+            f"{self!r} has no values before data is passed to a model, and {what}. It can be "
+            "combined by +, -, *, /, ** and passed to layers and activations; the `call` of a "
+            "layer of one's own, or the function of a `layers.Lambda`, may use all of NumPy"
         )
 
+    def __array__(self, *args, **kwargs):
+        self._refuse()
+
+    def __array_ufunc__(self, function, method, *inputs, **kwargs):
+        from .arithmetic import ufunc
+
+        return ufunc(self, function, method, inputs, kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        from .arithmetic import array_function
+
+        return array_function(self, function, args, kwargs)
+
+    def __getattr__(self, name):
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            self._refuse(f"`{name}` is an attribute of arrays")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __bool__(self):
-        raise TypeError(f"A symbolic tensor has no truth value: {self!r}")
+        self._refuse("it has no truth value")
 
     def __iter__(self):
-        raise TypeError(f"A symbolic tensor can't be iterated over: {self!r}")
+        self._refuse("it can't be iterated over")
 
     def __len__(self):
-        raise TypeError(f"A symbolic tensor has no length: {self!r}")
+        self._refuse("it has no length")
+
+    def __lt__(self, other):
+        self._refuse("it can't be compared")
+
+    __le__ = __gt__ = __ge__ = __lt__
+
+    def __matmul__(self, other):
+        self._refuse("products with matrices are the business of layers such as Dense")
+
+    __rmatmul__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __matmul__
 
     def __repr__(self):
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"

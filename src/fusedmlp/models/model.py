@@ -212,6 +212,7 @@ class Model(Trainer, Layer):
 
     def _sign(self, inputs):
         """Note what comes in and, by calling the layers, what goes out."""
+        self._trace_training((inputs,))
         outputs = self._traced((inputs,), {}, False)
         self._signature, self.built = (inputs, outputs), True
         self._updated = None

@@ -8,12 +8,14 @@ bound to shapes before it is lowered.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import checks, losses, metrics, spec
+from .own import lower_loss, lower_metric
 from .ports import Port, per_port
 
 __all__ = ["BoundObjective", "BoundOutput", "Objective"]
@@ -126,15 +128,20 @@ class BoundOutput:
                 "metrics. Received: None"
             )
         self.metrics = [metrics.resolve(m, *shapes) for m in metrics_]
-        found = [] if self.loss is None else [self.loss.labels]
-        self.kinds = tuple(dict.fromkeys(found + [metric.labels for metric in self.metrics]))
+        self._in_python = "classes" if losses.kind_of_labels(*shapes) == "classes" else "dense"
+        found = [] if self.loss is None else [self.labels_of(self.loss)]
+        self.kinds = tuple(dict.fromkeys(found + [self.labels_of(m) for m in self.metrics]))
         self.ignore_class = getattr(self.loss, "ignore_class", None)
+
+    def labels_of(self, wanted) -> str:
+        """The kind of labels that a loss or a metric gets; in Python it is what is there."""
+        return self._in_python if in_python(wanted) else wanted.labels
 
     def wanted_by(self, kind: str) -> str:
         """Who wants labels of `kind`, for messages."""
-        if self.loss is not None and self.loss.labels == kind:
+        if self.loss is not None and self.labels_of(self.loss) == kind:
             return f"loss {self.loss.name!r}"
-        return next(f"metric {m.name!r}" for m in self.metrics if m.labels == kind)
+        return next(f"metric {m.name!r}" for m in self.metrics if self.labels_of(m) == kind)
 
     def interval(self, kind: str) -> tuple[float, float] | None:
         """Where the loss wants targets of `kind` to lie; None where any number will do.
@@ -218,12 +225,35 @@ class BoundObjective:
                                                      sample_weights, strict=True):
             if output.loss is not None:
                 builder.loss_total = next(totals, None)
-                output.loss.lower(builder, prediction, kinds[output.loss.labels], weight,
-                                  output.weight, gradient)
+                arguments = (prediction, kinds[output.labels_of(output.loss)], weight,
+                             output.weight, gradient)
+                if in_python(output.loss):
+                    lower_loss(builder, output.loss, *arguments)
+                else:
+                    output.loss.lower(builder, *arguments)
                 builder.loss_total = None
-        for _, metric, weighted, number in self.metrics:
-            metric.lower(builder, predictions[number], labels[number][metric.labels],
+        for name, metric, weighted, number in self.metrics:
+            arguments = (predictions[number],
+                         labels[number][self.outputs[number].labels_of(metric)],
                          sample_weights[number] if weighted else None)
+            if in_python(metric):
+                lower_metric(builder, metric, name, *arguments)
+            else:
+                metric.lower(builder, *arguments)
+
+    def begin(self) -> list[dict]:
+        """Let metrics that are computed in Python begin anew; what they had, for `resume`."""
+        own = [metric for _, metric, *_ in self.metrics if in_python(metric)]
+        before = [copy.deepcopy(vars(metric)) for metric in own]
+        for metric in own:
+            metric.reset_state()
+        return before
+
+    def resume(self, before: list[dict]) -> None:
+        """Give metrics that are computed in Python back what they had before `begin`."""
+        own = [metric for _, metric, *_ in self.metrics if in_python(metric)]
+        for metric, state in zip(own, before, strict=True):
+            vars(metric).update(state)
 
     def logs(self, totals: np.ndarray) -> dict[str, float]:
         """The numbers by name, from sums and counts in the order of `names`."""
@@ -233,8 +263,19 @@ class BoundObjective:
             result[name] = total / count if count else 0.0
         for (name, metric, *_), (total, count) in zip(
                 self.metrics, rest[len(self.loss_names):], strict=True):
-            result[name] = metric.finalize(total, count)
+            result[name] = (float(metric.result()) if in_python(metric)
+                            else metric.finalize(total, count))
         return result
+
+
+def in_python(wanted) -> bool:
+    """Whether a loss or a metric has no operation in a plan, but Python of its own.
+
+    >>> in_python(losses.MeanSquaredError()), in_python(losses.get(lambda t, p: abs(t - p)))
+    (False, True)
+    """
+    base = losses.Loss if isinstance(wanted, losses.Loss) else metrics.Metric
+    return type(wanted).lower is base.lower
 
 
 def _single(value):

@@ -538,6 +538,7 @@ class Trainer:
         callbacks.on_test_begin()
         self.stop_evaluating = False
         done, executor = 0, None
+        others = objective.begin()
         for piece in feed.epoch() if watched or reported else feed.blocks():
             rows = max(feed.rows, min(piece.size, len(piece.order)))
             execution = self._executions.get(self, rows, objective, feed.weighted)
@@ -565,6 +566,7 @@ class Trainer:
         if executor is None:
             raise ValueError("There is nothing to evaluate: the data is used up")
         logs = objective.logs(executor.totals)
+        objective.resume(others)
         callbacks.on_test_end(logs)
         return logs
 
@@ -631,6 +633,7 @@ class Trainer:
         checked, totals = executor.check_finite, executor.totals.copy()
         executor.check_finite = False
         executor.totals[...] = 0.0
+        before = objective.begin()
         if optimizer is None:
             executor.run(samples.arrays, identity_order(rows), rows, 0, 1, _NO_RATE, 0, math.inf)
         else:
@@ -641,6 +644,7 @@ class Trainer:
                              math.inf)
                 optimizer.iterations = iteration + 1
         logs = objective.logs(executor.totals)
+        objective.resume(before)
         executor.check_finite = checked
         executor.totals[...] = totals
         return logs if return_dict else _in_order(logs, objective)
@@ -1042,6 +1046,7 @@ class _Training:
         """Run one epoch; returns its logs."""
         model = self.model
         self.executor.totals[...] = 0.0
+        self.objective.begin()
         done = 0
         for piece in self.feed.epoch():
             done += self._run(piece, number, done)
