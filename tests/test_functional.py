@@ -151,6 +151,11 @@ def test_a_part_shares_its_weights(data):
     np.testing.assert_allclose(half.predict(joined), model.predict(x)[0], rtol=1e-5)
     assert half.layers[1] is model.get_layer("value")
     model.fit(x, y, epochs=1, verbose=0)  # goes on with its own optimizer's state
+    arena = model.arena
+    np.testing.assert_array_equal(part.predict(x), fm.Model(
+        model.input, model.get_layer("trunk").output).predict(x))
+    assert part.arena is arena  # a part that only predicts moves nothing
+    assert model.arena is arena
     assert model.optimizer.iterations == 6
 
 
@@ -828,7 +833,7 @@ def test_the_same_training_as_keras(data):
     found = []
     for library, model in ((fm, ours), (keras, theirs)):
         model.compile(optimizer=library.optimizers.Adam(0.01), **arguments)
-        history = model.fit(x, {"value": y[0], "kind": y[1]}, epochs=3, batch_size=16,
+        history = model.fit(x, y, epochs=3, batch_size=16,
                             shuffle=False, verbose=0, sample_weight=[weight, weight])
         found.append((history.history, model.evaluate(x, y, verbose=0),
                       model.predict(x, verbose=0)))

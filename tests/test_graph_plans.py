@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fusedmlp import plan
+from fusedmlp.kernels.layout import read, write
 
 ROWS, COLUMNS, WIDTH = 7, 6, 4
 
@@ -81,6 +82,14 @@ def twice_the_same(net, x):
 def shared_dense(net, x):
     parameters = (net.parameter(COLUMNS, COLUMNS), net.parameter(COLUMNS))
     h = net.dense(x, activation="tanh", parameters=parameters)
+    return net.dense(net.dense(h, activation="tanh", parameters=parameters), WIDTH)
+
+
+def shared_wide(net, x):
+    """Weights in several panels, used twice."""
+    widen = net.dense(x, 70, "tanh")
+    parameters = (net.parameter(70, 70), net.parameter(70))
+    h = net.dense(widen, activation="tanh", parameters=parameters)
     return net.dense(net.dense(h, activation="tanh", parameters=parameters), WIDTH)
 
 
@@ -155,6 +164,9 @@ GRAPHS.update({name: elementwise(name) for name in
                ("add", "subtract", "multiply", "divide", "maximum", "minimum")})
 
 
+MORE = {**GRAPHS, "shared_wide": shared_wide}
+
+
 def prepared(graph, dtype="float64", losses=(("mean_squared_error", 1.0),), seed=2):
     """A plan that trains, its arena, and data."""
     net = Net(True, dtype)
@@ -174,9 +186,9 @@ def prepared(graph, dtype="float64", losses=(("mean_squared_error", 1.0),), seed
     values = []
     for shape, at, pitch in net.places:
         rows = shape[0] if len(shape) == 2 else 1
-        value = arena[at:at + rows * pitch].reshape(rows, pitch)[:, :shape[-1]]
-        value[...] = rng.standard_normal(value.shape) / np.sqrt(rows)
-        values.append(value)
+        flat = arena[at:at + rows * pitch]
+        write(flat, rng.standard_normal((rows, shape[-1])) / np.sqrt(rows))
+        values.append(read(flat, rows, shape[-1]))  # a view of what is in one panel
     return SimpleNamespace(plan=lowered, arena=arena, values=values, data=tuple(data))
 
 
@@ -246,11 +258,11 @@ def test_an_output_that_others_read(backend):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", MORE)
 def test_backends_agree(oracle, other, name, dtype):
     found = []
     for kernels in (oracle, other):
-        net = prepared(GRAPHS[name], dtype)
+        net = prepared(MORE[name], dtype)
         run = kernels.executor.Executor(net.plan, net.arena, (), 3)
         losses = [step(run, net, 0.002) for _ in range(3)]
         found.append((losses, net.arena))
@@ -259,12 +271,12 @@ def test_backends_agree(oracle, other, name, dtype):
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", MORE)
 def test_the_same_bits_for_any_number_of_threads(other, use_threads, name):
     arenas = []
     for threads in (1, 2, 3):
         use_threads(threads)
-        net = prepared(GRAPHS[name], "float32")
+        net = prepared(MORE[name], "float32")
         run = other.executor.Executor(net.plan, net.arena, (), 3)
         losses = [step(run, net, 0.002) for _ in range(4)]
         arenas.append((losses, net.arena))

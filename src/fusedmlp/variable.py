@@ -121,7 +121,7 @@ class Variable:
         self.offset: int | None = None
         self.pitch: int | None = None
         self.updated = False
-        self._on_move: weakref.WeakMethod | None = None
+        self._on_move: list[weakref.WeakMethod] = []
 
     @property
     def value(self) -> np.ndarray:
@@ -219,14 +219,29 @@ class Variable:
                 f"{self.path!r} of shape {self.shape} and dtype {self.dtype}. Received: arena of "
                 f"dtype {arena.dtype} and size {arena.size}, offset={offset}, pitch={pitch}"
             )
-        previous = self._on_move() if self._on_move is not None else None
-        if previous is not None:
-            previous()
+        told = [method() for method in self._on_move]
+        self._on_move = []
+        for method in told:
+            if method is not None:
+                method()
         value = self.value
         self.arena, self.offset, self.pitch, self.updated = arena, offset, pitch, updated
         self._own = None
         self.assign_part(arena, value)
-        self._on_move = None if on_move is None else weakref.WeakMethod(on_move)
+        if on_move is not None:
+            self.watch(on_move)
+
+    def watch(self, on_move: Callable[[], None]) -> None:
+        """Have a bound method called, once, when the variable is moved out of its arena.
+
+        Parameters
+        ----------
+        on_move : bound method
+            Held weakly.
+        """
+        method = weakref.WeakMethod(on_move)
+        others = [m for m in self._on_move if m() is not None and m != method]
+        self._on_move = [*others, method]
 
     def __array__(self, dtype=None, copy=None):
         if copy is False and dtype is not None and np.dtype(dtype) != self.value.dtype:

@@ -348,10 +348,22 @@ class Model(Trainer, Layer):
     # -- variables -----------------------------------------------------------------------------
 
     def place(self) -> None:
-        """Have all variables in one arena; nothing to do if they are."""
+        """Have all variables in one arena; nothing to do if they are.
+
+        A model that is not compiled, such as a part of another that serves its features, takes the
+        arena that the variables lie in already.
+        """
         if self.arena is None:
             if self._updated is None:
                 self._freeze_trainable()
+            variables = self.variables
+            arena = variables[0].arena if variables else None
+            if not self.compiled and arena is not None and all(
+                    v.arena is arena and v.dtype == self.dtype for v in variables):
+                for variable in variables:
+                    variable.watch(self._moved)
+                self.arena, self.updated_size = arena, 0
+                return
             arena, size = place_together(self.variables, self._updated, self.dtype, self._moved)
             self.arena, self.updated_size = arena, size
 
