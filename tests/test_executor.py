@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fusedmlp import backend as backends
 from fusedmlp import plan, spec
 from fusedmlp.kernels.layout import read, write
 
@@ -792,3 +793,26 @@ def test_a_row_has_the_same_bits_in_any_batch_and_thread(other, use_threads, lay
     again = np.full_like(whole, np.nan)
     executor(other, small).forward(x, again)
     np.testing.assert_array_equal(again, whole)
+
+
+def test_one_row_of_a_wide_network_has_the_bits_of_a_batch():
+    """Its products are handed out in pieces to the threads that are there."""
+    if "cython" not in TESTED:
+        pytest.skip("a compiled backend's promise")
+    compiled = backends.load("cython")
+    net = network([1500, "tanh", 3000, "relu", 5, "softmax"], dtype="float32", batch=16,
+                  columns=700)
+    x = np.random.default_rng(0).standard_normal((16, 700)).astype("float32")
+    run = executor(compiled, net)
+    whole = np.empty((16, 5), "float32")
+    run.forward(x, whole)
+    out = np.empty((1, 5), "float32")
+    for threads in (1, 2, 4):
+        compiled.native.set_threads(threads, always=True)
+        try:
+            for i in range(16):
+                out[:] = np.nan
+                run.forward(x[i : i + 1], out)
+                np.testing.assert_array_equal(out[0], whole[i])
+        finally:
+            compiled.native.set_threads(compiled.native.max_threads())

@@ -22,7 +22,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, bfloat16_kernels, fm_bfloat16,
+    FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, bfloat16_kernels, fm_await,
+    fm_bfloat16, fm_claim,
     fm_elementwise_loss, fm_join, fm_kernels, fm_map, fm_map_grad, fm_panels, fm_rows,
     fm_rows_grad, kernels_for, row_major, run, share, thread_limit, threads_always, threads_for,
 )
@@ -56,6 +57,16 @@ cdef double _TRY_ONE_AFTER = 100e-3
 cdef long _CHUNK = 4096
 # Nanoseconds of a step so long that one thread is not tried where many are as fast as expected.
 cdef double _STEP_LONG = 1e6
+# A row whose parameters take longer to read is shared by threads, which take tens of microseconds
+# to wake; bytes a nanosecond, panels of a piece, and elements of a kernel that is cut up.
+cdef double _ROW_WORTH = 55e3
+cdef double _ROW_RATE = 94.0
+cdef long _ROW_PANELS = 4
+# Calls after which the other number of threads is tried again, and how many in a row: the first
+# ones find caches cold.
+cdef long _ROW_TRIAL = 256
+cdef long _ROW_TRIALS = 8
+cdef long _ROW_SHARED = 65536
 # Elements of lines that travel between processors in a nanosecond, and nanoseconds of a meeting.
 cdef double _TRAVELS = 0.4
 cdef double _MEETING = 300.0
@@ -200,6 +211,8 @@ cdef struct Run:
     char *own
     long own_bytes         # per thread
     char *copies
+    long *claimed          # pieces of every operation, of one row
+    long *finished
     char *parameters
     char *gradients
     char *slots[8]
@@ -724,11 +737,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
 cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
     cdef char *bases[<int> BASES]
-    cdef char *y
-    cdef char *out
-    cdef const char *x
-    cdef long start, stop, at, rows, i, columns, size = q.itemsize
-    cdef const Operand *result
+    cdef long start, stop, at, rows, size = q.itemsize
     cdef const Step *s
     cdef int j
     share(q.rows, 1, thread, threads, &start, &stop)
@@ -742,26 +751,86 @@ cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
         bases[<int> DATA] = <char *> q.x[0] + at * q.x_columns[0] * size
         for j in range(q.count):
             s = &q.steps[j]
-            if s.code == GATHER:
-                y = _at(&s.a, bases, 0, <int> size)
-                columns = q.x_columns[s.number]
-                x = q.x[s.number] + at * columns * size
-                for i in range(rows):
-                    memcpy(y + i * s.a.ld * size, x + i * columns * size, columns * size)
-            elif s.code == PYTHON:
+            if s.code == PYTHON:
                 _python_step(q, s, rows)
                 if q.failed:
                     return
             else:
-                _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
-        for j in range(q.outputs):
-            result = &q.results[j]
-            columns = result.columns
-            y = _at(result, bases, 0, <int> size)
-            out = q.out[j] + at * columns * size
-            for i in range(rows):
-                memcpy(out + i * columns * size, y + i * result.ld * size, columns * size)
+                _forward_step(q, s, bases, at, rows)
+        _hand_out(q, bases, at, rows)
         at += rows
+
+
+cdef void _forward_step(const Run *q, const Step *s, char **bases, long at,
+                        long rows) noexcept nogil:
+    """One operation of a prediction, on rows `at` on of the data."""
+    cdef char *y
+    cdef const char *x
+    cdef long i, columns, size = q.itemsize
+    if s.code == GATHER:
+        y = _at(&s.a, bases, 0, <int> size)
+        columns = q.x_columns[s.number]
+        x = q.x[s.number] + at * columns * size
+        for i in range(rows):
+            memcpy(y + i * s.a.ld * size, x + i * columns * size, columns * size)
+    else:
+        _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
+
+
+cdef void _hand_out(const Run *q, char **bases, long at, long rows) noexcept nogil:
+    """Copy predictions to where the caller wants them."""
+    cdef char *y
+    cdef char *out
+    cdef const Operand *result
+    cdef long i, columns, size = q.itemsize
+    cdef int j
+    for j in range(q.outputs):
+        result = &q.results[j]
+        columns = result.columns
+        y = _at(result, bases, 0, <int> size)
+        out = q.out[j] + at * columns * size
+        for i in range(rows):
+            memcpy(out + i * columns * size, y + i * result.ld * size, columns * size)
+
+
+cdef inline long _row_pieces(const Run *q, const Step *s) noexcept nogil:
+    """Pieces of columns that a product of one row is handed out in; 1 of anything else."""
+    cdef long width = _ROW_PANELS * (FM_PANEL // q.itemsize)
+    if s.code != DENSE or s.b.rows * s.d.columns < _ROW_SHARED:
+        return 1
+    return (s.d.columns + width - 1) // width
+
+
+cdef void _one_row_task(void *argument, int thread, int threads) noexcept nogil:
+    """A prediction of one row, pieces of each product going to whoever is there.
+
+    The caller does not wait for a thread that is still waking up.
+    """
+    cdef Run *q = <Run *> argument
+    cdef char *bases[<int> BASES]
+    cdef const Step *s
+    cdef long width = _ROW_PANELS * (FM_PANEL // q.itemsize), pieces, piece
+    cdef int j
+    bases[<int> WORKSPACE] = q.workspace
+    bases[<int> PARAMETERS] = q.parameters
+    bases[<int> GRADIENTS] = NULL
+    bases[<int> COPIES] = q.copies
+    bases[<int> DATA] = <char *> q.x[0]
+    for j in range(q.count):
+        s = &q.steps[j]
+        pieces = _row_pieces(q, s)
+        piece = fm_claim(&q.claimed[j])
+        while piece < pieces:
+            if pieces == 1:
+                _forward_step(q, s, bases, 0, 1)
+            else:
+                _product(q, s, bases, 0, 1, piece * width,
+                         min(width, s.d.columns - piece * width))
+            fm_claim(&q.finished[j])
+            piece = fm_claim(&q.claimed[j])
+        fm_await(&q.finished[j], pieces)
+    if thread == 0:
+        _hand_out(q, bases, 0, 1)
 
 
 cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
@@ -814,7 +883,10 @@ cdef class Executor:
     cdef double _trial_at
     cdef public bint check_finite
     cdef object _parameters, _slots, _workspace, _gradients, _steps_memory
-    cdef object _own, _copies
+    cdef object _own, _copies, _claims
+    cdef double _row_nanoseconds
+    cdef double _row_seconds[2]   # of a row with one thread, with many; 0 where unknown
+    cdef long _row_calls
     cdef int _owners          # threads that `_own` has room for
     cdef object _operands
     cdef list _python      # (function, inputs, outputs) of the steps in Python
@@ -1007,6 +1079,10 @@ cdef class Executor:
         if not plan.totals:
             self._nanoseconds /= plan.batch_size
         self._nanoseconds = max(self._nanoseconds, 1.0)  # also of a plan without operations
+        self._row_nanoseconds = plan.parameter_size * size / _ROW_RATE
+        self._claims = np.zeros(2 * self._run.count, np.int64)
+        self._run.claimed = <long *> cnp.PyArray_DATA(<cnp.ndarray> self._claims)
+        self._run.finished = self._run.claimed + self._run.count
         self._run.clock_mask = 0
         while ((self._run.clock_mask + 1) * self._nanoseconds < 20e3 and not self._python
                and self._run.clock_mask < _MOST_STEPS):
@@ -1543,11 +1619,18 @@ cdef class Executor:
         cdef Run *q = &self._run
         cdef int threads = 1
         q.failed = False
-        if q.rows > 1 and not self._python:
-            threads = threads_for(self._nanoseconds * q.rows)
         if q.bfloat16 != NULL:
             with nogil:
                 self._refresh_copies()
+        if (q.rows == 1 and self._row_nanoseconds > _ROW_WORTH and thread_limit() > 1
+                and not self._python):
+            with nogil:
+                threads = self._one_row()
+            self.threads_used = max(self.threads_used, threads)
+            q.last_rows = 1
+            return 0
+        if q.rows > 1 and not self._python:
+            threads = threads_for(self._nanoseconds * q.rows)
         if threads > 1:
             if threads > self.threads_used:
                 self.threads_used = threads
@@ -1587,6 +1670,28 @@ cdef class Executor:
         function(found[0], found[1])
         for flat, matrix in found[2]:
             write(flat, matrix)
+
+    cdef int _one_row(self) noexcept nogil:
+        """A row with one thread or many, whichever was faster of late; returns their number."""
+        cdef Run *q = &self._run
+        cdef bint many = threads_always() or self._row_seconds[1] <= self._row_seconds[0]
+        cdef double before = _clock(), spent
+        cdef int threads = 1
+        self._row_calls += 1
+        if self._row_calls % _ROW_TRIAL < _ROW_TRIALS:
+            many = threads_always() or not many
+        if many:
+            memset(q.claimed, 0, 2 * q.count * sizeof(long))
+            threads = run(thread_limit(), _one_row_task, q)
+        else:
+            _forward_task(q, 0, 1)
+        many = threads > 1
+        spent = _clock() - before
+        if self._row_seconds[many] == 0.0 or spent < self._row_seconds[many]:
+            self._row_seconds[many] = spent
+        else:  # a single slow call says little
+            self._row_seconds[many] += 0.125 * (spent - self._row_seconds[many])
+        return threads
 
     def buffer(self, index):
         """A copy of what the last step left in a buffer."""

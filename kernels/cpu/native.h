@@ -152,6 +152,21 @@ int fm_run(int threads, fm_task task, void *argument);
 /* All threads of the running task wait here for each other. */
 void fm_barrier(int threads);
 
+/* Work that is handed out piece by piece: the number of the next piece, and waiting until `done`
+ * pieces are. */
+static inline long fm_claim(long *counter)
+{
+    return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
+}
+static inline void fm_await(long *counter, long done)
+{
+    while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) < done) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
+
 /* Nanoseconds for a cache line to travel to the other core and back, or 0 with one core. */
 double fm_round_trip(void);
 

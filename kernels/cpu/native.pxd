@@ -121,6 +121,8 @@ cdef extern from "native.h" nogil:
     ctypedef void (*fm_task)(void *argument, int thread, int threads) noexcept nogil
     int fm_run(int threads, fm_task task, void *argument)
     void fm_barrier(int threads)
+    long fm_claim(long *counter)
+    void fm_await(long *counter, long done)
     double fm_round_trip()
 
 
