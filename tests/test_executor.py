@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import TESTED
 
 from fusedmlp import backend as backends
 from fusedmlp import plan, spec
