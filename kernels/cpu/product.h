@@ -178,8 +178,9 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
     }
     R packed[A(SIDE) * A(DEPTH)] __attribute__((aligned(FM_LINE)));
     const long least = 4 * TILE_ROWS;
+    /* A sum of no products is one empty block: its tiles still write the bias and the ending. */
     const long blocks = k > A(DEPTH) ? (k + A(DEPTH) - 1) / A(DEPTH) : 1;
-    const long deep = (k + blocks - 1) / blocks, fitting = deep > 0 ? A(SLAB) / deep : m;
+    const long deep = k > 0 ? (k + blocks - 1) / blocks : 1, fitting = A(SLAB) / deep;
     const int packs = transposed && deep * lda >= A(FAR);
     const long slab = packs ? A(SIDE) : fitting < least ? least : fitting;
     for (long i0 = 0; i0 < m; i0 += slab) {
