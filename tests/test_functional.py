@@ -561,6 +561,53 @@ def test_a_layer_made_of_layers(data):
     np.testing.assert_array_equal(again.predict(x), model.predict(x))
 
 
+class Linear(layers.Layer):
+    """A dense layer and a gain for each column, by arithmetic with weights."""
+
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        self.w = self.add_weight((input_shape[-1], self.units), "glorot_uniform", name="w")
+        self.b = self.add_weight((self.units,), "zeros", name="b")
+        self.gain = self.add_weight((self.units,), "ones", name="gain")
+
+    def call(self, x):
+        return fm.activations.tanh(np.matmul(x, self.w) + self.b) * self.gain - self.b
+
+
+def test_arithmetic_with_weights(data):
+    x, y = data[0][0].astype("float64"), data[1][0].astype("float64")
+    inputs = fm.Input((5,), dtype="float64")
+    layer = Linear()
+    model = fm.Model(inputs, layers.Dense(1)(layer(inputs)))
+    w, b, gain = (v.numpy() for v in layer.variables)
+    np.testing.assert_allclose(layer(x), np.tanh(x @ w + b) * gain - b, rtol=1e-12, atol=1e-12)
+    ops = [op.op for op in model.plan().ops]
+    assert "python" not in ops
+    assert len(model.plan().ops[1].inputs) == 3  # the addition became the product's bias
+    model.compile(fm.optimizers.SGD(1.0), "mse")
+    for variable in layer.variables:
+        before = variable.numpy()
+        slope = np.empty_like(before)
+        for index in np.ndindex(before.shape):
+            around = []
+            for h in (1e-6, -1e-6):
+                changed = before.copy()
+                changed[index] += h
+                variable.assign(changed)
+                around.append(model.evaluate(x, y, verbose=0))
+            slope[index] = (around[0] - around[1]) / 2e-6
+        variable.assign(before)
+        kept = model.get_weights()
+        model.train_on_batch(x, y)
+        np.testing.assert_allclose(before - variable.numpy(), slope, atol=1e-7)
+        model.set_weights(kept)
+    with pytest.raises(ValueError, match="as many columns"):
+        fm.Input((3,)) @ layer.w
+
+
 class Sorted(layers.Layer):
     """Sorts each row; its derivative is the permutation."""
 

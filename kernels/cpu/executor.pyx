@@ -1328,6 +1328,9 @@ cdef class Executor:
             s.number = name == "maximum_grad"
             s.x = attributes.get("factor", attributes.get("exponent", 0.0))
             s.y = attributes.get("shift", 0.0)
+        elif name == "repeat":
+            self._copy_groups(s, op.inputs[0], op.outputs[0], 1)
+            s.width, s.a.ld = s.step_a, 0
         elif name in ("slice", "place"):
             self._copy_groups(s, op.inputs[0], op.outputs[0], attributes["groups"])
             if name == "slice":

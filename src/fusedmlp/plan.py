@@ -36,6 +36,7 @@ row_sum                  x                    factor sum_k x_k     factor
 row_dot                  a, b                 sum_k a_k b_k        --
 scale_rows               x, s (n, 1)          s x                  --
 concatenate              x1, x2, ...          side by side         groups
+repeat                   parameter (1, c)     its row in each row  --
 slice                    x                    some columns of x    start, groups
 python                   x1, ... [, p1, ...]  y1, ...              function, gradient, name,
                                                                    reads
@@ -430,6 +431,15 @@ class Builder:
         self._emit("concatenate", parts, (y,), groups=groups)
         return y
 
+    def repeat(self, parameter, name="repeat"):
+        """The only row of a parameter in each row.
+
+        Added to a product that nothing else reads, it becomes the product's bias.
+        """
+        y = self._new(name, self.columns(parameter))
+        self._emit("repeat", (parameter,), (y,))
+        return y
+
     def slice(self, x, start, columns, groups=1, name="slice"):
         """`columns` of x from `start` on, of each of `groups` equal groups of its columns."""
         y = self._new(name, columns * groups)
@@ -742,10 +752,8 @@ class Builder:
             shift = {id(op): i for i, op in enumerate(kept)}
             self._loss_ops = [shift[id(self.ops[i])] for i in self._loss_ops]
             self.ops = kept
-        readers = {}
-        for op in self.ops:
-            for index in op.inputs:
-                readers.setdefault(index, []).append(op)
+        self._fuse_biases(outputs)
+        readers = self._readers()
         loss_ops = [self.ops[i] for i in self._loss_ops]
         fused = []
         skip = set()
@@ -766,6 +774,39 @@ class Builder:
             fused.append(op)
         self.ops = fused
         self._loss_ops = [next(i for i, op in enumerate(fused) if op is old) for old in loss_ops]
+
+    def _readers(self):
+        """The operations that read each buffer."""
+        readers = {}
+        for op in self.ops:
+            for index in op.inputs:
+                readers.setdefault(index, []).append(op)
+        return readers
+
+    def _fuse_biases(self, outputs):
+        """Turn a product without bias and the addition of a repeated parameter into one op."""
+        readers, makers = self._readers(), {op.outputs[0]: op for op in self.ops if op.outputs}
+        dropped, changed = set(), {}
+        for op in self.ops:
+            if op.op != "add" or op.phase != "forward":
+                continue
+            for product, bias in (op.inputs, op.inputs[::-1]):
+                dense, repeat = makers.get(product), makers.get(bias)
+                if (dense is not None and repeat is not None and dense.op == "dense"
+                        and len(dense.inputs) == 2 and repeat.op == "repeat"
+                        and len(readers[product]) == 1 and product not in outputs
+                        and id(dense) not in dropped):
+                    dropped.add(id(dense))
+                    if len(readers[bias]) == 1 and bias not in outputs:
+                        dropped.add(id(repeat))
+                    changed[id(op)] = replace(dense, inputs=(*dense.inputs, repeat.inputs[0]),
+                                              outputs=op.outputs)
+                    break
+        if changed:
+            loss_ops = [self.ops[i] for i in self._loss_ops]
+            self.ops = [changed.get(id(op), op) for op in self.ops if id(op) not in dropped]
+            self._loss_ops = [next(i for i, op in enumerate(self.ops) if op is old)
+                              for old in loss_ops]
 
     def _fuse_backward(self):
         """Turn dense_dx followed by the derivative of the activation in front into one op."""
@@ -1055,6 +1096,13 @@ def _python_adjoint(builder, op, gradients, needed):
             builder._accumulate(gradients, x, next(made))
 
 
+def _repeat_adjoint(builder, op, gradients, needed):
+    """y = p in each row: dp is the sum of dy over the rows."""
+    dy, (parameter,) = gradients[op.outputs[0]], op.inputs
+    builder._emit("dense_db", (dy,), (builder._gradient_like(parameter),), "backward")
+    builder._kept.add(dy)
+
+
 def _slice_adjoint(builder, op, gradients, needed):
     """The columns that were taken get dy, the others 0."""
     dx = _backward(builder, "place", (gradients[op.outputs[0]],), op.inputs[0], **op.attributes)
@@ -1080,6 +1128,7 @@ _ADJOINTS = {
     "row_dot": _row_dot_adjoint,
     "scale_rows": _scale_rows_adjoint,
     "concatenate": _concatenate_adjoint,
+    "repeat": _repeat_adjoint,
     "slice": _slice_adjoint,
     "python": _python_adjoint,
 }

@@ -1,4 +1,4 @@
-"""Arithmetic on symbolic tensors: ``x + y``, ``2 * x``, ``x ** 2``, ``abs(x)``, ``x[:, :3]``.
+"""Arithmetic on symbolic tensors: ``x + y``, ``2 * x``, ``x @ w + b``, ``abs(x)``, ``x[:, :3]``.
 
 Each is a call of an `Operation`, a layer that emits what is asked of it; models don't list them
 among their layers.  With numbers they are one pass over the data, as with tensors.
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..variable import Variable
 from .layer import Layer
 from .merging import joined_shape
 from .naming import auto_name
@@ -28,6 +29,8 @@ class Operation(Layer):
     function : str
         One of "add", "subtract", "multiply", "divide", "maximum", "minimum" (of two tensors),
         "affine", "power", "log", "activation", "row_sum" and "slice" (of one).
+    variable : Variable, optional
+        Of "product" (``x @ variable``) and "parameter" (its row for each row of x).
     params : dict
         Constants: ``factor`` and ``shift``, ``exponent``, ``name`` and ``params`` of an activation,
         ``factor``, ``start`` and ``columns``.
@@ -35,16 +38,21 @@ class Operation(Layer):
 
     _is_part = False
 
-    def __init__(self, function: str, params: dict[str, Any] | None = None, **kwargs):
+    def __init__(self, function: str, params: dict[str, Any] | None = None,
+                 variable: Variable | None = None, **kwargs):
         if kwargs.get("name") is None:
             kwargs["name"] = auto_name(function)
         super().__init__(**kwargs)
         self.function, self.params = function, dict(params or {})
+        if variable is not None:
+            self._variables.append(variable)
 
     def compute_output_shape(self, input_shape):
         if self.function in _COMBINE:
             return joined_shape([tuple(shape) for shape in input_shape], self.name)
         shape = tuple(input_shape)
+        if self._variables:
+            return (shape[0], self._variables[0].shape[-1])
         if self.function == "activation":
             from .activation import activated_columns
 
@@ -59,11 +67,21 @@ class Operation(Layer):
     def lower(self, builder, x):
         if self.function in _COMBINE:
             return builder.combine(self.function, *x, self.name)
+        if self._variables:
+            parameter = self.parameter(builder, self._variables[0])
+            if self.function == "product":
+                return builder.dense(x, parameter, name=self.name)
+            return builder.repeat(parameter, self.name)
         if self.function == "activation":
             return builder.activation(x, self.params["name"], tuple(self.params["params"]))
         return getattr(builder, self.function)(x, **self.params, name=self.name)
 
     def get_config(self):
+        if self._variables:
+            raise ValueError(
+                f"{self.name!r} reads the variable {self._variables[0].path!r}, which a config "
+                "can't hold: put it in a layer of your own. Received: arithmetic with a variable"
+            )
         return {**super().get_config(), "function": self.function, "params": self.params}
 
 
@@ -86,6 +104,9 @@ def combine(function: str, a, b):
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         return apply(function, [a, b])
     x, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
+    if isinstance(number, Variable) and (number.ndim == 1 or number.shape[0] == 1):
+        row = Operation("parameter", variable=number)(x)
+        return combine(function, x, row) if x is a else combine(function, row, x)
     if not isinstance(number, (int, float, np.number, np.ndarray)) or np.ndim(number):
         x._refuse(f"{type(number).__name__} can't be combined with it")
     c = float(number)
@@ -106,6 +127,25 @@ def combine(function: str, a, b):
         return apply("affine", above, factor=1.0, shift=c)
     below = apply_activation(apply("affine", x, factor=-1.0, shift=c), "relu", ())
     return apply("affine", below, factor=-1.0, shift=c)
+
+
+def product(x, variable):
+    """``x @ variable`` for a variable of two dimensions.
+
+    Raises
+    ------
+    ValueError
+        If its rows are not as many as the columns of x.
+    """
+    if not isinstance(x, KerasTensor) or not isinstance(variable, Variable) or variable.ndim != 2:
+        tensor = x if isinstance(x, KerasTensor) else variable
+        tensor._refuse("it can be multiplied by a variable of two dimensions alone")
+    if x.ndim != 2 or x.shape[1] != variable.shape[0]:
+        raise ValueError(
+            f"A product needs as many columns as the variable {variable.path!r} has rows, "
+            f"{variable.shape[0]}. Received: shape {x.shape}"
+        )
+    return Operation("product", variable=variable)(x)
 
 
 def power(x, exponent):
@@ -159,6 +199,7 @@ _UFUNCS = {
     np.sqrt: lambda x: power(x, 0.5),
     np.reciprocal: lambda x: power(x, -1.0),
     np.power: lambda x, y: x**y,
+    np.matmul: lambda x, w: product(x, w),
     np.exp: lambda x: apply_activation(x, "exponential", ()),
     np.tanh: lambda x: apply_activation(x, "tanh", ()),
     np.arctan: lambda x: apply_activation(x, "arctan", ()),
@@ -208,6 +249,7 @@ for _name, _function in (("add", "add"), ("sub", "subtract"), ("mul", "multiply"
     _method, _reflected = _binary(_function)
     setattr(KerasTensor, f"__{_name}__", _method)
     setattr(KerasTensor, f"__r{_name}__", _reflected)
+KerasTensor.__matmul__ = product
 KerasTensor.__neg__ = lambda self: combine("multiply", self, -1.0)
 KerasTensor.__pos__ = lambda self: self
 KerasTensor.__abs__ = lambda self: combine("maximum", self, -self)

@@ -30,8 +30,8 @@ class Layer:
 
     A layer of one's own defines `call`, and, where they apply, `build` (which calls
     `add_weight`), `compute_output_shape` and `get_config`.  Its `call` gets symbolic tensors, to
-    which it applies layers, activations and arithmetic; or it defines `lower` instead, which emits
-    operations of a plan.
+    which it applies layers, activations and arithmetic, also with its own weights; or it defines
+    `lower` instead, which emits operations of a plan.
 
     A `call` that needs more of NumPy gets arrays (rows first): it becomes a step in Python within
     the plan, which is slower.  What comes after it trains as ever.  For what comes before it, and

@@ -136,10 +136,10 @@ class KerasTensor:
 
     __le__ = __gt__ = __ge__ = __lt__
 
-    def __matmul__(self, other):
-        self._refuse("products with matrices are the business of layers such as Dense")
+    def __mod__(self, other):
+        self._refuse("it can't be combined so")
 
-    __rmatmul__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __matmul__
+    __rmod__ = __floordiv__ = __rfloordiv__ = __rmatmul__ = __mod__
 
     def __repr__(self):
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
