@@ -365,6 +365,27 @@ def test_to_onnx(data, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif("BatchNormalization" not in fm.layers.__all__, reason="no such layers yet")
+@pytest.mark.parametrize("params", [
+    {"normalization": "batch"}, {"normalization": "layer"}, {"activation": "prelu"},
+    {"normalization": [None, "batch"], "activation": ["gelu", "prelu"], "dropout": [0.1, 0.0]},
+], ids=str)
+def test_layers_with_weights_of_their_own(params):
+    X, y = digits()
+    model = MLPClassifier((30, 20), max_iter=40, random_state=0, learning_rate_init=0.01, **params)
+    model.fit(X, y, X_val=X, y_val=y)
+    assert model.score(X, y) == model.validation_scores_[-1] > 0.95
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    for each in (again, model):
+        each.partial_fit(X, y)
+    assert again.loss_curve_ == model.loss_curve_
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    best = MLPClassifier((30, 20), random_state=0, early_stopping=True, n_iter_no_change=2,
+                         **params).fit(X[:300], y[:300], X_val=X[300:], y_val=y[300:])
+    assert best.best_validation_score_ == best.score(X[300:], y[300:])
+
+
 def test_class_weight_is_a_weight_of_rows():
     X, y = digits(3)
     weight = {0: 1.0, 1: 5.0, 2: 0.2}
