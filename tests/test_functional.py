@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import pickle
 
+import keras_peer
 import numpy as np
 import pytest
 
 import fusedmlp as fm
 from fusedmlp import layers
 from fusedmlp.layers.tensor import SymbolicError
-from tests import keras_peer
 
 pytestmark = pytest.mark.usefixtures("backend")
 
