@@ -23,7 +23,8 @@ from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
 CPU = Path("kernels/cpu")
-MODULES = ("native", "dense", "activations", "losses", "optimizers", "random", "executor")
+MODULES = ("native", "dense", "activations", "losses", "metrics", "optimizers", "random",
+           "executor")
 FLAGS = ["-O3", "-std=gnu11", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off",
          "-fno-strict-aliasing", "-fvisibility=hidden", "-g0"]  # Python's own flags may have -g
 # Best first: name, flags, the test of the processor.
@@ -64,10 +65,15 @@ def tables():
         import spec
     finally:
         sys.path.pop(0)
-    losses = [row.name for row in spec.LOSSES.values() if row.kind == "elementwise"]
+    lists = {"FM_ACTIVATIONS": spec.ELEMENTWISE, "FM_SCORES": spec.SCORES,
+             "FM_TALLIES": spec.TALLIES}
+    for kind in ("row", "distribution", "overlap", "pair"):
+        lists[f"FM_{kind.upper()}_LOSSES"] = spec.losses_of(kind)
+    lists["FM_ELEMENTWISE_LOSSES"] = [f"{name}, {int(spec.LOSSES[name].average)}"
+                                      for name in spec.losses_of("elementwise")]
     return "".join(
-        f"#define {macro}(X) {' '.join(f'X({name})' for name in names)}\n"
-        for macro, names in (("FM_ACTIVATIONS", spec.ELEMENTWISE), ("FM_LOSSES", losses))
+        f"#define {macro}(X) {' '.join(f'X({row})' for row in rows)}\n"
+        for macro, rows in lists.items()
     )
 
 
@@ -97,7 +103,7 @@ class BuildKernels(build_ext):
         for name, flags, supported in instruction_sets():
             try:
                 objects += self.compiler.compile(
-                    [str(CPU / "isa_kernels.c")],
+                    [str(CPU / "isa_kernels.c"), str(CPU / "isa_losses.c")],
                     output_dir=str(Path(self.build_temp) / name),
                     include_dirs=include,
                     macros=[("FM_ISA", name)],

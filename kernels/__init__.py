@@ -33,11 +33,19 @@ losses
     receives the weighted loss of each row, the gradient array (n, c) or None the gradient of
     ``scale * sum(losses)``. A row whose label is `ignore_index` (None: no such label) gets loss 0
     and gradient 0. `label_smoothing` e turns targets t into t (1 - e) + e / c, in
-    `elementwise_loss` into t (1 - e) + e / 2. `elementwise_loss` averages the function over the
-    last axis. `hits` (n,) or None receives 1 where the first largest prediction is at the label
-    (integer labels) or at the first largest label (probability labels), else 0; it is not weighted;
-    0 where ignored; a NaN counts as the largest, as in `numpy.argmax`. `binary_hits` receives per
-    row the share of columns in which ``predictions > threshold`` equals the label.
+    `elementwise_loss` into t (1 - e) + e / 2. There is one function for each kind of row in
+    `fusedmlp.spec.LOSSES`, and one of its own for "softmax_cross_entropy", whose `hits` (n,) or
+    None receives the score "categorical_hits", 0 where ignored. `elementwise_loss` averages the
+    function over the last axis, or adds it up, as the row says. `distribution_loss`: predictions
+    (n, 2c), labels (n, c). `overlap_loss`: `axis` says what is added up, "rows" (along each),
+    "all", "columns" (down each, then the mean over columns) or "columns_sum" (their sum); but for
+    "rows", every row gets the value of the whole batch times its weight. `pair_loss`: labels (n,);
+    where `rescaled`, losses are multiplied by n / k, k the number of rows whose loss is above 0.
+
+metrics
+    `score`: a number for each row, by a row of `fusedmlp.spec.SCORES`; scores (n,) are not
+    weighted. `tally`: adds to `state`, flat float64, what a row of `TALLIES` says, row by row in
+    their order; options is float64, state and options as long as the row says.
 
 optimizers
     param, grad and the slots are flat, of one length, updated in place; `grad` is read only.
@@ -97,16 +105,29 @@ KERNELS = {
             "logits", "labels", "sample_weight", "label_smoothing", "ignore_index", "scale",
             "losses", "dlogits", "hits",
         ),
-        "categorical_crossentropy": (
-            "probabilities", "labels", "sample_weight", "label_smoothing", "ignore_index",
-            "epsilon", "scale", "losses", "dprobabilities",
+        "row_loss": (
+            "name", "predictions", "labels", "sample_weight", "label_smoothing", "ignore_index",
+            "params", "scale", "losses", "dpredictions",
         ),
         "elementwise_loss": (
             "name", "y_pred", "y_true", "params", "sample_weight", "label_smoothing", "scale",
             "losses", "dpred",
         ),
-        "categorical_hits": ("predictions", "labels", "hits"),
-        "binary_hits": ("predictions", "labels", "threshold", "hits"),
+        "distribution_loss": (
+            "name", "y_pred", "y_true", "params", "sample_weight", "scale", "losses", "dpred",
+        ),
+        "overlap_loss": (
+            "name", "axis", "y_pred", "y_true", "params", "sample_weight", "scale", "losses",
+            "dpred",
+        ),
+        "pair_loss": (
+            "name", "predictions", "labels", "sample_weight", "rescaled", "params", "scale",
+            "losses", "dpredictions",
+        ),
+    },
+    "metrics": {
+        "score": ("name", "predictions", "labels", "params", "scores"),
+        "tally": ("name", "predictions", "labels", "sample_weight", "options", "state"),
     },
     "optimizers": {
         "sgd_update": ("param", "grad", "learning_rate", "weight_decay"),

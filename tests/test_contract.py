@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 
+import loss_truth
 import numpy as np
 import pytest
 from conftest import demanded
@@ -74,17 +75,25 @@ def test_every_activation(backend, row):
     assert np.isfinite(dx).all()
 
 
-@pytest.mark.parametrize("row", [r for r in spec.LOSSES.values() if r.kind == "elementwise"],
-                         ids=lambda row: row.name)
-def test_every_elementwise_loss(backend, row):
-    p, t, losses = np.full((2, 3), 0.25), np.full((2, 3), 0.75), np.full(2, np.nan)
-    params = tuple(v for _, v in row.params)
-    backend.losses.elementwise_loss(row.name, p, t, params, None, 0.0, 1.0, losses, None)
-    assert (losses > 0.0).all()
+@pytest.mark.parametrize("row", loss_truth.ROWS, ids=lambda row: row.name)
+def test_every_loss(backend, row):
+    p, labels = loss_truth.data(row, 4, 6, "float64")
+    losses, d = np.full(4, np.nan), np.full(p.shape, np.nan)
+    loss_truth.call(backend, row, p, labels, losses, d)
+    assert np.isfinite(losses).all()
+    assert (d != 0.0).any()
 
 
-def test_every_row_loss_and_optimizer_is_a_kernel():
-    assert {r.name for r in spec.LOSSES.values() if r.kind == "row"} <= set(KERNELS["losses"])
+@pytest.mark.parametrize("name", spec.SCORES)
+def test_every_score(backend, name):
+    p, scores = np.array([[0.25, 0.75], [0.5, 0.1]]), np.full(2, np.nan)
+    backend.metrics.score(name, p, p.copy(), tuple(v for _, v in spec.SCORES[name].params), scores)
+    assert np.isfinite(scores).all()
+
+
+def test_kinds_of_losses_and_optimizers_are_kernels():
+    kinds = {f"{row.kind}_loss" for row in spec.LOSSES.values()} | {"softmax_cross_entropy"}
+    assert kinds == set(KERNELS["losses"])
     assert {f"{name}_update" for name in spec.OPTIMIZERS} == set(KERNELS["optimizers"])
 
 

@@ -98,8 +98,7 @@ def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="d
         w = builder.input(1, "w", "weight") if weighted else None
         builder.loss(loss, h, y, w, gradient=optimizer is not None, **attributes)
         for name, kind, uses_weight in metrics:
-            extra = {"threshold": 0.5} if kind == "binary_hits" else {}
-            builder.metric(name, kind, h, y, w if uses_weight else None, **extra)
+            builder.metric(name, kind, h, y, w if uses_weight else None)
     lowered = builder.finish(
         [h], optimizer=optimizer, parameter_size=size, trainable_size=trainable,
         optimizer_params=() if optimizer is None else params or defaults(optimizer))
@@ -572,7 +571,7 @@ def test_hits_are_the_same_from_the_fused_loss_and_alone(backend):
     np.testing.assert_array_equal(*sums)
     assert 0 < sums[0][0] < 30
     assert any(len(op.outputs) == 3 or op.op == "softmax_cross_entropy" for op in fused.plan.ops)
-    assert any(op.op == "categorical_hits" for op in apart.plan.ops)
+    assert any(op.attributes.get("score") == "categorical_hits" for op in apart.plan.ops)
 
 
 # -- dropout -------------------------------------------------------------------------------------

@@ -803,9 +803,16 @@ def test_a_metric_of_ones_own_keeps_what_it_adds_up(data):
     x, y = data[0][0], data[1][0]
 
     class Largest(fm.metrics.Metric):
+        def __init__(self, name="largest"):
+            super().__init__(name=name)
+            self.worst = self.add_variable(shape=(), initializer="zeros", name="worst")
+
         def update_state(self, y_true, y_pred, sample_weight=None):
-            worst = float(np.abs(np.asarray(y_true) - y_pred).max())
-            self.total, self.count = max(self.total, worst), 1
+            worst = np.abs(np.asarray(y_true) - y_pred).max()
+            self.worst.assign(np.maximum(self.worst, worst))
+
+        def result(self):
+            return self.worst
 
     model = fm.Sequential([fm.Input((5,)), layers.Dense(1)])
     model.compile(fm.optimizers.SGD(0.0), "mse", metrics=[Largest()])

@@ -5,8 +5,11 @@ per instruction set and linked into `native`; the Cython modules beside it are t
 contract.  Importing this package fails where the extensions were not built.
 """
 
-from . import activations, dense, executor, losses, native, optimizers, random
+from . import activations, dense, executor, losses, metrics, native, optimizers, random
 
 NAME = "cython"
 
-__all__ = ["NAME", "activations", "dense", "executor", "losses", "native", "optimizers", "random"]
+__all__ = [
+    "NAME", "activations", "dense", "executor", "losses", "metrics", "native", "optimizers",
+    "random",
+]

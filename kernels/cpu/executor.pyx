@@ -11,7 +11,7 @@ fixed order.  So the result does not depend on the number of threads.
 """
 
 cimport numpy as cnp
-from libc.math cimport exp, isfinite, log1p, sqrt
+from libc.math cimport INFINITY, exp, isfinite, log1p, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from cpython.pythread cimport (
@@ -22,10 +22,11 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_STORE, barrier, bfloat16_kernels, fm_await,
-    fm_bfloat16, fm_claim,
-    fm_elementwise_loss, fm_join, fm_kernels, fm_map, fm_map_grad, fm_panels, fm_rows,
-    fm_rows_grad, kernels_for, row_major, run, share, thread_limit, threads_always, threads_for,
+    FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_ROWS, FM_STORE,
+    barrier, bfloat16_kernels, fm_await, fm_bfloat16, fm_claim, fm_distribution_loss,
+    fm_elementwise_loss, fm_join, fm_kernels, fm_losses, fm_map, fm_map_grad, fm_overlap_loss,
+    fm_pair_loss, fm_panels, fm_row_loss, fm_rows, fm_rows_grad, fm_score, fm_tally, kernels_for,
+    row_major, run, share, thread_limit, threads_always, threads_for,
 )
 
 import os
@@ -34,13 +35,21 @@ import warnings
 import numpy as np
 
 from fusedmlp.kernels.layout import padded, read, write
-from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, LOSSES
+from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, SCORES, TALLIES, losses_of
 
 cnp.import_array()
 
 cdef dict _NUMBER = {name: i for i, name in enumerate(ELEMENTWISE)}
+# The number of a loss in its kind's table of C functions.
 cdef dict _LOSS_NUMBER = {
-    row.name: i for i, row in enumerate(row for row in LOSSES.values() if row.kind == "elementwise")
+    name: i for kind in ("elementwise", "row", "distribution", "overlap", "pair")
+    for i, name in enumerate(losses_of(kind))
+}
+cdef dict _SCORE_NUMBER = {name: i for i, name in enumerate(SCORES)}
+cdef dict _TALLY_NUMBER = {name: i for i, name in enumerate(TALLIES)}
+cdef dict _AXIS = {
+    "rows": <int> FM_ROWS, "all": <int> FM_ALL, "columns": <int> FM_COLUMNS,
+    "columns_sum": <int> FM_COLUMNS_SUM,
 }
 # Multiply-adds and elements per nanosecond of one core: only to decide about threads.
 cdef double _RATE = 45.0
@@ -94,10 +103,13 @@ cdef enum Code:
     PRELU
     DROPOUT
     SOFTMAX_CROSS_ENTROPY
-    CATEGORICAL_CROSSENTROPY
+    ROW_LOSS
     ELEMENTWISE_LOSS
-    CATEGORICAL_HITS
-    BINARY_HITS
+    DISTRIBUTION_LOSS
+    OVERLAP_LOSS
+    PAIR_LOSS
+    PAIR_GRAD
+    SCORE
     MAP_GRAD
     ROW_MAP_GRAD
     MAXOUT_GRAD
@@ -128,6 +140,8 @@ cdef enum Code:
     PYTHON
     # WEIGHTS operations from here on
     REDUCE
+    OVERLAP_SUMS
+    TALLY
     PENALTY_TOTAL
     PENALTY_GRAD
     DENSE_DW
@@ -167,11 +181,20 @@ cdef struct Step:
     fm_rows rows_map
     fm_rows_grad rows_grad
     fm_elementwise_loss loss
+    fm_row_loss row_loss
+    fm_distribution_loss distribution_loss
+    fm_overlap_loss overlap_loss
+    fm_pair_loss pair_loss
+    fm_score score
+    fm_tally tally
+    const double *options  # of a tally
     Params params
     double x       # smoothing, rate, threshold, ...
     double y
     double weight
     bint mean
+    bint weighted_mean
+    int weights    # number of the data array that a weighted mean divides by
     bint counts    # a sum adds its rows to the count of its total
     bint clears    # the output is 0 where nothing is copied to
     long groups, width, step_a, step_b
@@ -277,16 +300,28 @@ cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *orde
             (<int64_t *> out)[i] = wide[order[i]]
 
 
-cdef long _kept(const Run *q, const Step *s, const int64_t *order, long n) noexcept nogil:
-    """Rows of the batch whose class is not the ignored one, at least 1.
+cdef double _counted(const Run *q, const Step *s, const int64_t *order, long n) noexcept nogil:
+    """What a mean is divided by: rows of the batch whose class is not the ignored one, at least 1,
+    or the sum of their weights, infinite where it is 0.
 
-    Counted in the data: the gathered labels of other threads may not be there yet.
+    Counted in the data: the gathered labels and weights of other threads may not be there yet.
     """
     cdef const int64_t *classes = <const int64_t *> q.data[s.number].pointer
-    cdef long i, kept = 0
+    cdef const char *weights = q.data[s.weights].pointer
+    cdef long i
+    cdef double sum = 0.0
     for i in range(n):
-        kept += classes[order[i]] != s.ignore
-    return kept if kept > 0 else 1
+        if s.has_ignore and classes[order[i]] == s.ignore:
+            continue
+        if not s.weighted_mean:
+            sum += 1.0
+        elif q.itemsize == 4:
+            sum += (<const float *> weights)[order[i]]
+        else:
+            sum += (<const double *> weights)[order[i]]
+    if s.weighted_mean:
+        return sum if sum != 0.0 else INFINITY
+    return sum if sum > 0.0 else 1.0
 
 
 cdef void _scale(char *values, long n, int itemsize, double factor) noexcept nogil:
@@ -479,7 +514,7 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
     cdef char *d
     cdef const int64_t *ignore
     cdef double scale
-    cdef long kept
+    cdef double kept
     if code == DENSE or code == DENSE_DX:
         _product(q, s, bases, r0, rows, 0, s.d.columns)
     elif code == MAP:
@@ -518,38 +553,56 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         k.add(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
     elif _joins(code):
         _join_step(q, s, bases, r0, rows)
+    elif code == PAIR_LOSS:
+        # a prediction, b labels, d losses before weights, f derivatives by products
+        s.pair_loss(r0, r0 + rows, n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                    <const int64_t *> _at(&s.b, bases, 0, size), _at(&s.d, bases, 0, size),
+                    _at(&s.f, bases, 0, size), s.f.ld, &s.params)
+    elif code == PAIR_GRAD:
+        # a prediction, b losses before weights, c sample weight, d losses, e gradient, f as above
+        scale = s.weight / n if s.mean else s.weight
+        k.losses.pair_grad(
+            r0, r0 + rows, n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+            _at(&s.c, bases, 0, size), s.mean, scale, _at(&s.b, bases, 0, size),
+            _at(&s.f, bases, 0, size), s.f.ld, _at(&s.d, bases, 0, size),
+            _at(&s.e, bases, 0, size), s.e.ld)
     else:
-        # a prediction, b labels, c sample weight, d losses (or hits), e gradient, f hits
+        # a prediction, b labels, c sample weight, d losses (or scores), e gradient, f hits
         b = _at(&s.b, bases, r0, size)
         c = _at(&s.c, bases, r0, size)
         d = _at(&s.d, bases, r0, size)
-        kept = _kept(q, s, order, n) if s.has_ignore and s.mean and s.b.classes else n
-        scale = s.weight / kept if s.mean else s.weight
+        kept = <double> n
+        if s.weighted_mean or (s.has_ignore and s.mean):
+            kept = _counted(q, s, order, n)
+        scale = s.weight / kept if s.mean or s.weighted_mean else s.weight
         ignore = &s.ignore if s.has_ignore else NULL
         if code == SOFTMAX_CROSS_ENTROPY:
             k.softmax_cross_entropy(
                 rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
                 NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, scale, d,
                 _at(&s.e, bases, r0, size), s.e.ld, _at(&s.f, bases, r0, size))
-        elif code == CATEGORICAL_CROSSENTROPY:
-            k.categorical_crossentropy(
+        elif code == ROW_LOSS:
+            s.row_loss(
                 rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
-                NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, s.y, scale, d,
-                _at(&s.e, bases, r0, size), s.e.ld)
+                NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, scale, d,
+                _at(&s.e, bases, r0, size), s.e.ld, &s.params)
         elif code == ELEMENTWISE_LOSS:
             s.loss(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.x, scale, d,
                    _at(&s.e, bases, r0, size), s.e.ld, &s.params)
-        elif code == CATEGORICAL_HITS:
-            k.categorical_hits(
-                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
-                NULL if s.b.classes else b, s.b.ld, d)
-        elif code == BINARY_HITS:
-            k.binary_hits(
-                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
-                NULL if s.b.classes else b, s.b.ld, s.x, d)
+        elif code == DISTRIBUTION_LOSS:
+            s.distribution_loss(rows, s.b.columns, a, s.a.ld, b, s.b.ld, c, scale, d,
+                                _at(&s.e, bases, r0, size), s.e.ld, &s.params)
+        elif code == OVERLAP_LOSS:
+            # f sums
+            s.overlap_loss(rows, s.a.columns, s.number, a, s.a.ld, b, s.b.ld, c, scale,
+                           <const double *> _at(&s.f, bases, 0, size), d,
+                           _at(&s.e, bases, r0, size), s.e.ld, &s.params)
+        elif code == SCORE:
+            s.score(rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
+                    NULL if s.b.classes else b, s.b.ld, &s.params, d)
         if kept != n:
             # the mean is over the rows that count, while totals are divided by n
-            _scale(d, rows, size, <double> n / kept)
+            _scale(d, rows, size, n / kept)
 
 
 cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
@@ -609,6 +662,19 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     if s.code == REDUCE:
         if thread == 0:
             _reduce(q, s, bases, n)
+    elif s.code == OVERLAP_SUMS:
+        # a prediction, b labels, c sample weight, d sums
+        if thread == 0:
+            k.losses.overlap_sums(
+                n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size),
+                s.b.ld, _at(&s.c, bases, 0, size), <double *> _at(&s.d, bases, 0, size))
+    elif s.code == TALLY:
+        # a prediction, b labels, c sample weight; each tally is one thread's
+        if thread == s.number % threads:
+            a = _at(&s.b, bases, 0, size)
+            s.tally(n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                    <const int64_t *> a if s.b.classes else NULL, NULL if s.b.classes else a,
+                    s.b.ld, _at(&s.c, bases, 0, size), s.options, q.totals + 2 * s.number)
     elif s.code == PENALTY_TOTAL:
         if thread == 0:
             _penalty_total(q, s, bases, n)
@@ -837,7 +903,7 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
     return a.present and a.base == b.base and a.at == b.at
 
 
-_LATE = ("reduce", "dense_dw", "dense_db", "accumulate", "penalty_grad", "update")
+_LATE = ("reduce", "tally", "dense_dw", "dense_db", "accumulate", "penalty_grad", "update")
 
 
 def _factors(op):
@@ -888,7 +954,7 @@ cdef class Executor:
     cdef double _row_seconds[2]   # of a row with one thread, with many; 0 where unknown
     cdef long _row_calls
     cdef int _owners          # threads that `_own` has room for
-    cdef object _operands
+    cdef object _operands, _between, _options
     cdef list _python      # (function, inputs, outputs) of the steps in Python
     cdef dict _views       # their arrays, by step and number of rows
     cdef object _error     # what one of them raised
@@ -957,7 +1023,7 @@ cdef class Executor:
                 f"Received: {len(plan.inputs)} inputs and {len(plan.outputs)} outputs"
             )
         direct = self._direct_input()
-        self._operands = []
+        self._operands, self._options = [], []
         for buffer in plan.buffers:
             if buffer.role == "parameter":
                 place = (<int> PARAMETERS, buffer.offset * size, buffer.pitch)
@@ -1025,6 +1091,7 @@ cdef class Executor:
                 chunks = -(-buffer.rows * buffer.pitch // _CHUNK)
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
                 at += _lines(chunks * sizeof(double))
+        at = self._place_between_rows(ops, at)
         trainable = [b for b in plan.buffers if b.role == "parameter" and any(
             g.role == "parameter_gradient" and g.offset == b.offset < plan.trainable_size
             for g in plan.buffers)]
@@ -1035,6 +1102,7 @@ cdef class Executor:
         total = len(copies) + len(paired) + len(sums) + 3 * len(halved)
         for op in ops:
             total += {"update": len(trainable) + len(copies) + len(paired), "prelu_grad": 2,
+                      "pair_loss": 2, "overlap_loss": 2,
                       "concatenate": len(op.inputs)}.get(op.op, 1)
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
@@ -1049,6 +1117,10 @@ cdef class Executor:
                 i += self._refresh(&self._steps[i], copies, paired)
             elif op.op == "prelu_grad":
                 i += self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
+            elif op.op == "pair_loss":
+                i += self._pair_loss(&self._steps[i], &self._steps[i + 1], op)
+            elif op.op == "overlap_loss":
+                i += self._overlap_loss(&self._steps[i], &self._steps[i + 1], op)
             elif op.op == "penalty":
                 self._penalty(&self._steps[i], op, PENALTY, sums[id(op)])
                 i += 1
@@ -1088,6 +1160,22 @@ cdef class Executor:
                and self._run.clock_mask < _MOST_STEPS):
             self._run.clock_mask = 2 * self._run.clock_mask + 1
 
+    cdef long _place_between_rows(self, ops, long at) except -1:
+        """Memory of losses that look at several rows, from `at` on; returns where it ends."""
+        cdef long n = self._run.block
+        size = self._run.itemsize
+        self._between = {}
+        for op in ops:
+            if op.op == "overlap_loss":
+                columns = self.plan.buffers[op.inputs[0]].columns
+                self._between[id(op)] = (<int> WORKSPACE, at, columns, columns, 4, False)
+                at += _lines((3 * columns + 1) * sizeof(double))
+            elif op.op == "pair_loss":
+                pitch = _lines(n * size) // size
+                self._between[id(op)] = (<int> WORKSPACE, at, pitch, n, n + 1, False)
+                at += (n + 1) * pitch * size  # the last row holds losses before weights
+        return at
+
     def _direct_input(self):
         """The input buffer of a prediction that only products read: they take the data itself."""
         plan = self.plan
@@ -1109,14 +1197,17 @@ cdef class Executor:
         return rows + weights
 
     cdef void _place_barriers(self):
-        """Threads meet where the class of the operations changes, and at the end of a step."""
+        """Threads meet where the class of the operations changes, and at the end of a step.
+
+        And before a ROWS operation that reads other rows than its own.
+        """
         cdef Step *steps = self._steps + self._transposes
         cdef int i
         for i in range(1, self._run.count):
             steps[i].waits = (
                 steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
                 or (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
-                or steps[i].code == PYTHON)
+                or steps[i].code in (PAIR_LOSS, PAIR_GRAD, PYTHON))
 
     cdef _split_columns(self):
         """Choose the products that split columns: where rows make more lines travel.
@@ -1425,6 +1516,8 @@ cdef class Executor:
             s.x, s.stream = attributes["rate"], attributes["stream"] & 0xFFFFFFFF
             s.seed = self._run.seed if attributes["seed"] is None \
                 else attributes["seed"] & 0xFFFFFFFFFFFFFFFF
+        elif name == "tally":
+            self._tally(s, op)
         elif name == "reduce":
             s.code = REDUCE
             self._set(&s.a, op.inputs[0])
@@ -1456,41 +1549,101 @@ cdef class Executor:
 
     cdef int _loss(self, Step *s, op) except -1:
         attributes = op.attributes
+        cdef const fm_losses *k = self._run.kernels.losses
+        cdef int number
         codes = {
             "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-            "categorical_crossentropy": CATEGORICAL_CROSSENTROPY,
+            "row_loss": ROW_LOSS,
             "elementwise_loss": ELEMENTWISE_LOSS,
-            "categorical_hits": CATEGORICAL_HITS,
-            "binary_hits": BINARY_HITS,
+            "distribution_loss": DISTRIBUTION_LOSS,
+            "score": SCORE,
         }
         if op.op not in codes:
             raise NotImplementedError(f"op {op.op!r} in the compiled executor")
         s.code = codes[op.op]
+        self._loss_operands(s, op)
+        if len(op.outputs) > 2:
+            self._set(&s.f, op.outputs[2])
+        if s.code != SOFTMAX_CROSS_ENTROPY:
+            pack_params(attributes["params"], self._run.itemsize, &s.params)
+        if s.code == SCORE:
+            number = _SCORE_NUMBER[attributes["score"]]
+            s.score = k.score[number]
+            return 0
+        s.x = attributes.get("label_smoothing", 0.0)
+        if attributes.get("ignore_index") is not None and s.b.classes:
+            s.has_ignore, s.ignore = True, attributes["ignore_index"]
+            s.number = self.plan.inputs.index(op.inputs[1])
+        if s.code == SOFTMAX_CROSS_ENTROPY:
+            return 0
+        number = _LOSS_NUMBER[attributes["loss"]]
+        if s.code == ROW_LOSS:
+            s.row_loss = k.row_loss[number]
+        elif s.code == ELEMENTWISE_LOSS:
+            s.loss = k.elementwise_loss[number]
+        else:
+            s.distribution_loss = k.distribution_loss[number]
+        return 0
+
+    cdef int _loss_operands(self, Step *s, op) except -1:
+        """What losses have in common: a prediction, b labels, c weights, d losses, e gradient."""
         self._set(&s.a, op.inputs[0])
         self._set(&s.b, op.inputs[1])
         if len(op.inputs) == 3:
             self._set(&s.c, op.inputs[2])
-        self._set(&s.d, op.outputs[0])
+        if op.outputs:
+            self._set(&s.d, op.outputs[0])
         if len(op.outputs) > 1:
             self._set(&s.e, op.outputs[1])
-        if len(op.outputs) > 2:
-            self._set(&s.f, op.outputs[2])
-        if s.code == CATEGORICAL_HITS:
-            return 0
-        if s.code == BINARY_HITS:
-            s.x = attributes["threshold"]
-            return 0
-        s.x = attributes["label_smoothing"]
-        s.mean = attributes["reduction"] == "mean"
-        s.weight = attributes["weight"]
-        if attributes.get("ignore_index") is not None:
-            s.has_ignore, s.ignore = True, attributes["ignore_index"]
-            s.number = self.plan.inputs.index(op.inputs[1])
-        if s.code == CATEGORICAL_CROSSENTROPY:
-            s.y = attributes["epsilon"]
-        elif s.code == ELEMENTWISE_LOSS:
-            s.loss = self._run.kernels.elementwise_loss[<int> _LOSS_NUMBER[attributes["loss"]]]
-            pack_params(attributes["params"], self._run.itemsize, &s.params)
+        s.mean = op.attributes.get("reduction") == "mean"
+        s.weight = op.attributes.get("weight", 1.0)
+        if op.attributes.get("reduction") == "weighted_mean":
+            s.weighted_mean, s.weights = True, self.plan.inputs.index(op.inputs[2])
+        return 0
+
+    cdef int _overlap_loss(self, Step *s, Step *after, op) except -1:
+        """The sums over all rows, where they are wanted, and what follows from them."""
+        cdef Step *loss = s
+        cdef int axis = _AXIS[op.attributes["axis"]], number = _LOSS_NUMBER[op.attributes["loss"]]
+        place = self._between[id(op)]
+        if axis != FM_ROWS:
+            loss = after
+            s.code = OVERLAP_SUMS
+            self._loss_operands(s, op)
+            self._assign(&s.d, place)
+        loss.code = OVERLAP_LOSS
+        self._loss_operands(loss, op)
+        self._assign(&loss.f, place)
+        loss.number = axis
+        loss.overlap_loss = self._run.kernels.losses.overlap_loss[number]
+        pack_params(op.attributes["params"], self._run.itemsize, &loss.params)
+        return 1 if axis == FM_ROWS else 2
+
+    cdef int _pair_loss(self, Step *s, Step *after, op) except -1:
+        """Each row beside all others, and then the gradient through both rows of a pair."""
+        cdef int number = _LOSS_NUMBER[op.attributes["loss"]]
+        base, at, pitch, n, rows, _ = self._between[id(op)]
+        before_weights = (base, at + n * pitch * self._run.itemsize, 1, 1, n, False)
+        s.code, after.code = PAIR_LOSS, PAIR_GRAD
+        self._loss_operands(s, op)
+        self._loss_operands(after, op)
+        self._assign(&s.d, before_weights)
+        self._assign(&after.b, before_weights)
+        self._assign(&s.f, (base, at, pitch, n, rows, False))
+        self._assign(&after.f, (base, at, pitch, n, rows, False))
+        s.pair_loss = self._run.kernels.losses.pair_loss[number]
+        pack_params(op.attributes["params"], self._run.itemsize, &s.params)
+        return 2
+
+    cdef int _tally(self, Step *s, op) except -1:
+        cdef int number = _TALLY_NUMBER[op.attributes["tally"]]
+        s.code = TALLY
+        self._loss_operands(s, op)
+        s.number = op.attributes["total"]
+        s.tally = self._run.kernels.losses.tally[number]
+        options = np.array(op.attributes["options"], np.float64)
+        self._options.append(options)
+        s.options = <const double *> cnp.PyArray_DATA(<cnp.ndarray> options)
         return 0
 
     # -- running -----------------------------------------------------------------------------

@@ -11,6 +11,8 @@
 #ifndef FM_NATIVE_H
 #define FM_NATIVE_H
 
+#include "loss_kernels.h"
+
 #include <stdint.h>
 
 #define FM_LINE 64
@@ -22,9 +24,6 @@ typedef void (*fm_map_grad)(long n, const void *dy, const void *saved, void *dx,
 typedef void (*fm_rows)(long rows, long c, const void *x, long ldx, void *y, long ldy);
 typedef void (*fm_rows_grad)(long rows, long c, const void *dy, long lddy, const void *saved,
                              long lds, void *dx, long lddx);
-typedef void (*fm_elementwise_loss)(long rows, long c, const void *p, long ldp, const void *t,
-                                    long ldt, const void *weight, double smoothing, double scale,
-                                    void *losses, void *d, long ldd, const void *params);
 
 /* Operations that join or cut buffers; see join.h. */
 typedef struct {
@@ -46,6 +45,7 @@ typedef struct {
     void (*copy_groups)(long rows, long groups, long width, const void *x, long ldx, long stepx,
                         void *y, long ldy, long stepy);
 } fm_join;
+
 /* A matrix whose columns lie in panels of FM_PANEL bytes, as kernels/layout.py has them: `step`
  * elements from one panel to the next, `ld` from row to row, 0 where the rows of a panel follow
  * each other without a gap.  A row-major matrix has the step FM_PANEL bytes. */
@@ -95,16 +95,7 @@ typedef struct {
                                   const int64_t *classes, const void *t, long ldt,
                                   const void *weight, double smoothing, const int64_t *ignore,
                                   double scale, void *losses, void *d, long ldd, void *hits);
-    void (*categorical_crossentropy)(long rows, long c, const void *p, long ldp,
-                                     const int64_t *classes, const void *t, long ldt,
-                                     const void *weight, double smoothing, const int64_t *ignore,
-                                     double epsilon, double scale, void *losses, void *d,
-                                     long ldd);
-    const fm_elementwise_loss *elementwise_loss; /* by the row's number among such losses */
-    void (*categorical_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
-                             const void *t, long ldt, void *hits);
-    void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
-                        const void *t, long ldt, double threshold, void *hits);
+    const fm_losses *losses;
 
     /* l1 sum |w| + l2 sum w^2, and l1 sign(w) + slope w, added to g where `adds` */
     double (*penalty)(long n, const void *w, double l1, double l2);

@@ -41,12 +41,51 @@ cdef extern from "native.h" nogil:
         long ld
         long step
 
+    ctypedef void (*fm_row_loss)(
+        long rows, long c, const void *p, long ldp, const int64_t *classes, const void *t, long ldt,
+        const void *weight, double smoothing, const int64_t *ignore, double scale, void *losses,
+        void *d, long ldd, const void *params) noexcept nogil
+    ctypedef void (*fm_distribution_loss)(
+        long rows, long c, const void *p, long ldp, const void *t, long ldt, const void *weight,
+        double scale, void *losses, void *d, long ldd, const void *params) noexcept nogil
+    ctypedef void (*fm_overlap_loss)(
+        long rows, long c, int axis, const void *p, long ldp, const void *t, long ldt,
+        const void *weight, double scale, const double *sums, void *losses, void *d, long ldd,
+        const void *params) noexcept nogil
+    ctypedef void (*fm_pair_loss)(
+        long start, long stop, long n, long c, const void *p, long ldp, const int64_t *group,
+        void *losses, void *g, long ldg, const void *params) noexcept nogil
+    ctypedef void (*fm_score)(
+        long rows, long c, const void *p, long ldp, const int64_t *classes, const void *t, long ldt,
+        const void *params, void *scores) noexcept nogil
+    ctypedef void (*fm_tally)(
+        long rows, long c, const void *p, long ldp, const int64_t *classes, const void *t, long ldt,
+        const void *weight, const double *options, double *state) noexcept nogil
+
     enum:
+        FM_ROWS
+        FM_ALL
+        FM_COLUMNS
+        FM_COLUMNS_SUM
         FM_LINE
         FM_PANEL
         FM_STORE
         FM_RELU
         FM_RELU_GRAD
+
+    ctypedef struct fm_losses:
+        const fm_elementwise_loss *elementwise_loss
+        const fm_row_loss *row_loss
+        const fm_distribution_loss *distribution_loss
+        void (*overlap_sums)(long rows, long c, const void *p, long ldp, const void *t, long ldt,
+                             const void *weight, double *sums) noexcept nogil
+        const fm_overlap_loss *overlap_loss
+        const fm_pair_loss *pair_loss
+        void (*pair_grad)(long start, long stop, long n, long c, const void *p, long ldp,
+                          const void *weight, int rescaled, double scale, const void *unweighted,
+                          const void *g, long ldg, void *losses, void *d, long ldd) noexcept nogil
+        const fm_score *score
+        const fm_tally *tally
 
     ctypedef struct fm_kernels:
         void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda,
@@ -81,16 +120,7 @@ cdef extern from "native.h" nogil:
             long rows, long c, const void *z, long ldz, const int64_t *classes, const void *t,
             long ldt, const void *weight, double smoothing, const int64_t *ignore, double scale,
             void *losses, void *d, long ldd, void *hits) noexcept nogil
-        void (*categorical_crossentropy)(
-            long rows, long c, const void *p, long ldp, const int64_t *classes, const void *t,
-            long ldt, const void *weight, double smoothing, const int64_t *ignore,
-            double epsilon, double scale, void *losses, void *d, long ldd) noexcept nogil
-        const fm_elementwise_loss *elementwise_loss
-        void (*categorical_hits)(long rows, long c, const void *p, long ldp,
-                                 const int64_t *classes, const void *t, long ldt,
-                                 void *hits) noexcept nogil
-        void (*binary_hits)(long rows, long c, const void *p, long ldp, const int64_t *classes,
-                            const void *t, long ldt, double threshold, void *hits) noexcept nogil
+        const fm_losses *losses
         double (*penalty)(long n, const void *w, double l1, double l2) noexcept nogil
         void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope,
                              int adds) noexcept nogil

@@ -4,17 +4,8 @@
  * passes the same instructions wherever it stands in an array.
  */
 #include "activations.h"
-#include "losses.h"
 #include "product.h"
-
-#ifndef FM_TEMPLATE_ONCE
-#define FM_TEMPLATE_ONCE
-enum { BLOCK = 64, MAX_PARAMS = 4 };
-/* More lanes than a vector has keep several sums in flight; their number fixes the order. */
-enum { LANES = 32 };
-/* Classes up to which softmax-cross-entropy works on groups of rows, and the rows of a group. */
-enum { FEW = 32, GROUP = 16 };
-#endif
+#include "rows.h"
 
 /* -- elementwise ------------------------------------------------------------------------------ */
 
@@ -230,39 +221,6 @@ static void A(sums)(long n, const void *values_, const void *weight_, double *su
     *count = weight ? totals : (double)n;
 }
 
-/* -- reductions along a row ------------------------------------------------------------------- */
-
-/* NaN wins: (a > b ? a : b) would drop a NaN in a. */
-#define LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
-
-INLINE R A(fold)(const R *part, int larger)
-{
-    R one[LANES];
-    memcpy(one, part, sizeof one);
-    for (int width = LANES / 2; width > 0; width /= 2) {
-        for (int v = 0; v < width; v++) {
-            one[v] = larger ? LARGER(one[v], one[v + width]) : one[v] + one[v + width];
-        }
-    }
-    return one[0];
-}
-
-INLINE R A(row_max)(long c, const R *x)
-{
-    R part[LANES];
-    long j = 0;
-    for (int v = 0; v < LANES; v++) {
-        part[v] = -C(INFINITY);
-    }
-    for (; j + LANES <= c; j += LANES) {
-        INDEPENDENT for (int v = 0; v < LANES; v++) { part[v] = LARGER(x[j + v], part[v]); }
-    }
-    for (int v = 0; j + v < c; v++) {
-        part[v] = LARGER(x[j + v], part[v]);
-    }
-    return A(fold)(part, 1);
-}
-
 /* The largest of a row where NaN don't matter, because what is made of them shows. */
 INLINE R A(row_top)(long c, const R *x)
 {
@@ -290,25 +248,6 @@ INLINE R A(row_top)(long c, const R *x)
     }
     return top;
 }
-
-/* sum_j expression(j) in the fixed order of LANES interleaved parts. */
-#define ROW_SUM(result, c, expression)                                                           \
-    do {                                                                                         \
-        R part[LANES] = {0};                                                                     \
-        long j0 = 0;                                                                             \
-        for (; j0 + LANES <= (c); j0 += LANES) {                                                 \
-            INDEPENDENT for (int v = 0; v < LANES; v++)                                          \
-            {                                                                                    \
-                const long j = j0 + v;                                                           \
-                part[v] += (expression);                                                         \
-            }                                                                                    \
-        }                                                                                        \
-        for (int v = 0; j0 + v < (c); v++) {                                                     \
-            const long j = j0 + v;                                                               \
-            part[v] += (expression);                                                             \
-        }                                                                                        \
-        (result) = A(fold)(part, 0);                                                             \
-    } while (0)
 
 /* y = exp(x - pivot), and the sum of it, where no x is above the pivot; whole blocks so that the
  * loop is the vector one. */
@@ -605,17 +544,6 @@ static void A(prelu_slope_grad)(long rows, long from, long to, const void *dy_, 
 
 /* -- losses ----------------------------------------------------------------------------------- */
 
-/* First largest of a row; a NaN counts as the largest, as in numpy.argmax. */
-INLINE long A(argmax)(long c, const R *x)
-{
-    const R largest = A(row_max)(c, x);
-    long j = 0;
-    while (j < c && !(x[j] == largest || x[j] != x[j])) {
-        j++;
-    }
-    return j < c ? j : 0;
-}
-
 /* Loss and gradient of one row of logits in two passes over it.  The first goes in pieces that stay
  * in the first cache: the largest so far, and e = exp(z - that), into d where a gradient is wanted.
  * The second brings all pieces to the same largest while it makes the gradient of e. */
@@ -830,135 +758,6 @@ static void A(softmax_cross_entropy)(long rows, long c, const void *z_, long ldz
     }
 }
 
-static void A(categorical_crossentropy)(long rows, long c, const void *p_, long ldp,
-                                        const int64_t *classes, const void *t_, long ldt,
-                                        const void *weight_, double smoothing,
-                                        const int64_t *ignore, double epsilon, double scale,
-                                        void *losses_, void *d_, long ldd)
-{
-    const R *weight = weight_, low = (R)epsilon, high = (R)(1 - epsilon);
-    const R even = (R)smoothing / (R)c, main = 1 - (R)smoothing;
-    R *losses = losses_;
-    for (long i = 0; i < rows; i++) {
-        const R *p = (const R *)p_ + i * ldp, *t = t_ ? (const R *)t_ + i * ldt : NULL;
-        R *d = d_ ? (R *)d_ + i * ldd : NULL, sum, loss, moment;
-        const int64_t label = classes ? classes[i] : 0;
-        if (classes && ignore && label == *ignore) {
-            losses[i] = 0;
-            if (d) {
-                memset(d, 0, c * sizeof(R));
-            }
-            continue;
-        }
-        const R factor = weight ? weight[i] : 1;
-        ROW_SUM(sum, c, p[j]);
-#define TARGET(j) ((t ? t[j] : (j) == label ? C(1) : C(0)) * main + even)
-#define RATIO(j) (p[j] / sum)
-#define CLIPPED(j) (RATIO(j) < low ? low : RATIO(j) > high ? high : RATIO(j))
-#define INSIDE(j) (RATIO(j) >= low && RATIO(j) <= high)
-        ROW_SUM(loss, c, TARGET(j) == 0 ? C(0) : -TARGET(j) * M(log)(CLIPPED(j)));
-        losses[i] = factor * loss;
-        if (d) {
-            /* h_k = t_k / q_k where unclipped; dp_i = (sum_k h_k p_k / s - h_i) / s */
-            const R all = factor * (R)scale;
-            ROW_SUM(moment, c, INSIDE(j) ? TARGET(j) / CLIPPED(j) * RATIO(j) : C(0));
-            for (long j = 0; j < c; j++) {
-                const R h = INSIDE(j) ? TARGET(j) / CLIPPED(j) : C(0);
-                d[j] = all * ((moment - h) / sum);
-            }
-        }
-#undef TARGET
-#undef RATIO
-#undef CLIPPED
-#undef INSIDE
-    }
-}
-
-/* Rows of few columns go GROUP at a time, with loops over rows; wide ones one after another. */
-#define ELEMENTWISE_LOSS(row)                                                                    \
-    static void A(mean_few_##row)(long n, long c, const R *p, long ldp, const R *t, long ldt,    \
-                                  R main, R even, const R *all, R *sum, R *d, long ldd,          \
-                                  const R *q)                                                    \
-    {                                                                                            \
-        R x[GROUP] = {0}, u[GROUP] = {0};                                                        \
-        for (long j = 0; j < c; j++) {                                                           \
-            for (long i = 0; i < n; i++) {                                                       \
-                x[i] = p[i * ldp + j];                                                           \
-                u[i] = t[i * ldt + j] * main + even;                                             \
-            }                                                                                    \
-            INDEPENDENT for (int i = 0; i < GROUP; i++)                                          \
-            {                                                                                    \
-                sum[i] += A(loss_##row)(x[i], u[i], q);                                          \
-                x[i] = all[i] * A(loss_##row##_grad)(x[i], u[i], q);                             \
-            }                                                                                    \
-            for (long i = 0; d && i < n; i++) {                                                  \
-                d[i * ldd + j] = x[i];                                                           \
-            }                                                                                    \
-        }                                                                                        \
-    }                                                                                            \
-    static void A(mean_##row)(long rows, long c, const void *p_, long ldp, const void *t_,       \
-                              long ldt, const void *weight_, double smoothing, double scale,     \
-                              void *losses_, void *d_, long ldd, const void *params)             \
-    {                                                                                            \
-        const R *weight = weight_, main = 1 - (R)smoothing, even = (R)smoothing / 2;             \
-        const R *p = p_, *t = t_;                                                                \
-        R *losses = losses_, *d = d_, q[MAX_PARAMS];                                             \
-        memcpy(q, params, sizeof q);                                                             \
-        for (long i0 = 0; c <= FEW && i0 < rows; i0 += GROUP) {                                  \
-            const long n = rows - i0 < GROUP ? rows - i0 : GROUP;                                \
-            R factor[GROUP] = {0}, all[GROUP] = {0}, sum[GROUP] = {0};                           \
-            for (long i = 0; i < n; i++) {                                                       \
-                factor[i] = weight ? weight[i0 + i] : 1;                                         \
-                all[i] = factor[i] * (R)scale / (R)c;                                            \
-            }                                                                                    \
-            A(mean_few_##row)(n, c, p + i0 * ldp, ldp, t + i0 * ldt, ldt, main, even, all, sum,  \
-                              d ? d + i0 * ldd : NULL, ldd, q);                                  \
-            for (long i = 0; i < n; i++) {                                                       \
-                losses[i0 + i] = factor[i] * (sum[i] / (R)c);                                    \
-            }                                                                                    \
-        }                                                                                        \
-        for (long i = 0; c > FEW && i < rows; i++, p += ldp, t += ldt) {                         \
-            const R factor = weight ? weight[i] : 1, all = factor * (R)scale / (R)c;             \
-            R sum;                                                                               \
-            ROW_SUM(sum, c, A(loss_##row)(p[j], t[j] * main + even, q));                         \
-            losses[i] = factor * (sum / (R)c);                                                   \
-            INDEPENDENT for (long j = 0; j < (d ? c : 0); j++)                                   \
-            {                                                                                    \
-                d[i * ldd + j] = all * A(loss_##row##_grad)(p[j], t[j] * main + even, q);        \
-            }                                                                                    \
-        }                                                                                        \
-    }
-FM_LOSSES(ELEMENTWISE_LOSS)
-#define NAME_OF(row) A(mean_##row),
-static const fm_elementwise_loss A(elementwise_losses)[] = {FM_LOSSES(NAME_OF)};
-#undef NAME_OF
-#undef ELEMENTWISE_LOSS
-
-static void A(categorical_hits)(long rows, long c, const void *p_, long ldp,
-                                const int64_t *classes, const void *t_, long ldt, void *hits_)
-{
-    R *hits = hits_;
-    for (long i = 0; i < rows; i++) {
-        const long truth = classes ? classes[i] : A(argmax)(c, (const R *)t_ + i * ldt);
-        hits[i] = A(argmax)(c, (const R *)p_ + i * ldp) == truth;
-    }
-}
-
-static void A(binary_hits)(long rows, long c, const void *p_, long ldp, const int64_t *classes,
-                           const void *t_, long ldt, double threshold, void *hits_)
-{
-    R *hits = hits_;
-    const R limit = (R)threshold;
-    for (long i = 0; i < rows; i++) {
-        const R *p = (const R *)p_ + i * ldp, *t = t_ ? (const R *)t_ + i * ldt : NULL;
-        long count = 0;
-        for (long j = 0; j < c; j++) {
-            count += (p[j] > limit ? C(1) : C(0)) == (classes ? (R)classes[i] : t[j]);
-        }
-        hits[i] = (R)count / (R)c;
-    }
-}
-
 /* -- penalties on parameters ------------------------------------------------------------------ */
 
 /* l1 sum |w| + l2 sum w^2, in LANES interleaved parts. */
@@ -1071,10 +870,8 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
         .maxout = maxout##t, .maxout_grad = maxout_grad##t, .prelu = prelu##t,                   \
         .prelu_grad = prelu_grad##t, .prelu_slope_grad = prelu_slope_grad##t,                    \
         .softmax_cross_entropy = softmax_cross_entropy##t,                                       \
-        .categorical_crossentropy = categorical_crossentropy##t,                                 \
-        .elementwise_loss = elementwise_losses##t, .categorical_hits = categorical_hits##t,      \
-        .binary_hits = binary_hits##t, .sgd = sgd##t, .momentum = momentum##t, .adam = adam##t,  \
-        .dropout_mask = dropout_mask##t, .penalty = penalty##t,                                  \
-        .penalty_grad = penalty_grad##t, .join = FM_JOIN(t)                                      \
+        .losses = &FM_PASTE(FM_PASTE(fm_losses_, FM_ISA), t), .sgd = sgd##t,                     \
+        .momentum = momentum##t, .adam = adam##t, .dropout_mask = dropout_mask##t,               \
+        .penalty = penalty##t, .penalty_grad = penalty_grad##t, .join = FM_JOIN(t)               \
     }
 #endif

@@ -7,8 +7,8 @@ rounded once, except where no rounding can happen.
 It keeps the contract of `fusedmlp.kernels`, and knows nothing of the package but `fusedmlp.spec`.
 """
 
-from . import activations, dense, executor, losses, optimizers, random
+from . import activations, dense, executor, losses, metrics, optimizers, random
 
 NAME = "numpy"
 
-__all__ = ["NAME", "activations", "dense", "executor", "losses", "optimizers", "random"]
+__all__ = ["NAME", "activations", "dense", "executor", "losses", "metrics", "optimizers", "random"]

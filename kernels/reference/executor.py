@@ -16,7 +16,7 @@ import numpy as np
 from fusedmlp.kernels import KERNELS
 from fusedmlp.kernels.layout import read, write
 
-from . import activations, dense, join, losses, optimizers, random
+from . import activations, dense, join, losses, metrics, optimizers, random
 
 __all__ = ["Executor"]
 
@@ -305,31 +305,73 @@ class Executor:
             losses.softmax_cross_entropy(logits, labels, sample_weight, label_smoothing,
                                          ignore_index, scale, values, gradient, hits)
 
-        return _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values)
+        return _over_counted(loss, labels, ignore_index, sample_weight, weight, reduction, rows,
+                             values)
 
-    def _categorical_crossentropy(self, inputs, outputs, rows, label_smoothing, ignore_index,
-                                  epsilon, reduction, weight):
+    def _row_loss(self, inputs, outputs, rows, loss, params, label_smoothing, ignore_index,
+                  reduction, weight):
         p, labels, sample_weight = _pad(inputs, 3)
         values, gradient = _pad(outputs, 2)
 
-        def loss(scale):
-            losses.categorical_crossentropy(p, labels, sample_weight, label_smoothing,
-                                            ignore_index, epsilon, scale, values, gradient)
+        def row_loss(scale):
+            losses.row_loss(loss, p, labels, sample_weight, label_smoothing, ignore_index, params,
+                            scale, values, gradient)
 
-        return _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values)
+        return _over_counted(row_loss, labels, ignore_index, sample_weight, weight, reduction,
+                             rows, values)
 
     def _elementwise_loss(self, inputs, outputs, rows, loss, params, label_smoothing, reduction,
                           weight):
         p, labels, sample_weight = _pad(inputs, 3)
         values, gradient = _pad(outputs, 2)
-        return partial(losses.elementwise_loss, loss, p, labels, params, sample_weight,
-                       label_smoothing, _scale(weight, reduction, rows), values, gradient)
 
-    def _categorical_hits(self, inputs, outputs, rows):
-        return partial(losses.categorical_hits, *inputs, *outputs)
+        def elementwise_loss(scale):
+            losses.elementwise_loss(loss, p, labels, params, sample_weight, label_smoothing, scale,
+                                    values, gradient)
 
-    def _binary_hits(self, inputs, outputs, rows, threshold):
-        return partial(losses.binary_hits, *inputs, threshold, *outputs)
+        return _over_counted(elementwise_loss, labels, None, sample_weight, weight, reduction,
+                             rows, values)
+
+    def _distribution_loss(self, inputs, outputs, rows, loss, params, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        values, gradient = _pad(outputs, 2)
+
+        def distribution_loss(scale):
+            losses.distribution_loss(loss, p, labels, params, sample_weight, scale, values,
+                                     gradient)
+
+        return _over_counted(distribution_loss, labels, None, sample_weight, weight, reduction,
+                             rows, values)
+
+    def _overlap_loss(self, inputs, outputs, rows, loss, params, axis, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        values, gradient = _pad(outputs, 2)
+
+        def overlap_loss(scale):
+            losses.overlap_loss(loss, axis, p, labels, params, sample_weight, scale, values,
+                                gradient)
+
+        return _over_counted(overlap_loss, labels, None, sample_weight, weight, reduction, rows,
+                             values)
+
+    def _pair_loss(self, inputs, outputs, rows, loss, params, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        values, gradient = _pad(outputs, 2)
+        return partial(losses.pair_loss, loss, p, labels, sample_weight, reduction == "mean",
+                       params, _scale(weight, reduction, rows), values, gradient)
+
+    def _score(self, inputs, outputs, rows, score, params):
+        return partial(metrics.score, score, *inputs, params, *outputs)
+
+    def _tally(self, inputs, outputs, rows, tally, total, options, size):
+        p, labels, sample_weight = _pad(inputs, 3)
+        options = np.array(options, np.float64)
+
+        def add():
+            state = self.totals.reshape(-1)[2 * total : 2 * total + size]
+            metrics.tally(tally, p, labels, sample_weight, options, state)
+
+        return add
 
     def _reduce(self, inputs, outputs, rows, total, reduction, weight, counts):
         values, sample_weight = _pad(inputs, 2)
@@ -409,15 +451,20 @@ def _pad(arrays, length):
     return [*arrays, *[None] * (length - len(arrays))]
 
 
-def _over_kept_rows(loss, labels, ignore_index, weight, reduction, rows, values):
-    """A loss whose mean is over the rows that are not ignored, while totals are divided by all."""
-    if ignore_index is None or reduction != "mean" or labels.ndim == 2:
+def _over_counted(loss, labels, ignore_index, sample_weight, weight, reduction, rows, values):
+    """A loss whose mean is over the rows or weights that count, while totals are divided by all."""
+    ignores = ignore_index is not None and labels.ndim == 1
+    if reduction == "sum" or (reduction == "mean" and not ignores):
         return partial(loss, _scale(weight, reduction, rows))
 
     def scaled():
-        kept = max(int(np.count_nonzero(labels != ignore_index)), 1)
-        loss(weight / kept)
-        _quietly(np.multiply, values, rows / kept, values)
+        kept = labels != ignore_index if ignores else np.ones(rows, bool)
+        if reduction == "mean":
+            counted = max(int(np.count_nonzero(kept)), 1)
+        else:
+            counted = sample_weight[kept].sum(dtype=np.float64) or np.inf  # 0 / 0 is 0 in Keras
+        loss(weight / counted)
+        _quietly(np.multiply, values, rows / counted, values)
 
     return scaled
 

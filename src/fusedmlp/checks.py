@@ -30,6 +30,7 @@ __all__ = [
     "float_arrays",
     "float_like",
     "integer",
+    "integers",
     "number",
     "one_of",
     "output",
@@ -238,6 +239,18 @@ def class_labels(labels, name, rows, classes, ignore_index=None):
                 f"Received: {given[row]} in row {row}"
             )
     return labels
+
+
+def integers(labels, name):
+    """Any integers, or floats that are whole numbers, as contiguous int64.
+
+    >>> integers([3.0, -1.0], "labels")
+    array([ 3, -1])
+    """
+    given = _real(labels, name)[0]
+    if given.dtype.kind not in "biu":
+        _whole(given, name)
+    return _prepared(given, I64)
 
 
 def _whole(values, name):

@@ -52,14 +52,17 @@ __all__ = [
     "dense_grad",
     "dropout",
     "log_softmax",
+    "loss",
     "mean_absolute_error",
     "mean_squared_error",
     "prelu",
     "prelu_grad",
+    "score",
     "sgd_update",
     "sigmoid_cross_entropy",
     "softmax",
     "softmax_cross_entropy",
+    "tally",
 ]
 
 _empty, _sum = np.empty, np.add.reduce
@@ -426,6 +429,70 @@ def dense_grad(
 # -- losses --------------------------------------------------------------------------------------
 
 
+def loss(
+    name: str,
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    axis: str = "rows",
+    gradient: bool = True,
+    out: Array | None = None,
+    **params: Any,
+) -> tuple[float | Array, Array | None]:
+    """The loss of a row of `fusedmlp.spec.LOSSES`, and its gradient.
+
+    Parameters
+    ----------
+    name : str
+        A row or an alias of one, such as "huber", "poisson", "categorical_hinge", "dice".
+    y_pred : array_like, shape (n, c), or (n,) for an elementwise row
+    y_true : array_like
+        As the row's `labels` says: "dense" and "signs" the shape of `y_pred`; "classes" that or
+        integers (n,) from 0 to c - 1; "halves" (n, c / 2); "groups" any integers (n,).
+    sample_weight, reduction, ignore_index, gradient, out
+        As in `softmax_cross_entropy`; `ignore_index` only with rows that take classes.
+    label_smoothing : float
+        From 0 to 1: targets t become ``t (1 - e) + e / c``, in an elementwise row
+        ``t (1 - e) + e / 2``.  Other kinds have none.
+    axis : {"rows", "all", "columns", "columns_sum"}
+        What an overlap row adds up: along each row; everything; down each column, with the mean or
+        the sum over the columns.  With the last three every row gets the loss of the whole batch.
+    **params
+        The row's parameters, with its defaults; `epsilon` is `fusedmlp.config.epsilon()` by
+        default.
+
+    Returns
+    -------
+    loss : float, or ndarray of shape (n,) for reduction "none"
+    gradient : ndarray, shape of `y_pred`, or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name or a parameter is unknown or out of range, shapes disagree, a class is out of
+        range, or a mean is to be taken over nothing.
+
+    Examples
+    --------
+    >>> from fusedmlp import ops
+    >>> loss, gradient = ops.loss("huber", [[0.5, 3.0]], [[0.0, 0.0]], delta=2.0)
+    >>> loss, gradient.tolist()
+    (2.0625, [[0.25, 1.0]])
+    """
+    row = spec.loss(name)
+    if row.name == "softmax_cross_entropy":
+        _no_params(row, params)
+        return softmax_cross_entropy(
+            y_pred, y_true, sample_weight=sample_weight, reduction=reduction,
+            label_smoothing=label_smoothing, ignore_index=ignore_index, gradient=gradient, out=out)
+    return _loss(row, ("y_pred", "y_true"), y_pred, y_true, _loss_params(row, params),
+                 sample_weight, reduction, label_smoothing, ignore_index, axis, gradient, out)
+
+
 def softmax_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -478,8 +545,8 @@ def softmax_cross_entropy(
         found = backend.kernels().quick_softmax_cross_entropy(logits, labels, reduction, out)
         if found is not None:
             return found
-    return _row_loss("softmax_cross_entropy", "logits", logits, labels, sample_weight, reduction,
-                     label_smoothing, ignore_index, gradient, out, (), (None,))
+    return _loss(spec.LOSSES["softmax_cross_entropy"], ("logits", "labels"), logits, labels, (),
+                 sample_weight, reduction, label_smoothing, ignore_index, "rows", gradient, out)
 
 
 def categorical_crossentropy(
@@ -521,9 +588,9 @@ def categorical_crossentropy(
     >>> round(loss, 4)
     1.3863
     """
-    return _row_loss("categorical_crossentropy", "probabilities", probabilities, labels,
-                     sample_weight, reduction, label_smoothing, ignore_index, gradient, out,
-                     (_epsilon(epsilon),), ())
+    return _loss(spec.LOSSES["categorical_crossentropy"], ("probabilities", "labels"),
+                 probabilities, labels, (_epsilon(epsilon),), sample_weight, reduction,
+                 label_smoothing, ignore_index, "rows", gradient, out)
 
 
 def sigmoid_cross_entropy(
@@ -565,8 +632,8 @@ def sigmoid_cross_entropy(
     >>> round(loss, 4), dlogits.tolist()
     (0.6931, [-0.25, 0.25])
     """
-    return _elementwise_loss("sigmoid_cross_entropy", "logits", logits, "labels", labels, (),
-                             sample_weight, reduction, label_smoothing, gradient, out)
+    return _loss(spec.LOSSES["sigmoid_cross_entropy"], ("logits", "labels"), logits, labels, (),
+                 sample_weight, reduction, label_smoothing, None, "rows", gradient, out)
 
 
 def binary_crossentropy(
@@ -608,9 +675,9 @@ def binary_crossentropy(
     >>> round(loss, 4), dprobabilities.tolist()
     (0.6931, [-2.0])
     """
-    return _elementwise_loss("binary_crossentropy", "probabilities", probabilities, "labels",
-                             labels, (_epsilon(epsilon),), sample_weight, reduction,
-                             label_smoothing, gradient, out)
+    return _loss(spec.LOSSES["binary_crossentropy"], ("probabilities", "labels"), probabilities,
+                 labels, (_epsilon(epsilon),), sample_weight, reduction, label_smoothing, None,
+                 "rows", gradient, out)
 
 
 def mean_squared_error(
@@ -648,8 +715,8 @@ def mean_squared_error(
     >>> loss, gradient.tolist()
     (5.0, [[1.0, 3.0]])
     """
-    return _elementwise_loss("mean_squared_error", "y_pred", y_pred, "y_true", y_true, (),
-                             sample_weight, reduction, 0.0, gradient, out)
+    return _loss(spec.LOSSES["mean_squared_error"], ("y_pred", "y_true"), y_pred, y_true, (),
+                 sample_weight, reduction, 0.0, None, "rows", gradient, out)
 
 
 def mean_absolute_error(
@@ -670,8 +737,8 @@ def mean_absolute_error(
     >>> loss, gradient.tolist()
     (2.0, [[0.5, -0.5]])
     """
-    return _elementwise_loss("mean_absolute_error", "y_pred", y_pred, "y_true", y_true, (),
-                             sample_weight, reduction, 0.0, gradient, out)
+    return _loss(spec.LOSSES["mean_absolute_error"], ("y_pred", "y_true"), y_pred, y_true, (),
+                 sample_weight, reduction, 0.0, None, "rows", gradient, out)
 
 
 # -- hits ----------------------------------------------------------------------------------------
@@ -703,9 +770,9 @@ def categorical_hits(predictions: ArrayLike, labels: ArrayLike) -> Array:
     array([1., 0.], dtype=float32)
     """
     predictions = checks.float_array(predictions, "predictions")
-    labels = _labels(predictions, "predictions", labels, None)
+    labels = _labels(predictions, ("predictions", "labels"), labels, None)
     hits = _empty(predictions.shape[:1], predictions.dtype)
-    backend.kernels().losses.categorical_hits(predictions, labels, hits)
+    backend.kernels().metrics.score("categorical_hits", predictions, labels, (), hits)
     return hits
 
 
@@ -738,10 +805,113 @@ def binary_hits(predictions: ArrayLike, labels: ArrayLike, threshold: float = 0.
     threshold = checks.number(threshold, "threshold")
     predictions = checks.float_array(predictions, "predictions")
     labels = checks.float_like(labels, "labels", predictions.dtype)
-    _check_elementwise(predictions, "predictions", labels, "labels")
+    _check_elementwise(predictions, labels, ("predictions", "labels"))
     hits = _empty(predictions.shape[:1], predictions.dtype)
-    backend.kernels().losses.binary_hits(_columns(predictions), _columns(labels), threshold, hits)
+    backend.kernels().metrics.score("binary_hits", _columns(predictions), _columns(labels),
+                                    (threshold,), hits)
     return hits
+
+
+def score(name: str, y_pred: ArrayLike, y_true: ArrayLike, **params: float) -> Array:
+    """A number for each row of predictions and labels, by a row of `fusedmlp.spec.SCORES`.
+
+    Parameters
+    ----------
+    name : str
+        "categorical_hits", "top_k_hits", "pearson_correlation", ...
+    y_pred : array_like, shape (n, c)
+    y_true : array_like, shape (n,) of integers, or (n, c)
+    **params
+        The row's parameters, with its defaults.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name or a parameter is unknown, shapes disagree, or a class is out of range.
+
+    Examples
+    --------
+    >>> from fusedmlp import ops
+    >>> ops.score("top_k_hits", [[0.1, 0.7, 0.2], [0.5, 0.4, 0.1]], [2, 2], k=2).tolist()
+    [1.0, 0.0]
+    """
+    if name not in spec.SCORES:
+        raise ValueError(spec.nearest(name, spec.SCORES, "score"))
+    values = dict(spec.SCORES[name].params)
+    for key, value in params.items():
+        if key not in values:
+            raise TypeError(
+                f"Score {name!r} has no parameter {key!r}: expected {', '.join(values) or 'none'}. "
+                f"Received: {key}={value!r}"
+            )
+        values[key] = checks.number(value, key)
+    y_pred = checks.float_array(y_pred, "y_pred")
+    if name == "top_k_hits" and values["listed"]:
+        y_true = _group_labels(y_true, "y_true", len(y_pred))
+        _check_columns(y_pred, "y_pred")
+    else:
+        y_true = _labels(y_pred, ("y_pred", "y_true"), y_true, None)
+    scores = _empty(y_pred.shape[:1], y_pred.dtype)
+    backend.kernels().metrics.score(name, y_pred, y_true, tuple(values.values()), scores)
+    return scores
+
+
+def tally(
+    name: str,
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    state: Array,
+    *,
+    options: ArrayLike = (),
+    sample_weight: ArrayLike | None = None,
+) -> None:
+    """Add what a batch contributes to the state of a metric, in place.
+
+    Parameters
+    ----------
+    name : str
+        A row of `fusedmlp.spec.TALLIES`, which says what `state` and `options` hold.
+    y_pred : array_like, shape (n, c)
+    y_true : array_like, shape (n, c)
+    state : ndarray of float64
+    options : sequence of float
+    sample_weight : array_like, shape (n,), optional
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown, shapes disagree, or `state` is no writeable array of its dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedmlp import ops
+    >>> state = np.zeros(4)
+    >>> no = float("nan")
+    >>> ops.tally("confusion", [[0.2], [0.7]], [[0], [1]], state, options=[2, no, 0, 0, 0.5, 0])
+    >>> state.tolist()
+    [1.0, 0.0, 0.0, 1.0]
+    """
+    if name not in spec.TALLIES:
+        raise ValueError(spec.nearest(name, spec.TALLIES, "tally"))
+    y_pred = checks.float_array(y_pred, "y_pred")
+    y_true = checks.float_like(y_true, "y_true", y_pred.dtype)
+    if y_pred.ndim != 2:
+        checks.shape(y_pred, (None, None), "y_pred", "(n, c)")
+    if y_pred.shape != y_true.shape:
+        checks.shape(y_true, y_pred.shape, "y_true", f"{y_pred.shape}, that of `y_pred`")
+    if not isinstance(state, np.ndarray):
+        raise TypeError(
+            f"Argument `state` must be a NumPy array. Received: {type(state).__name__}"
+        )
+    checks.output(state, state.shape, checks.F64, "state")
+    weights = _weights(sample_weight, len(y_pred), y_pred.dtype)
+    backend.kernels().metrics.tally(name, y_pred, y_true, weights,
+                                    np.array(options, np.float64).reshape(-1), state.reshape(-1))
 
 
 # -- optimizers ----------------------------------------------------------------------------------
@@ -1174,83 +1344,150 @@ def _check_dense(x, kernel):
 # -- losses: what they share
 
 
-def _row_loss(name, argument, predictions, labels, sample_weight, reduction, label_smoothing,
-              ignore_index, gradient, out, params, extra):
+def _loss(row, arguments, predictions, labels, params, sample_weight, reduction, label_smoothing,
+          ignore_index, axis, gradient, out):
+    """Check, allocate, and call the kernel of the row's kind; `arguments` is what errors call
+    predictions and labels."""
     if label_smoothing != 0.0:
         label_smoothing = checks.number(label_smoothing, "label_smoothing", 0.0, 1.0)
-    if ignore_index is not None:
-        ignore_index = checks.integer(ignore_index, "ignore_index", -(2**63), 2**63 - 1)
-    predictions = checks.float_array(predictions, argument)
-    labels = _labels(predictions, argument, labels, ignore_index)
+    predictions = checks.float_array(predictions, arguments[0])
+    kind = row.kind
+    if kind == "row":
+        if ignore_index is not None:
+            ignore_index = checks.integer(ignore_index, "ignore_index", -(2**63), 2**63 - 1)
+        labels = _labels(predictions, arguments, labels, ignore_index)
+    else:
+        labels = _labels_of_kind(row, predictions, arguments, labels)
     n = counted = len(predictions)
     if ignore_index is not None:
+        if kind != "row":
+            raise ValueError(
+                f"Argument `ignore_index` must be None for the loss {row.name!r}, which takes no "
+                f"classes. Received: ignore_index={ignore_index!r}"
+            )
         counted = n - int(np.count_nonzero(labels == ignore_index))
     sample_weight = _weights(sample_weight, n, predictions.dtype)
-    divisor = _divisor(reduction, n, counted, argument)
+    divisor = _divisor(reduction, n, counted, arguments[0])
     losses = _empty(n, predictions.dtype)
     target = _gradient_array(gradient, out, predictions, labels, sample_weight)
-    kernel = getattr(backend.kernels().losses, name)
-    kernel(predictions, labels, sample_weight, label_smoothing, ignore_index, *params,
-           1.0 / divisor, losses, target, *extra)
+    kernels, scale = backend.kernels().losses, 1.0 / divisor
+    if row.name == "softmax_cross_entropy":
+        kernels.softmax_cross_entropy(predictions, labels, sample_weight, label_smoothing,
+                                      ignore_index, scale, losses, target, None)
+    elif kind == "row":
+        kernels.row_loss(row.name, predictions, labels, sample_weight, label_smoothing,
+                         ignore_index, params, scale, losses, target)
+    elif kind == "elementwise":
+        kernels.elementwise_loss(
+            row.name, _columns(predictions), _columns(labels), params, sample_weight,
+            label_smoothing, scale, losses, None if target is None else _columns(target))
+    elif kind == "distribution":
+        kernels.distribution_loss(row.name, predictions, labels, params, sample_weight, scale,
+                                  losses, target)
+    elif kind == "overlap":
+        checks.one_of(axis, "axis", ("rows", "all", "columns", "columns_sum"))
+        kernels.overlap_loss(row.name, axis, predictions, labels, params, sample_weight, scale,
+                             losses, target)
+    else:
+        kernels.pair_loss(row.name, predictions, labels, sample_weight, reduction == "mean",
+                          params, scale, losses, target)
     if out is not None:
         target = _delivered(target, out)
     return losses if reduction == "none" else _total(losses) / divisor, target
 
 
-def _elementwise_loss(name, argument, predictions, label_argument, labels, params, sample_weight,
-                      reduction, label_smoothing, gradient, out):
-    if label_smoothing != 0.0:
-        label_smoothing = checks.number(label_smoothing, "label_smoothing", 0.0, 1.0)
-    predictions = checks.float_array(predictions, argument)
-    labels = checks.float_like(labels, label_argument, predictions.dtype)
-    _check_elementwise(predictions, argument, labels, label_argument)
-    n = len(predictions)
-    sample_weight = _weights(sample_weight, n, predictions.dtype)
-    divisor = _divisor(reduction, n, n, argument)
-    losses = _empty(n, predictions.dtype)
-    target = _gradient_array(gradient, out, predictions, labels, sample_weight)
-    backend.kernels().losses.elementwise_loss(
-        name, _columns(predictions), _columns(labels), params, sample_weight, label_smoothing,
-        1.0 / divisor, losses, None if target is None else _columns(target))
-    if out is not None:
-        target = _delivered(target, out)
-    return losses if reduction == "none" else _total(losses) / divisor, target
+def _no_params(row, given, known=()):
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise TypeError(
+            f"Loss {row.name!r} has no parameter {unknown[0]!r}: expected "
+            f"{', '.join(known) or 'none'}. Received: {unknown[0]}={given[unknown[0]]!r}"
+        )
 
 
-def _check_elementwise(predictions, argument, labels, label_argument):
+def _loss_params(row, given):
+    """Values of a loss's parameters in kernel order."""
+    _no_params(row, given, [key for key, _ in row.params])
+    limits = {key: (low, high) for key, low, high in row.limits}
+    values = []
+    for key, default in row.params:
+        value = given.get(key, default)
+        if key == "epsilon" and row.kind != "distribution":
+            values.append(_epsilon(given.get(key)))
+        else:
+            values.append(checks.number(value, key, *limits.get(key, ())))
+    return tuple(values)
+
+
+def _labels_of_kind(row, predictions, arguments, labels):
+    """Labels of a loss that takes no classes."""
+    if row.kind == "elementwise":
+        labels = checks.float_like(labels, arguments[1], predictions.dtype)
+        _check_elementwise(predictions, labels, arguments)
+        return labels
+    _check_columns(predictions, arguments[0])
+    n, c = predictions.shape
+    if row.kind == "pair":
+        return _group_labels(labels, arguments[1], n)
+    labels = checks.float_like(labels, arguments[1], predictions.dtype)
+    if row.kind == "distribution":
+        if c % 2:
+            raise ValueError(
+                f"Argument `{arguments[0]}` must have an even number of columns, locations in "
+                f"front and logarithms of variances behind. Received: shape {predictions.shape}"
+            )
+        c //= 2
+    checks.shape(labels, (n, c), arguments[1], f"{(n, c)} for `{arguments[0]}` of shape "
+                                               f"{predictions.shape}")
+    return labels
+
+
+def _group_labels(labels, name, n):
+    """Any integers as contiguous int64."""
+    labels = checks.integers(labels, name)
+    checks.shape(labels, (n,), name, f"(n,) with n = {n}, the number of rows")
+    return labels
+
+
+def _check_elementwise(predictions, labels, arguments):
     if predictions.ndim not in (1, 2):
-        checks.shape(predictions, (None, None), argument, "(n, c) or (n,)")
+        checks.shape(predictions, (None, None), arguments[0], "(n, c) or (n,)")
     if predictions.shape != labels.shape:
-        checks.shape(labels, predictions.shape, label_argument,
-                     f"{predictions.shape}, that of `{argument}`")
+        checks.shape(labels, predictions.shape, arguments[1],
+                     f"{predictions.shape}, that of `{arguments[0]}`")
     if predictions.shape[-1] == 0 and predictions.ndim == 2:
         raise ValueError(
-            f"Argument `{argument}` must have at least 1 column. "
+            f"Argument `{arguments[0]}` must have at least 1 column. "
             f"Received: shape {predictions.shape}"
         )
 
 
-def _labels(predictions, argument, labels, ignore_index):
-    """Labels as the kernels take them: int64 (n,) in range, or probabilities (n, c)."""
+def _check_columns(predictions, argument):
     if predictions.ndim != 2 or predictions.shape[1] == 0:
         raise ValueError(
             f"Argument `{argument}` must have shape (n, c) with at least 1 column. "
             f"Received: shape {predictions.shape}"
         )
+
+
+def _labels(predictions, arguments, labels, ignore_index):
+    """Labels as the kernels take them: int64 (n,) in range, or probabilities (n, c)."""
+    argument, name = arguments
+    _check_columns(predictions, argument)
     n, c = predictions.shape
     if type(labels) is not np.ndarray:
-        labels = checks.real_array(labels, "labels")
+        labels = checks.real_array(labels, name)
     if labels.ndim == 1:
-        return checks.class_labels(labels, "labels", n, c, ignore_index)
+        return checks.class_labels(labels, name, n, c, ignore_index)
     if labels.shape != (n, c):
-        checks.shape(labels, (n, c), "labels",
+        checks.shape(labels, (n, c), name,
                      f"(n,) or (n, c) with (n, c) = {(n, c)}, that of `{argument}`")
     if ignore_index is not None:
         raise ValueError(
-            "Argument `ignore_index` must be None unless `labels` are classes of shape (n,). "
-            f"Received: ignore_index={ignore_index} with labels of shape {labels.shape}"
+            f"Argument `ignore_index` must be None unless `{name}` are classes of shape (n,). "
+            f"Received: ignore_index={ignore_index} with {name} of shape {labels.shape}"
         )
-    return checks.float_like(labels, "labels", predictions.dtype)
+    return checks.float_like(labels, name, predictions.dtype)
 
 
 def _weights(sample_weight, n, dtype):

@@ -17,11 +17,14 @@ prelu                    x, alpha             y                    --
 dropout                  x                    y, mask              rate, stream, seed
 softmax_cross_entropy    logits, labels[, w]  losses[, d[, hits]]  label_smoothing, reduction,
                                                                    weight, ignore_index
-categorical_crossentropy p, labels[, w]       losses[, d]          the same and epsilon
+row_loss                 p, labels[, w]       losses[, d]          the same, loss and params
 elementwise_loss         p, labels[, w]       losses[, d]          loss, params, reduction,
                                                                    weight, label_smoothing
-categorical_hits         p, labels            hits                 --
-binary_hits              p, labels            hits                 threshold
+distribution_loss        p, labels[, w]       losses[, d]          loss, params, reduction, weight
+overlap_loss             p, labels[, w]       losses[, d]          the same and axis
+pair_loss                p, labels[, w]       losses[, d]          loss, params, reduction, weight
+score                    p, labels            scores               score, params
+tally                    p, labels[, w]       --                   tally, options, total
 reduce                   rows[, w]            --                   total, reduction, weight,
                                                                    counts
 penalty                  parameter[, w]       --                   total, l1, l2, per_rows
@@ -59,7 +62,9 @@ is one. ``dense``, ``dense_dx`` and ``dense_dw`` have an attribute `precision` "
 factors of the product are rounded to that. A loss's gradient ``d`` is that of ``weight *
 sum(losses) / n`` for reduction "mean" and of ``weight * sum(losses)`` for "sum". With an
 `ignore_index` the mean is over the k rows whose label is another one: k takes the place of n, and
-``losses`` are multiplied by n / k. ``reduce`` adds to total k `weight` times the sum of its rows,
+``losses`` are multiplied by n / k; for reduction "weighted_mean" k is the sum of their weights. An
+overlap loss is one number for the whole batch, which every row gets, unless `axis` is "rows".
+``reduce`` adds to total k `weight` times the sum of its rows,
 and n if it `counts`; with w the sum of rows times w and the sum of w; with reduction "sum" n times
 the sum, and n. ``concatenate`` and ``slice`` cut the columns of their wide side into `groups` of
 equal width and work on each. ``maximum_grad`` passes dy where a is the larger one, and half of it
@@ -84,6 +89,9 @@ from fusedmlp.kernels.layout import layout, padded
 from . import spec
 
 __all__ = ["Buffer", "Builder", "Op", "Plan", "layout", "pitch"]
+
+_DETAILS = ("activation", "optimizer", "loss", "score", "tally")  # what a printed op shows
+
 
 def pitch(columns, itemsize):
     """Elements from one row of an activation to the next: cache lines, no multiple of 1 KiB above.
@@ -211,11 +219,10 @@ class Plan:
         rows = [("", "op", "inputs", "outputs", "shape", "flops", "bytes")]
         for number, op in enumerate(self.ops):
             name = op.op
-            activation = op.attributes.get("activation", "linear")
-            if activation != "linear":
-                name += f" [{activation}]"
-            if op.op == "update":
-                name += f" [{op.attributes['optimizer']}]"
+            detail = next((op.attributes[key] for key in _DETAILS if key in op.attributes),
+                          "linear")
+            if detail != "linear":
+                name += f" [{detail}]"
             shown = op.outputs or op.inputs
             rows.append((
                 str(number),
@@ -518,7 +525,8 @@ class Builder:
         return producer.inputs[0] if made else None
 
     def loss(self, name, prediction, labels, sample_weight=None, *, params=(), from_logits=False,
-             label_smoothing=0.0, ignore_index=None, reduction="mean", weight=1.0, gradient=True):
+             label_smoothing=0.0, ignore_index=None, axis="rows", reduction="mean", weight=1.0,
+             gradient=True):
         """Add a loss and, where `gradient`, what the backward pass starts from.
 
         A softmax or sigmoid that produced `prediction` is fused with its cross-entropy.  `weight`
@@ -531,41 +539,50 @@ class Builder:
             "categorical_crossentropy", "binary_crossentropy" or another row of the losses.
         prediction, labels, sample_weight : int
             Buffers.
+        params : tuple of float
+            In the row's order; those that a row for logits does not have are left out.
+        axis : {"rows", "all", "columns", "columns_sum"}
+            What an overlap loss adds up.
         """
-        fused = {"categorical_crossentropy": ("softmax", "softmax_cross_entropy"),
-                 "binary_crossentropy": ("sigmoid", "sigmoid_cross_entropy")}.get(name)
-        if fused is not None:
+        logits = spec.LOGITS_ROWS.get(name)
+        if logits is not None:
             producer = self._producer(prediction)
             if from_logits:
-                name = fused[1]
+                name = logits
             elif (producer is not None and producer.op == "activation"
-                  and producer.attributes["activation"] == fused[0]):
-                prediction, name = producer.inputs[0], fused[1]
-        row = spec.LOSSES[name]
-        if name.startswith(("softmax", "sigmoid")):
-            params = ()
-        elif not params:
-            params = tuple(value for _, value in row.params)
+                  and producer.attributes["activation"] == spec.LOSSES[logits].logits_of):
+                prediction, name = producer.inputs[0], logits
         losses = self._new("losses", 1, "row")
-        inputs = [prediction, labels] + ([] if sample_weight is None else [sample_weight])
         outputs = [losses]
         if gradient:
             outputs.append(self._new(f"d{self.buffers[prediction].name}",
                                      self.columns(prediction), "gradient"))
-        attributes = {"label_smoothing": float(label_smoothing), "reduction": reduction,
-                      "weight": float(weight)}
-        if row.kind == "row":
-            attributes["ignore_index"] = ignore_index
-            if params:
-                attributes["epsilon"] = params[0]
-            op = name
-        else:
-            attributes.update(loss=name, params=tuple(params))
-            op = "elementwise_loss"
-        self._emit(op, inputs, outputs, "loss", **attributes)
+        self._emit_loss(name, prediction, labels, sample_weight, outputs, params=params,
+                        label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
+                        reduction=reduction, weight=weight)
         self._loss_ops.append(len(self.ops) - 1)
+        reduction = "sum" if reduction == "sum" else "mean"  # losses are over what counts by now
         self._total_loss(losses, reduction, weight)
         return losses
+
+    def _emit_loss(self, name, prediction, labels, sample_weight, outputs, *, params=(),
+                   label_smoothing=0.0, ignore_index=None, axis="rows", reduction, weight=1.0):
+        row = spec.LOSSES[name]
+        params = tuple(params or (value for _, value in row.params))[: len(row.params)]
+        attributes = {"reduction": reduction, "weight": float(weight)}
+        if row.kind in ("row", "elementwise"):
+            attributes["label_smoothing"] = float(label_smoothing)
+        if row.kind == "row":
+            attributes["ignore_index"] = ignore_index
+        if row.kind == "overlap":
+            attributes["axis"] = axis
+        inputs = (prediction, labels) if sample_weight is None else (
+            prediction, labels, sample_weight)
+        if name == "softmax_cross_entropy":
+            self._emit(name, inputs, outputs, "loss", **attributes)
+        else:
+            self._emit(f"{row.kind}_loss", inputs, outputs, "loss", loss=name, params=params,
+                       **attributes)
 
     def reduce(self, name, rows, sample_weight=None, reduction="mean", weight=1.0):
         """Add `weight` times the numbers of a row buffer to the total called `name`.
@@ -600,10 +617,24 @@ class Builder:
         if (l1 or l2) and entry not in self._penalties:  # a shared layer is lowered more than once
             self._penalties.append(entry)
 
-    def metric(self, name, kind, prediction, labels, sample_weight=None, **attributes):
-        """Add a metric: `kind` is "categorical_hits", "binary_hits" or the name of a loss row.
+    def metric(self, name, kind, prediction, labels, sample_weight=None, *, params=(),
+               **attributes):
+        """Add a metric that is a mean over rows: `kind` is a score, or the name of a loss row.
 
         Hits of the prediction that a fused softmax cross-entropy reads come out of its pass.
+
+        Parameters
+        ----------
+        name : str
+            Of the total.
+        kind : str
+            A row of the scores or of the losses.
+        prediction, labels, sample_weight : int
+            Buffers; only the total heeds the weights.
+        params : tuple of float
+            In the row's order; its defaults by default.
+        **attributes
+            ``label_smoothing``, ``ignore_index`` and ``axis`` of a loss.
         """
         rows = None
         if kind == "categorical_hits":
@@ -619,23 +650,37 @@ class Builder:
                     self.ops[i] = replace(op, outputs=(*op.outputs, rows))
         if rows is None:
             rows = self._new(name, 1, "row")
-            inputs = (prediction, labels)
-            if kind in ("categorical_hits", "binary_hits"):
-                self._emit(kind, inputs, (rows,), "loss", **attributes)
+            if kind in spec.SCORES:
+                params = tuple(params or (value for _, value in spec.SCORES[kind].params))
+                self._emit("score", (prediction, labels), (rows,), "loss", score=kind,
+                           params=params)
             else:
-                row = spec.LOSSES[kind]
-                params = tuple(attributes.pop("params", None) or (v for _, v in row.params))
                 # "sum": no gradient is wanted, and ignored rows count among the n as in Keras
-                common = {"label_smoothing": 0.0, "reduction": "sum", "weight": 1.0, **attributes}
-                if row.kind == "row":
-                    common.setdefault("ignore_index", None)
-                    if params:
-                        common["epsilon"] = params[0]
-                    self._emit(kind, inputs, (rows,), "loss", **common)
-                else:
-                    self._emit("elementwise_loss", inputs, (rows,), "loss", loss=kind,
-                               params=params, **common)
+                self._emit_loss(kind, prediction, labels, None, (rows,), params=params,
+                                reduction="sum", **attributes)
         self.reduce(name, rows, sample_weight)
+
+    def tally(self, name, kind, prediction, labels, sample_weight=None, *, options=(), size):
+        """Add a metric that adds up more than a sum; its state takes several rows of the totals.
+
+        Parameters
+        ----------
+        name : str
+            Of the totals.
+        kind : str
+            A row of the tallies.
+        prediction, labels, sample_weight : int
+            Buffers.
+        options : sequence of float
+            In the row's order.
+        size : int
+            Elements of the state.
+        """
+        inputs = (prediction, labels) if sample_weight is None else (
+            prediction, labels, sample_weight)
+        self._emit("tally", inputs, (), "loss", tally=kind, total=len(self.totals),
+                   options=tuple(map(float, options)), size=int(size))
+        self.totals.extend([name] * -(-size // 2))
 
     # -- backward ------------------------------------------------------------------------------
 

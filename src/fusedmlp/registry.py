@@ -131,6 +131,10 @@ class Registry:
                 return table[name]
         raise ValueError(spec.nearest(name, {**self.names, **_CUSTOM}, self.kind))
 
+    def knows(self, name) -> bool:
+        """Whether `find` finds something called `name`."""
+        return name in _CUSTOM or name in self.names
+
     def serialize(self, obj) -> dict[str, Any] | str:
         """The config dict of an instance, from which `deserialize` makes an equal one.
 

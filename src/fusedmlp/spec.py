@@ -17,13 +17,19 @@ from math import inf
 __all__ = [
     "ACTIVATIONS",
     "ELEMENTWISE",
+    "LOGITS_ROWS",
     "LOSSES",
     "OPTIMIZERS",
+    "SCORES",
+    "TALLIES",
     "Activation",
     "Loss",
     "Optimizer",
+    "Score",
+    "Tally",
     "activation",
     "loss",
+    "losses_of",
     "nearest",
     "optimizer",
     "resolve_activation",
@@ -216,19 +222,33 @@ class Loss:
     ----------
     name : str
     formula, derivative : str
-        The loss of one element (``elementwise``) or one row (``row``) and its derivative with
-        respect to the prediction ``p`` (``z`` where it reads logits); ``t`` is the target.
-    kind : {"elementwise", "row"}
-        ``elementwise`` losses take the mean over the last axis; ``row`` losses sum over it.
+        The loss of one element (``elementwise``, ``distribution``), of one row (``row``) or of what
+        is added up (``overlap``, ``pair``), and its derivative with respect to the prediction
+        ``p`` (``z`` where it reads logits); ``t`` is the target.
+    kind : {"elementwise", "row", "distribution", "overlap", "pair"}
+        ``elementwise``: from one prediction and one target each.  ``row``: from sums over a row.
+        ``distribution``: the front half of the columns of a prediction holds locations m, the back
+        half logarithms of variances s, and the loss goes element by element through both.
+        ``overlap``: from the sums I = sum t p, T = sum t and P = sum p over the rows, the columns
+        or both.  ``pair``: a row's loss depends on all other rows of the batch.
     params : tuple of (str, float)
         In the order in which the kernels take them.
-    logits_of : str
-        Activation whose input this loss reads, if it reads logits.
+    limits : tuple of (str, float, float)
+        Least and greatest accepted values of parameters, where there are some.
+    labels : {"dense", "classes", "signs", "halves", "groups"}
+        What targets are: as many columns as the prediction; classes (or as many columns); the same
+        with 0 and 1 turned into -1 and 1; half as many columns; any integers.
+    average : bool
+        Whether an elementwise loss is the mean over the last axis; otherwise it is the sum.
+    logits_of, instead_of : str
+        Activation whose input this loss reads, if it reads logits, and the row for its output,
+        in whose place a plan takes this one.
     domain, target : (float, float)
-        Intervals from which tests draw predictions and targets; targets in training must lie in
-        `target` where it is (0, 1).
+        Intervals from which tests draw predictions and targets.
+    accepts : (float, float) or None
+        Where targets in training must lie.
     kinks : tuple of float
-        Values of ``p - t`` where the derivative jumps.
+        Values of ``p - t`` where the derivative jumps, or of ``t p`` where `labels` is "signs".
     """
 
     name: str
@@ -236,38 +256,228 @@ class Loss:
     derivative: str
     kind: str = "elementwise"
     params: tuple = ()
+    limits: tuple = ()
+    labels: str = "dense"
+    average: bool = True
     logits_of: str = ""
+    instead_of: str = ""
     aliases: tuple = ()
     domain: tuple = (-4.0, 4.0)
     target: tuple = (-4.0, 4.0)
+    accepts: tuple | None = None
     kinks: tuple = ()
     source: str = "Keras 3, keras.losses"
 
 
 _L = Loss
+_EPSILON = ("epsilon", 1e-7)
+_PROBABILITIES = {"domain": (0.01, 0.99), "target": (0.0, 1.0), "accepts": (0.0, 1.0)}
+_LOGITS = {"target": (0.0, 1.0), "accepts": (0.0, 1.0)}
+_SIGNS = {"labels": "signs", "target": (-1.0, 1.0)}
+_FOCAL = (("alpha", 0.25), ("gamma", 2.0))
+_BALANCED = (("apply_class_balancing", 0.0), *_FOCAL)
+_GAMMA = (("gamma", 0.0, inf),)
 
 LOSSES = {
     row.name: row
     for row in (
         _L("mean_squared_error", "(p - t)^2", "2 (p - t)", aliases=("mse",)),
         _L("mean_absolute_error", "|p - t|", "sign(p - t)", aliases=("mae",), kinks=(0.0,)),
+        _L("mean_absolute_percentage_error", "100 |p - t| / max(|t|, epsilon)",
+           "100 sign(p - t) / max(|t|, epsilon)", params=(_EPSILON,), aliases=("mape",),
+           target=(0.25, 4.0), kinks=(0.0,)),
+        _L("mean_squared_logarithmic_error",
+           "(a - b)^2, a = log(1 + max(p, epsilon)), b = log(1 + max(t, epsilon))",
+           "2 (a - b) / (1 + p) where p > epsilon, else 0", params=(_EPSILON,), aliases=("msle",),
+           domain=(0.01, 4.0), target=(0.0, 4.0)),
+        _L("log_cosh", "log cosh(p - t)", "tanh(p - t)", aliases=("logcosh",)),
+        _L("huber", "(p - t)^2 / 2 where |p - t| <= delta, else delta |p - t| - delta^2 / 2",
+           "max(min(p - t, delta), -delta)", params=(("delta", 1.0),), aliases=("huber_loss",),
+           limits=(("delta", 0.0, inf),), source="Huber (1964); keras.losses.Huber"),
+        _L("quantile", "max(quantile (t - p), (quantile - 1) (t - p))",
+           "-quantile where p < t, 1 - quantile where p > t", params=(("quantile", 0.5),),
+           limits=(("quantile", 0.0, 1.0),), aliases=("pinball",), kinks=(0.0,),
+           source="Koenker and Bassett (1978)"),
+        _L("poisson", "p - t log(p + epsilon)", "1 - t / (p + epsilon)", params=(_EPSILON,),
+           domain=(0.05, 4.0), target=(0.0, 4.0)),
+        _L("kl_divergence", "sum_k T_k log(T_k / q_k), T and q are t and p within epsilon and 1",
+           "-T / q where epsilon <= p <= 1, else 0", params=(_EPSILON,), average=False,
+           aliases=("kld", "kullback_leibler_divergence"), **_PROBABILITIES),
+        _L("hinge", "max(1 - t p, 0)", "-t where t p < 1, else 0", kinks=(1.0,), **_SIGNS),
+        _L("squared_hinge", "max(1 - t p, 0)^2", "-2 t max(1 - t p, 0)", **_SIGNS),
+        _L("perceptron", "max(-t p, 0)", "-t where t p <= 0, else 0", kinks=(0.0,),
+           source="Rosenblatt (1958)", **_SIGNS),
         _L("binary_crossentropy", "-t log q - (1 - t) log(1 - q), q = clip(p, eps, 1 - eps)",
-           "(q - t) / (q (1 - q)) where p = q, else 0", params=(("epsilon", 1e-7),),
-           aliases=("bce",), domain=(0.01, 0.99), target=(0.0, 1.0)),
+           "(q - t) / (q (1 - q)) where p = q, else 0", params=(_EPSILON,),
+           aliases=("bce",), **_PROBABILITIES),
         _L("sigmoid_cross_entropy", "max(z, 0) - z t + log(1 + exp(-|z|))", "sigmoid(z) - t",
-           logits_of="sigmoid", target=(0.0, 1.0)),
+           logits_of="sigmoid", instead_of="binary_crossentropy", **_LOGITS),
         _L("log_poisson", "exp(z) - t z", "exp(z) - t", logits_of="exponential",
            target=(0.0, 4.0), source="negative log-likelihood of Poisson counts with log link, "
            "without the terms of t alone; sklearn.neural_network, loss 'poisson'"),
+        _L("binary_focal_crossentropy",
+           "w f^gamma B, f = t (1 - p) + (1 - t) p, B the binary cross-entropy, w = t alpha + "
+           "(1 - t) (1 - alpha) where apply_class_balancing, else 1",
+           "w (f^gamma B' + gamma f^(gamma - 1) (1 - 2 t) B)", params=(*_BALANCED, _EPSILON),
+           limits=_GAMMA, source="Lin et al. (2017), arXiv:1708.02002; keras.losses",
+           **_PROBABILITIES),
+        _L("sigmoid_focal_cross_entropy",
+           "w f^gamma B with p = sigmoid(z), see binary_focal_crossentropy",
+           "w f^gamma (p - t + gamma p (1 - p) / f (1 - 2 t) B)", params=_BALANCED,
+           limits=_GAMMA, logits_of="sigmoid", instead_of="binary_focal_crossentropy",
+           source="Lin et al. (2017), arXiv:1708.02002", **_LOGITS),
+        _L("gaussian_negative_log_likelihood",
+           "((t - m)^2 / v + log v + full log 2 pi) / 2, v = max(exp(s), epsilon)",
+           "(m - t) / v to m, (1 - (t - m)^2 / v) / 2 to s", "distribution",
+           params=(("full", 0.0), ("epsilon", 1e-6)), aliases=("gaussian_nll",), labels="halves",
+           source="Nix and Weigend (1994); torch.nn.GaussianNLLLoss, whose floor of the variance "
+           "passes the gradient on as this does"),
         _L("categorical_crossentropy",
            "-sum_k t_k log q_k, q = clip(p / sum p, eps, 1 - eps)",
            "sum_k(h_k p_k) / s^2 - h_i / s, s = sum p, h = t/q where q is unclipped, else 0", "row",
-           params=(("epsilon", 1e-7),), aliases=("cce",), domain=(0.01, 0.99), target=(0.0, 1.0)),
+           params=(_EPSILON,), aliases=("cce",), labels="classes", **_PROBABILITIES),
         _L("softmax_cross_entropy", "sum_k t_k (log sum_j exp z_j - z_k)",
-           "softmax(z) sum_k t_k - t", "row",
-           logits_of="softmax", target=(0.0, 1.0)),
+           "softmax(z) sum_k t_k - t", "row", labels="classes",
+           logits_of="softmax", instead_of="categorical_crossentropy", **_LOGITS),
+        _L("categorical_focal_crossentropy",
+           "-alpha sum_k t_k (1 - q_k)^gamma log q_k, q = clip(p / sum p, eps, 1 - eps)",
+           "(h_i - sum_k h_k q_k) / sum p, h = alpha t (gamma (1 - q)^(gamma - 1) log q - "
+           "(1 - q)^gamma / q) where q is unclipped, else 0", "row",
+           params=(*_FOCAL, _EPSILON), limits=_GAMMA,
+           source="Lin et al. (2017), arXiv:1708.02002; keras.losses", **_PROBABILITIES),
+        _L("softmax_focal_cross_entropy",
+           "-alpha sum_k t_k (1 - y_k)^gamma log y_k, y = softmax(z)",
+           "h_i - y_i sum_k h_k, h = alpha t (gamma y (1 - y)^(gamma - 1) log y - (1 - y)^gamma)",
+           "row", params=_FOCAL, limits=_GAMMA, logits_of="softmax",
+           instead_of="categorical_focal_crossentropy",
+           source="Lin et al. (2017), arXiv:1708.02002", **_LOGITS),
+        _L("categorical_generalized_cross_entropy", "(1 - r^q) / q, r = sum_k t_k p_k",
+           "-r^(q - 1) t", "row", params=(("q", 0.5),), limits=(("q", 0.0, 1.0),),
+           labels="classes",
+           source="Zhang and Sabuncu (2018), arXiv:1805.07836; keras.losses", **_PROBABILITIES),
+        _L("softmax_generalized_cross_entropy",
+           "(1 - r^q) / q, r = sum_k t_k y_k, y = softmax(z)", "r^q y_i (1 - t_i / r)", "row",
+           params=(("q", 0.5),), limits=(("q", 0.0, 1.0),), labels="classes", logits_of="softmax",
+           instead_of="categorical_generalized_cross_entropy",
+           source="Zhang and Sabuncu (2018), arXiv:1805.07836", **_LOGITS),
+        _L("cosine_similarity",
+           "-sum_k t_k p_k / (n(t) n(p)), n(x) = max(sqrt(sum x^2), epsilon)",
+           "(-t_i / n(t) + p_i / n(p) c) / n(p), c the cosine where n(p) > epsilon, else 0", "row",
+           params=(_EPSILON,)),
+        _L("categorical_hinge",
+           "max(max_k((1 - t_k) p_k) - sum_k t_k p_k + 1, 0)",
+           "(1 - t_i) / m to each of the m largest, -t_i to all, where the loss is above 0", "row",
+           target=(0.0, 1.0)),
+        _L("dice", "1 - 2 I / (T + P + epsilon)",
+           "-2 t / D + 2 I / D^2, D = T + P + epsilon", "overlap", params=(_EPSILON,),
+           source="Milletari et al. (2016), arXiv:1606.04797; keras.losses", **_PROBABILITIES),
+        _L("tversky", "1 - I / D, D = I + alpha (T - I) + beta (P - I) + epsilon",
+           "-t (D - I (1 - alpha - beta)) / D^2 + beta I / D^2", "overlap",
+           params=(("alpha", 0.5), ("beta", 0.5), _EPSILON),
+           source="Salehi et al. (2017), arXiv:1706.05721; keras.losses", **_PROBABILITIES),
+        _L("circle",
+           "log(1 + sum_P exp(-gamma (margin + d) (margin - d)) sum_N exp(gamma max(1 + margin - "
+           "d, 0) (1 - margin - d))), d = max(1 - <p_i, p_j>, 0), P the rows with the label of row "
+           "i, N the others; 0 where one of them is empty",
+           "sigmoid(log of the product) times the softmax weights of each sum, times "
+           "-2 gamma d for P, 2 gamma (1 - d) for N, through both rows of each pair", "pair",
+           params=(("gamma", 80.0), ("margin", 0.4), ("remove_diagonal", 1.0)), labels="groups",
+           domain=(-0.7, 0.7), source="Sun et al. (2020), arXiv:2002.10857; keras.losses"),
     )
 }
+
+LOGITS_ROWS = {row.instead_of: row.name for row in LOSSES.values() if row.instead_of}
+"""The row that reads logits, by the row that reads their activation."""
+
+
+def losses_of(kind):
+    """Names of the losses of one kind; the position is the number a compiled loop knows.
+
+    >>> losses_of("overlap")
+    ('dice', 'tversky')
+    """
+    return tuple(row.name for row in LOSSES.values()
+                 if row.kind == kind and row.name != "softmax_cross_entropy")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number for each row of predictions and labels that a metric takes the mean of.
+
+    Attributes
+    ----------
+    name, formula : str
+    params : tuple of (str, float)
+        In the order in which the kernels take them.
+    """
+
+    name: str
+    formula: str
+    params: tuple = ()
+
+
+SCORES = {
+    row.name: row
+    for row in (
+        Score("categorical_hits", "1 where the first largest prediction is at the label (or at the "
+              "first largest label), else 0; a NaN counts as the largest"),
+        Score("binary_hits", "the share of columns in which p > threshold equals the label",
+              (("threshold", 0.5),)),
+        Score("equal_hits", "the share of columns in which the prediction equals the label"),
+        Score("top_k_hits", "1 where fewer than k predictions are larger than that at the label "
+              "(or at the first largest label); where `listed`, 1 where one of the first k "
+              "predictions is the label", (("k", 5.0), ("listed", 0.0))),
+        Score("pearson_correlation", "mean of the products of t and p, each less its mean and "
+              "divided by its standard deviation"),
+        Score("concordance_correlation", "2 cov(t, p) / (var t + var p + (mean t - mean p)^2 + "
+              "epsilon)", (("epsilon", 1e-7),)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a metric adds up over rows besides one sum: a small array of float64, its state.
+
+    Attributes
+    ----------
+    name : str
+    state : str
+        What the elements of the state are, in C order; w is the weight of a row (1 without).
+    options : tuple of str
+        What the options array holds, in its order.
+    """
+
+    name: str
+    state: str
+    options: tuple = ()
+
+
+TALLIES = {
+    row.name: row
+    for row in (
+        Tally("thresholds",
+              "(thresholds + 1, labels, 2): sums of w over the elements of which so many "
+              "thresholds lie below the prediction, and whose label is zero, or not; labels is the "
+              "number of columns where `by_column`, else 1",
+              ("even", "open", "class_id", "top_k", "by_column", "from_logits", "weighted",
+               "count", "*thresholds", "*label_weights")),
+        Tally("overlaps",
+              "(3, columns): sums of w d t, w d and w t, where d is p > threshold, or, where that "
+              "is NaN, whether p is the largest of its row and |p| > 1e-9", ("threshold",)),
+        Tally("moments", "(5, columns): sums of w, w t, w t^2, w (t - p)^2, and 1"),
+        Tally("confusion",
+              "(classes, classes): sums of w by label and prediction; elements of which one lies "
+              "outside or whose label is `ignored` (NaN: none) don't count",
+              ("classes", "ignored", "largest_label", "largest_prediction", "threshold", "whole")),
+    )
+}
+"""Options of "thresholds": `even` says that they divide 0 to 1 evenly, so that a prediction's place
+is computed, and `open` that the first lies below 0; `class_id` and `top_k` are -1 where there is
+none; `weighted` says that a weight for each column follows the thresholds.  Of "confusion":
+`largest_label` and `largest_prediction` say that a row's class is the place of its largest element,
+otherwise every element is a class (cut to an integer), or, where `threshold` is a number, whether
+the prediction is at least that; `whole` cuts weights to integers."""
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,12 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
         return "softmax" if self._is_multiclass() else "logistic"
 
     def _labels(self, y):
-        if y.ndim == 1 and self._objective(y.shape).kinds == ("dense",):
+        objective = self._objective(y.shape)
+        if y.ndim == 1 and objective.kinds == ("dense",):
             y = np.eye(self.n_outputs_, dtype=bool)[y]
-        return y if y.ndim == 1 else np.ascontiguousarray(y, self._network.shape.dtype)
+        if y.ndim == 1:
+            return y
+        return objective.prepared(np.ascontiguousarray(y, self._network.shape.dtype))
 
     def _weighted(self, y, sample_weight, incremental):
         if self.class_weight is None:

@@ -18,6 +18,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import xlogy
 
+from ..losses.functions import as_signs
+
 __all__ = ["LibraryObjective", "ScikitObjective", "per_batch"]
 
 
@@ -76,6 +78,10 @@ class ScikitObjective:
         self.loss, self.columns, self.alpha, self.kernels = loss, columns, alpha, kernels
         self.outputs = (self,)
         self.kinds = ("classes",) if classes else ("dense",)
+
+    def prepared(self, labels):
+        """Labels as the loss takes them."""
+        return labels
 
     def lower(self, builder, predictions, labels, weights, gradient):
         """Add loss and penalty to a plan under construction; a list holds one of each output."""
@@ -138,7 +144,15 @@ class LibraryObjective(ScikitObjective):
     """
 
     def __init__(self, loss, columns, alpha, kernels):
+        if loss.labels in ("halves", "groups"):
+            raise ValueError(
+                "Argument `loss` must be one whose targets are the estimator's. "
+                f"Received: {loss!r}, whose targets are others"
+            )
         super().__init__(loss, columns, loss.labels == "classes", alpha, kernels)
+
+    def prepared(self, labels):
+        return as_signs(labels) if self.loss.labels == "signs" else labels
 
     def _lower_loss(self, builder, prediction, labels, sample_weight, gradient):
         self.loss.lower(builder, prediction, labels, sample_weight, 1.0, gradient)

@@ -91,7 +91,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
         return "exp" if self.loss == "poisson" else "identity"
 
     def _labels(self, y):
-        return np.ascontiguousarray(y, dtype=self._network.shape.dtype)
+        y = np.ascontiguousarray(y, dtype=self._network.shape.dtype)
+        return self._objective(y.shape).prepared(y)
 
     def _score_outputs(self, outputs, y, sample_weight):
         return r2_score(y, outputs, sample_weight=sample_weight)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks
+from ..losses.functions import as_signs
 from .objective import BoundObjective
 from .ports import Port, spread
 from .stored import Stored, is_stored
@@ -162,7 +163,10 @@ def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
 def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
            ignore_class: int | None, wanted_by: str,
            interval: tuple[float, float] | None = None) -> np.ndarray:
-    """Targets as a plan takes them: "classes" (rows,) int64, "dense" (rows, columns).
+    """Targets as a plan takes them.
+
+    "classes" and "groups" (any integers): (rows,) int64; "dense" and "signs" (0 and 1 turned into
+    -1 and 1): (rows, columns); "halves": (rows, columns / 2).
 
     Parameters
     ----------
@@ -191,7 +195,7 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
             result.check()
         return result
     rows = len(y)
-    if kind == "classes":
+    if kind in ("classes", "groups"):
         if y.ndim == 2 and y.shape[1] != 1:
             raise ValueError(
                 f"Argument `{name}` must hold one class per row, shape (rows,), for {wanted_by} "
@@ -201,20 +205,30 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
         y = y.reshape(-1)
         if y.dtype == np.int64:  # other dtypes are copied by their conversion
             y = y.copy()
+        if kind == "groups":
+            return checks.integers(y, name)
         return checks.class_labels(y, name, rows, columns, ignore_class)
+    if kind == "halves":
+        if columns % 2:
+            raise ValueError(
+                f"The prediction must have an even number of columns for {wanted_by}, locations in "
+                f"front and logarithms of variances behind. Received: {columns} columns"
+            )
+        columns //= 2
     if y.shape != (rows, columns) and not (columns == 1 and y.ndim == 1):
         hint = ""
         if y.ndim == 1 or y.shape[1] == 1:
             hint = (" (classes go with 'sparse_categorical_crossentropy', or as "
                     "fusedmlp.utils.to_categorical makes them one-hot)")
         raise ValueError(
-            f"Argument `{name}` must have shape (rows, {columns}), as the prediction has, for "
+            f"Argument `{name}` must have shape (rows, {columns}), "
+            f"{'half of' if kind == 'halves' else 'as'} the prediction has, for "
             f"{wanted_by}{hint}. Received: shape {y.shape}"
         )
     array = checks.float_like(y, name, dtype).reshape(rows, columns)
     if interval is not None:
         _within(array, name, interval, wanted_by)
-    return array
+    return as_signs(array) if kind == "signs" else array
 
 
 def _within(array, name, interval, wanted_by):

@@ -68,8 +68,10 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
     for number, (port, output) in enumerate(zip(outputs, objective.outputs, strict=True)):
         prefix = f"{port.name}." if len(outputs) > 1 else ""
         labels.append({
-            kind: builder.input(1, f"{prefix}y", "labels", "int64") if kind == "classes"
-            else builder.input(port.columns, f"{prefix}targets", "labels")
+            kind: builder.input(1, f"{prefix}y", "labels", "int64")
+            if kind in ("classes", "groups")
+            else builder.input(port.columns // 2 if kind == "halves" else port.columns,
+                               f"{prefix}targets", "labels")
             for kind in output.kinds
         })
         heeded = bool(weighted) and weighted[number]

@@ -57,15 +57,16 @@ class Objective:
     def _check(self):
         """Tell unknown names now, not at the first fit."""
         for identifier in _leaves(self.loss):
-            losses.resolve(identifier, (1,), (1, 2))
+            _named("loss", losses.resolve, identifier, (1,), (1, 2))
         for weight in _leaves(self.loss_weights):
             if weight is not None:
                 checks.number(weight, "loss_weights")
-        for asked in (self.metrics, self.weighted_metrics):
+        for argument, asked in (("metrics", self.metrics),
+                                ("weighted_metrics", self.weighted_metrics)):
             optional = isinstance(asked, Mapping) or _nested(asked)
             for identifier in _leaves(asked or []):
                 if identifier is not None or not optional:
-                    metrics.resolve(identifier, (1,), (1, 2))
+                    _named(argument, metrics.resolve, identifier, (1,), (1, 2))
 
     def bind(self, shapes: Sequence[tuple | None] | None, ports: Sequence[Port]
              ) -> BoundObjective:
@@ -114,7 +115,7 @@ class BoundOutput:
         Factor of its loss.
     metrics : list of Metric
     kinds : tuple of str
-        Kinds of label arrays that a plan takes, "classes" and "dense", in its order.
+        Kinds of label arrays that a plan takes, such as "classes" and "dense", in its order.
     ignore_class : int or None
     """
 
@@ -139,20 +140,25 @@ class BoundOutput:
 
     def wanted_by(self, kind: str) -> str:
         """Who wants labels of `kind`, for messages."""
+        asking = self._asking(kind)
+        if asking is not None and asking is not self.loss:
+            return f"metric {asking.name!r}"
         if self.loss is not None and self.labels_of(self.loss) == kind:
             return f"loss {self.loss.name!r}"
         return next(f"metric {m.name!r}" for m in self.metrics if self.labels_of(m) == kind)
 
     def interval(self, kind: str) -> tuple[float, float] | None:
-        """Where the loss wants targets of `kind` to lie; None where any number will do.
+        """Where targets of `kind` must lie; None where any number will do."""
+        asking = self._asking(kind)
+        return None if asking is None else spec.LOSSES[asking.row].accepts
 
-        Only the row of a cross-entropy says 0 to 1: its targets are probabilities.  The other rows
-        have targets of any size, and what they say is where tests draw from.
-        """
-        row = spec.LOSSES.get(getattr(self.loss, "row", ""))
-        if row is None or kind != "dense" or self.loss.labels != kind:
-            return None
-        return row.target if row.target == (0.0, 1.0) else None
+    def _asking(self, kind):
+        """The first of the loss and the metrics that wants targets of `kind` in an interval."""
+        for item in (self.loss, *self.metrics):
+            row = spec.LOSSES.get(getattr(item, "row", ""))
+            if row is not None and row.accepts and kind == item.labels in ("dense", "signs"):
+                return item
+        return None
 
 
 class BoundObjective:
@@ -204,9 +210,12 @@ class BoundObjective:
         return self.names[:head] + tuple(sorted(self.names[head:]))
 
     @property
-    def sums(self) -> bool:
-        """Whether a loss is the sum over a batch, so that numbers depend on its size."""
-        return any(getattr(o.loss, "reduction", None) == "sum" for o in self.outputs)
+    def by_batch(self) -> bool:
+        """Whether the numbers for a set of rows depend on how it is cut into batches."""
+        return any(o.loss is not None
+                   and (o.loss.by_batch
+                        or o.loss.reduction in ("sum", "mean_with_sample_weight"))
+                   for o in self.outputs)
 
     def lower(self, builder, predictions: Sequence[int], labels: Sequence[dict[str, int]],
               sample_weights: Sequence[int | None], gradient: bool) -> None:
@@ -257,15 +266,28 @@ class BoundObjective:
 
     def logs(self, totals: np.ndarray) -> dict[str, float]:
         """The numbers by name, from sums and counts in the order of `names`."""
-        (total, count), *rest = totals.tolist()
-        result = {"loss": total / count if count else 0.0}
-        for name, (total, count) in zip(self.loss_names, rest, strict=False):
-            result[name] = total / count if count else 0.0
-        for (name, metric, *_), (total, count) in zip(
-                self.metrics, rest[len(self.loss_names):], strict=True):
-            result[name] = (float(metric.result()) if in_python(metric)
-                            else metric.finalize(total, count))
+        at = 1 + len(self.loss_names)
+        result = {name: total / count if count else 0.0 for name, (total, count) in
+                  zip(("loss", *self.loss_names), totals[:at].tolist(), strict=True)}
+        for name, metric, _, number in self.metrics:
+            columns = self.ports[number].columns
+            rows = 1 if in_python(metric) else metric.rows_of_totals(columns)
+            if not in_python(metric):
+                metric.load(totals[at : at + rows], columns)
+            found = metric.result()
+            result[name] = found if np.ndim(found) else float(found)
+            at += rows
         return result
+
+
+def _named(argument, resolve, *arguments):
+    """What `resolve` finds; its errors say which argument of `compile` they are about."""
+    try:
+        return resolve(*arguments)
+    except (TypeError, ValueError) as error:
+        if str(error).startswith("Argument"):
+            raise
+        raise type(error)(f"Argument `{argument}` of `compile`: {error}") from None
 
 
 def in_python(wanted) -> bool:
@@ -274,8 +296,12 @@ def in_python(wanted) -> bool:
     >>> in_python(losses.MeanSquaredError()), in_python(losses.get(lambda t, p: abs(t - p)))
     (False, True)
     """
-    base = losses.Loss if isinstance(wanted, losses.Loss) else metrics.Metric
-    return type(wanted).lower is base.lower
+    own = wanted.call if isinstance(wanted, losses.Loss) else wanted.update_state
+    if not getattr(own, "__module__", "").startswith("fusedmlp."):  # also in a subclass of ours
+        return True
+    if isinstance(wanted, metrics.Metric):
+        return not wanted.in_plan
+    return type(wanted).lower is losses.Loss.lower
 
 
 def _single(value):
@@ -303,7 +329,8 @@ def _nested(value):
 def _likely(loss, port):
     """The shape of targets that a loss expects; None where there is no loss."""
     found = losses.resolve(loss, (1,), (1, port.columns))
-    return (1, port.columns) if getattr(found, "labels", "") == "dense" else (1,)
+    return {"dense": (1, port.columns), "signs": (1, port.columns),
+            "halves": (1, port.columns // 2)}.get(getattr(found, "labels", ""), (1,))
 
 
 def _weights(asked, found, ports):

@@ -481,7 +481,8 @@ class Trainer:
         ----------
         x, y, sample_weight, batch_size, verbose, callbacks
             As in `fit`; the numbers depend on `batch_size` only for a loss whose reduction is
-            "sum".
+            "sum" or "mean_with_sample_weight", or which looks at a whole batch (Dice, Tversky,
+            Circle).
         steps : int, optional
             Batches to look at, from the first on.
         return_dict : bool
@@ -998,7 +999,7 @@ class _TestArrays:
 
     def blocks(self):
         """The same rows where nobody counts, in batches of a size that suits the processor."""
-        if self.objective.sums:
+        if self.objective.by_batch:
             return self._pieces(self._size)
         # otherwise the numbers are the same for any size
         stored = [a.block_rows for a in self._samples.arrays if not isinstance(a, np.ndarray)]
