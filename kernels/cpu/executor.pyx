@@ -1,13 +1,15 @@
 """Runs a plan without returning to Python: many steps in one call, without the interpreter lock.
 
-A plan is translated once into an array of C structs.  Operations fall into three classes.  ROWS
+A plan is translated once into an array of C structs.  Operations fall into classes.  ROWS
 operations split the rows of the batch among threads; COLUMNS operations, products whose weights
 outweigh their activations, split the panels of the weights; WEIGHTS operations (gradient, update,
 refresh of the transposed copy) split the memory of each weight matrix, so that a thread updates
 what it computed and, where products split panels, goes on reading it.  Within the first and the
 last class, what a thread reads it wrote itself; threads wait for each other between classes and
-before each operation on columns.  Sums of the loss and the metrics are added up by one thread in a
-fixed order.  So the result does not depend on the number of threads.
+before each operation on columns.  STATISTICS operations split the columns of a batch, over all of
+its rows; WHOLE operations are one thread's, or split a parameter otherwise than its update does.
+Sums of the loss and the metrics are added up by one thread in a fixed order.  So the result does
+not depend on the number of threads.
 """
 
 cimport numpy as cnp
@@ -22,11 +24,12 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .activations cimport Params, pack_params
 from .native cimport (
-    FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD, FM_ROWS, FM_STORE,
-    barrier, bfloat16_kernels, fm_await, fm_bfloat16, fm_claim, fm_distribution_loss,
-    fm_elementwise_loss, fm_join, fm_kernels, fm_losses, fm_map, fm_map_grad, fm_overlap_loss,
-    fm_pair_loss, fm_panels, fm_row_loss, fm_rows, fm_rows_grad, fm_score, fm_tally, kernels_for,
-    row_major, run, share, thread_limit, threads_always, threads_for,
+    FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LAYER_NORM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD,
+    FM_RMS_NORM, FM_ROWS, FM_STORE, FM_STRIP, FM_UNIT_NORM, barrier, bfloat16_kernels, fm_await,
+    fm_bfloat16, fm_claim, fm_distribution_loss, fm_elementwise_loss, fm_join, fm_kernels,
+    fm_losses, fm_map, fm_map_grad, fm_overlap_loss, fm_pair_loss, fm_panels, fm_row_loss, fm_rows,
+    fm_rows_grad, fm_score, fm_tally, kernels_for, row_major, run, share, thread_limit,
+    threads_always, threads_for,
 )
 
 import os
@@ -51,6 +54,9 @@ cdef dict _AXIS = {
     "rows": <int> FM_ROWS, "all": <int> FM_ALL, "columns": <int> FM_COLUMNS,
     "columns_sum": <int> FM_COLUMNS_SUM,
 }
+cdef dict _DRAWN = {"alpha_dropout": ALPHA_DROPOUT, "gaussian_dropout": GAUSSIAN_DROPOUT,
+                    "gaussian_noise": GAUSSIAN_NOISE}
+cdef dict _ROW_NORMS = {"layer": FM_LAYER_NORM, "rms": FM_RMS_NORM, "unit": FM_UNIT_NORM}
 # Multiply-adds and elements per nanosecond of one core: only to decide about threads.
 cdef double _RATE = 45.0
 # Nanoseconds of one step from which a second thread may pay.
@@ -117,6 +123,19 @@ cdef enum Code:
     PRELU_DX
     MULTIPLY
     ADD
+    ALPHA_DROPOUT
+    GAUSSIAN_DROPOUT
+    GAUSSIAN_NOISE
+    STANDARDIZE
+    BATCH_NORM_DX
+    SCALE_SHIFT
+    ROW_NORM
+    ROW_NORM_GRAD
+    EMBEDDING
+    RESHAPE
+    TAKE_COLUMNS
+    PUT_COLUMNS
+    ACTIVITY_PENALTY
     PENALTY
     # those that join or cut buffers
     SUBTRACT
@@ -153,6 +172,16 @@ cdef enum Code:
     ADAM
     PAIR_KERNEL
     TRANSPOSE
+    GAMMA_GRAD
+    EMBEDDING_GRAD
+    # STATISTICS operations
+    BATCH_STATISTICS
+    BATCH_NORM_SUMS
+    FOLD_STATISTICS
+    # WHOLE operations
+    SPECTRAL_NORM
+    ORTHOGONAL_PENALTY
+    CONSTRAIN
 
 cdef struct Operand:
     Base base
@@ -176,6 +205,12 @@ cdef struct Step:
     Operand d
     Operand e
     Operand f
+    Operand g
+    Operand h
+    long repeat    # rows of the operands for each row of the batch
+    long from_repeat
+    const int64_t *index
+    double *scratch
     fm_map map
     fm_map_grad map_grad
     fm_rows rows_map
@@ -247,6 +282,7 @@ cdef struct Run:
     char *out[MAX_DATA]
     Operand results[MAX_DATA]
     int outputs
+    long repeats[MAX_DATA]  # rows of a result for each row of the data
     long rows, block
     # what it tells
     long next
@@ -286,11 +322,16 @@ cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *orde
                   long rows) noexcept nogil:
     """Rows `first` on of a data array, picked by `order` where there is one, into a buffer."""
     cdef const Data *data = &q.data[s.number]
-    cdef char *out = _at(&s.a, bases, first, q.itemsize)
+    cdef char *out = _at(&s.a, bases, first * s.repeat, q.itemsize)
     cdef const float *narrow = <const float *> data.pointer
     cdef const int64_t *wide = <const int64_t *> data.pointer
-    cdef long i
-    if data.columns:
+    cdef long i, k, width = s.a.columns * q.itemsize
+    if data.columns and s.repeat > 1:
+        for i in range(rows):
+            for k in range(s.repeat):
+                memcpy(out + (i * s.repeat + k) * s.a.ld * q.itemsize,
+                       data.pointer + order[i] * data.columns * q.itemsize + k * width, width)
+    elif data.columns:
         q.kernels.gather(rows, data.columns, data.pointer, data.columns, order, out, s.a.ld)
     elif data.itemsize == 4:
         for i in range(rows):
@@ -410,7 +451,7 @@ cdef void _columns_step(const Run *q, const Step *s, char **bases, long n, int t
     cdef long start, stop
     share(s.d.columns, FM_PANEL // q.itemsize, thread, threads, &start, &stop)
     if stop > start:
-        _product(q, s, bases, 0, n, start, stop - start)
+        _product(q, s, bases, 0, n * s.repeat, start, stop - start)
 
 
 cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, long *panel,
@@ -449,7 +490,7 @@ cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, l
     while panel < last or (panel == last and row < end):
         if row == 0 and panel < last:
             stop = last
-            if s.code != DENSE_DW:
+            if s.code != DENSE_DW:  # a transposed copy or a table
                 stop = panel + 1
             _piece(q, s, o, bases, n, panel, stop, 0, o.rows)
             panel = stop
@@ -476,10 +517,15 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
         # a x, b dz, c dkernel
         matrix.at = <char *> matrix.at + first * width * size
         (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
-            1, end - first, columns, (n + 1) // 2 if s.pairs else n,
+            1, end - first, columns, (n * s.repeat + 1) // 2 if s.pairs else n * s.repeat,
             _at(&s.a, bases, 0, size) + first * size, s.a.ld,
             row_major(_at(&s.b, bases, 0, size) + column * size, s.b.ld, size), NULL, matrix,
             FM_STORE, NULL)
+    elif s.code == EMBEDDING_GRAD:
+        # a numbers, b dy, c dtable
+        q.kernels.embedding_grad(n, s.a.columns, o.columns, column, columns,
+                                 _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size),
+                                 s.b.ld, matrix.at, o.rows, width, first, end)
     elif s.code == PAIR_KERNEL:
         # a kernel, b its pairs; `first` is even
         paired = _panels(&s.b, bases, column, size)
@@ -508,6 +554,7 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
     cdef const fm_kernels *k = q.kernels
     cdef int size = q.itemsize
     cdef Code code = s.code
+    r0, rows = r0 * s.repeat, rows * s.repeat
     cdef char *a = _at(&s.a, bases, r0, size)
     cdef char *b
     cdef char *c
@@ -566,6 +613,8 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
             _at(&s.c, bases, 0, size), s.mean, scale, _at(&s.b, bases, 0, size),
             _at(&s.f, bases, 0, size), s.f.ld, _at(&s.d, bases, 0, size),
             _at(&s.e, bases, 0, size), s.e.ld)
+    elif ALPHA_DROPOUT <= code < PENALTY:
+        _layer_step(q, s, bases, r0, rows, n, count)
     else:
         # a prediction, b labels, c sample weight, d losses (or scores), e gradient, f hits
         b = _at(&s.b, bases, r0, size)
@@ -605,6 +654,142 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
             _scale(d, rows, size, n / kept)
 
 
+cdef void _layer_step(const Run *q, const Step *s, char **bases, long r0, long rows, long n,
+                      int64_t count) noexcept nogil:
+    """A ROWS operation of a layer besides products and activations; see `_rows_step`."""
+    cdef const fm_kernels *k = q.kernels
+    cdef int size = q.itemsize
+    cdef Code code = s.code
+    cdef uint32_t step = <uint32_t> count
+    cdef char *a = _at(&s.a, bases, r0, size)
+    cdef char *b
+    if code == ALPHA_DROPOUT:
+        # a x, b y, c mask
+        k.dropout_mask(r0, r0 + rows, s.c.columns, _at(&s.c, bases, 0, size), s.c.ld,
+                       s.params.storage[0], s.seed, s.stream, step)
+        k.alpha_dropout(rows * s.a.ld, a, _at(&s.c, bases, r0, size), _at(&s.b, bases, r0, size),
+                        s.x, s.y, s.weight)
+    elif code == GAUSSIAN_DROPOUT:
+        # a x, b y, c mask
+        k.normal(r0, r0 + rows, s.c.columns, _at(&s.c, bases, 0, size), s.c.ld, 1.0, s.x, s.seed,
+                 s.stream, step)
+        k.multiply(rows * s.a.ld, a, _at(&s.c, bases, r0, size), _at(&s.b, bases, r0, size))
+    elif code == GAUSSIAN_NOISE:
+        # a x, b y
+        b = _at(&s.b, bases, r0, size)
+        k.normal(r0, r0 + rows, s.b.columns, _at(&s.b, bases, 0, size), s.b.ld, 0.0, s.x, s.seed,
+                 s.stream, step)
+        k.add(rows * s.a.ld, a, b, b)
+    elif code == STANDARDIZE:
+        # a x, b mean, c inv, d gamma, e beta, f y
+        k.standardize(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
+                      _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
+                      _at(&s.e, bases, 0, size), _at(&s.f, bases, r0, size), s.f.ld)
+    elif code == BATCH_NORM_DX:
+        # a dy, b x, c mean, d inv, e dgamma, f dbeta, g gamma, h dx
+        k.batch_norm_dx(rows, s.a.columns, n * s.repeat, a, s.a.ld, _at(&s.b, bases, r0, size),
+                        s.b.ld, _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
+                        _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size),
+                        _at(&s.g, bases, 0, size), _at(&s.h, bases, r0, size), s.h.ld)
+    elif code == SCALE_SHIFT:
+        # a x, b factors, c summands, d y
+        k.scale_shift(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
+                      _at(&s.c, bases, 0, size), _at(&s.d, bases, r0, size), s.d.ld)
+    elif code == ROW_NORM:
+        # a x, b gamma, c beta, d y, e inv, f mean
+        k.row_norm(rows, s.a.columns, a, s.a.ld, s.number, s.x, _at(&s.b, bases, 0, size),
+                   _at(&s.c, bases, 0, size), _at(&s.d, bases, r0, size), s.d.ld,
+                   _at(&s.e, bases, r0, size), _at(&s.f, bases, r0, size))
+    elif code == ROW_NORM_GRAD:
+        # a dy, b x, c inv, d mean, e gamma, f dx
+        k.row_norm_grad(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
+                        _at(&s.c, bases, r0, size), _at(&s.d, bases, r0, size),
+                        _at(&s.e, bases, 0, size), s.number, _at(&s.f, bases, r0, size), s.f.ld)
+    elif code == EMBEDDING:
+        # a numbers, b table, c y
+        k.embedding(rows, s.a.columns, s.b.columns, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.rows,
+                    s.b.ld, FM_PANEL // size, _at(&s.c, bases, r0, size), s.c.ld)
+    elif code == RESHAPE:
+        # a x, b y
+        k.reshape(rows, s.from_repeat, s.a.columns, _at(&s.a, bases, r0 * s.from_repeat, size),
+                  s.a.ld, s.number, s.b.columns, _at(&s.b, bases, r0 * s.number, size), s.b.ld)
+    elif code == TAKE_COLUMNS:
+        # a x, b y
+        k.take_columns(rows, s.b.columns, s.index, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
+    elif code == PUT_COLUMNS:
+        # a dy, b dx
+        k.put_columns(rows, s.a.columns, s.index, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
+                      s.b.columns)
+    elif code == ACTIVITY_PENALTY:
+        # a y, b penalties, c gradient
+        k.activity_penalty(rows, s.a.columns, a, s.a.ld, s.x, s.y, 1.0 / n,
+                           _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size), s.c.ld)
+
+
+cdef void _statistics_step(const Run *q, const Step *s, char **bases, long n, int thread,
+                           int threads) noexcept nogil:
+    """A STATISTICS operation on this thread's columns."""
+    cdef const fm_kernels *k = q.kernels
+    cdef int size = q.itemsize
+    cdef long start, stop
+    share(s.a.columns, FM_STRIP, thread, threads, &start, &stop)
+    if stop <= start:
+        return
+    if s.code == BATCH_STATISTICS:
+        # a x, b and c the moving mean and variance, d mean, e inv
+        k.batch_statistics(n * s.repeat, start, stop, _at(&s.a, bases, 0, size), s.a.ld, s.x, s.y,
+                           _at(&s.b, bases, 0, size), _at(&s.c, bases, 0, size),
+                           _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size))
+    elif s.code == BATCH_NORM_SUMS:
+        # a dy, b x, c mean, d inv, e dgamma, f dbeta
+        k.batch_norm_sums(n * s.repeat, start, stop, _at(&s.a, bases, 0, size), s.a.ld,
+                          _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size),
+                          _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size),
+                          _at(&s.f, bases, 0, size))
+    else:
+        # a mean, b variance, c gamma, d beta, e factors, f summands
+        k.fold_statistics(start, stop, _at(&s.a, bases, 0, size), _at(&s.b, bases, 0, size),
+                          _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size), s.x,
+                          _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size))
+
+
+cdef void _whole_step(Run *q, const Step *s, char **bases, long n, int thread,
+                      int threads) noexcept nogil:
+    """A WHOLE operation on a parameter (a): this thread's part, or all of it."""
+    cdef const fm_kernels *k = q.kernels
+    cdef int size = q.itemsize
+    cdef long start, stop
+    cdef char *a = _at(&s.a, bases, 0, size)
+    cdef double penalty
+    if s.code == SPECTRAL_NORM:
+        # b u
+        if thread == 0:
+            k.spectral_norm(s.a.rows, s.a.columns, s.a.ld, FM_PANEL // size, a,
+                            _at(&s.b, bases, 0, size), s.number, s.x, s.scratch)
+    elif s.code == ORTHOGONAL_PENALTY:
+        # b gradient
+        if thread == 0:
+            penalty = n * k.orthogonal_penalty(
+                s.a.rows, s.a.columns, s.a.ld, FM_PANEL // size, a, s.mean, s.x,
+                _at(&s.b, bases, 0, size), s.ending, s.scratch)
+            q.totals[2 * s.number] += penalty
+            if not isfinite(penalty):
+                q.bad = True
+    elif s.number < 0:
+        _part(&s.a, thread, threads, size, &start, &stop)
+        k.non_negative(stop - start, a + start * size)
+    else:
+        if s.number == 0:
+            share(s.a.columns, 16, thread, threads, &start, &stop)
+        elif s.number == 1:
+            share(s.a.rows, 1, thread, threads, &start, &stop)
+        else:
+            start, stop = 0, s.a.rows if thread == 0 else 0
+        if stop > start:
+            k.constrain_norm(s.a.rows, s.a.columns, s.a.ld, FM_PANEL // size, a, s.number, start,
+                             stop, s.params.storage)
+
+
 cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
                    int threads) noexcept nogil:
     """The penalty of this thread's chunks of a parameter (a), each into its place (b)."""
@@ -640,7 +825,8 @@ cdef double _penalty_scale(const Run *q, const Step *s, char **bases, long n) no
 
 cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
     cdef double total = 0.0, count = 0.0
-    q.kernels.sums(n, _at(&s.a, bases, 0, q.itemsize), _at(&s.b, bases, 0, q.itemsize), &total,
+    q.kernels.sums(n * s.repeat, _at(&s.a, bases, 0, q.itemsize),
+                   _at(&s.b, bases, 0, q.itemsize), &total,
                    &count)
     if not s.mean:
         total, count = total * n, n
@@ -692,11 +878,22 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         # a dz, b dbias
         _part(&s.b, thread, threads, size, &start, &stop)
         if stop > start:
-            k.column_sums(n, stop - start, _at(&s.a, bases, 0, size) + start * size, s.a.ld,
-                          _at(&s.b, bases, 0, size) + start * size)
+            k.column_sums(n * s.repeat, stop - start, _at(&s.a, bases, 0, size) + start * size,
+                          s.a.ld, _at(&s.b, bases, 0, size) + start * size)
+    elif s.code == GAMMA_GRAD:
+        # a dy, b x, c inv, d mean, e dgamma
+        _part(&s.e, thread, threads, size, &start, &stop)
+        stop = min(stop, s.e.columns)
+        if stop > start:
+            k.gamma_grad(n * s.repeat, stop - start, _at(&s.a, bases, 0, size) + start * size,
+                         s.a.ld, _at(&s.b, bases, 0, size) + start * size, s.b.ld,
+                         _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
+                         _at(&s.e, bases, 0, size) + start * size)
+    elif s.code == EMBEDDING_GRAD:
+        _pieces(q, s, &s.c, bases, n, thread, threads)
     elif s.code == PRELU_DALPHA:
         if thread == threads - 1:
-            k.prelu_slope_grad(n, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
+            k.prelu_slope_grad(n * s.repeat, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
                                _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
         _pieces(q, s, &s.a, bases, n, thread, threads)
@@ -778,6 +975,10 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
                     return
             elif s.code == PENALTY:
                 _penalty(q, s, bases, thread, threads)
+            elif s.code >= SPECTRAL_NORM:
+                _whole_step(q, s, bases, n, thread, threads)
+            elif s.code >= BATCH_STATISTICS:
+                _statistics_step(q, s, bases, n, thread, threads)
             elif s.code >= REDUCE:
                 _weights_step(q, s, bases, n, thread, threads, rate, count)
             elif s.by_columns:
@@ -835,10 +1036,12 @@ cdef void _forward_step(const Run *q, const Step *s, char **bases, long at,
     cdef long i, columns, size = q.itemsize
     if s.code == GATHER:
         y = _at(&s.a, bases, 0, <int> size)
-        columns = q.x_columns[s.number]
-        x = q.x[s.number] + at * columns * size
-        for i in range(rows):
+        columns = s.a.columns
+        x = q.x[s.number] + at * q.x_columns[s.number] * size
+        for i in range(rows * s.repeat):
             memcpy(y + i * s.a.ld * size, x + i * columns * size, columns * size)
+    elif s.code == FOLD_STATISTICS:
+        _statistics_step(q, s, bases, rows, 0, 1)
     else:
         _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
 
@@ -848,14 +1051,14 @@ cdef void _hand_out(const Run *q, char **bases, long at, long rows) noexcept nog
     cdef char *y
     cdef char *out
     cdef const Operand *result
-    cdef long i, columns, size = q.itemsize
+    cdef long i, columns, repeat, size = q.itemsize
     cdef int j
     for j in range(q.outputs):
         result = &q.results[j]
-        columns = result.columns
+        columns, repeat = result.columns, q.repeats[j]
         y = _at(result, bases, 0, <int> size)
-        out = q.out[j] + at * columns * size
-        for i in range(rows):
+        out = q.out[j] + at * repeat * columns * size
+        for i in range(rows * repeat):
             memcpy(out + i * columns * size, y + i * result.ld * size, columns * size)
 
 
@@ -903,7 +1106,8 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
     return a.present and a.base == b.base and a.at == b.at
 
 
-_LATE = ("reduce", "tally", "dense_dw", "dense_db", "accumulate", "penalty_grad", "update")
+_LATE = ("reduce", "tally", "dense_dw", "dense_db", "gamma_grad", "embedding_grad", "accumulate",
+         "penalty_grad", "orthogonal_penalty", "update", "constrain")
 
 
 def _factors(op):
@@ -958,6 +1162,7 @@ cdef class Executor:
     cdef list _python      # (function, inputs, outputs) of the steps in Python
     cdef dict _views       # their arrays, by step and number of rows
     cdef object _error     # what one of them raised
+    cdef list _kept  # arrays that steps point to
     cdef Run _run
     cdef Step *_steps
     cdef int _transposes      # that a run begins with
@@ -977,6 +1182,7 @@ cdef class Executor:
         self.check_finite = True
         self._parameters = parameters
         self._slots = tuple(slots)
+        self._kept = []
         self._run.itemsize = 4 if plan.dtype == "float32" else 8
         self._run.kernels = kernels_for(self._run.itemsize)
         self._run.seed = seed & 0xFFFFFFFFFFFFFFFF
@@ -1033,7 +1239,7 @@ cdef class Executor:
                 place = (<int> DATA, 0, buffer.columns)
             else:
                 place = (<int> WORKSPACE, at, buffer.pitch)
-                rows = self._run.block if buffer.rows is None else buffer.rows
+                rows = buffer.rows or self._run.block * buffer.repeat
                 at += _lines(rows * buffer.pitch * (8 if buffer.dtype == "int64" else size))
             self._operands.append((*place, buffer.columns, buffer.rows or 0,
                                    buffer.dtype == "int64"))
@@ -1072,7 +1278,8 @@ cdef class Executor:
             for index, kind in _factors(op):
                 if (index, kind) in pairs:
                     continue
-                buffer, rows = plan.buffers[index], self._run.block
+                buffer = plan.buffers[index]
+                rows = self._run.block * buffer.repeat
                 if kind == "rows":
                     rows, pitch, columns = (rows + 1) // 2, buffer.pitch, buffer.columns
                 else:
@@ -1102,7 +1309,7 @@ cdef class Executor:
         total = len(copies) + len(paired) + len(sums) + 3 * len(halved)
         for op in ops:
             total += {"update": len(trainable) + len(copies) + len(paired), "prelu_grad": 2,
-                      "pair_loss": 2, "overlap_loss": 2,
+                      "pair_loss": 2, "overlap_loss": 2, "spectral_norm": 3,
                       "concatenate": len(op.inputs)}.get(op.op, 1)
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
@@ -1114,7 +1321,6 @@ cdef class Executor:
                 for buffer in trainable:
                     self._update(&self._steps[i], op, buffer.index)
                     i += 1
-                i += self._refresh(&self._steps[i], copies, paired)
             elif op.op == "prelu_grad":
                 i += self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
             elif op.op == "pair_loss":
@@ -1134,16 +1340,25 @@ cdef class Executor:
             else:
                 self._step(&self._steps[i], op, copies)
                 i += 1
+                if op.op == "spectral_norm":
+                    changed = op.inputs[:1]
+                    i += self._refresh(&self._steps[i], _only(copies, changed),
+                                       _only(paired, changed))
         for op in ops:
             if op.op == "penalty":
                 self._penalty(&self._steps[i], op, PENALTY_TOTAL, sums[id(op)])
                 i += 1
+        if any(op.op == "update" for op in ops):
+            i += self._refresh(&self._steps[i], copies, paired)
         self._run.count = i - self._transposes
+        for i in range(self._transposes + self._run.count):
+            self._steps[i].repeat = max(self._steps[i].repeat, 1)
         self._split_columns()
         self._place_barriers()
         if not plan.totals:
             for j, index in enumerate(plan.outputs):
                 self._set(&self._run.results[j], index)
+                self._run.repeats[j] = plan.buffers[index].repeat
             self._run.outputs = len(plan.outputs)
         flops = sum(plan.flops(op) for op in plan.ops)
         elements = sum(plan.bytes(op) for op in plan.ops if op.op == "update") / size
@@ -1206,7 +1421,7 @@ cdef class Executor:
         for i in range(1, self._run.count):
             steps[i].waits = (
                 steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
-                or (steps[i].code >= REDUCE) != (steps[i - 1].code >= REDUCE)
+                or _class(steps[i].code) != _class(steps[i - 1].code)
                 or steps[i].code in (PAIR_LOSS, PAIR_GRAD, PYTHON))
 
     cdef _split_columns(self):
@@ -1222,7 +1437,7 @@ cdef class Executor:
         cdef int i, j
         cdef long rows = self._run.block, most = thread_limit(), size = self._run.itemsize, panels
         cdef long each = FM_PANEL // size
-        cdef double k, m, by_rows, by_columns, uneven
+        cdef double k, m, n, by_rows, by_columns, uneven
         cdef bint gathered, alone
         split = set()  # buffers whose columns were written by different threads
         self._run.own_bytes = 0
@@ -1233,28 +1448,28 @@ cdef class Executor:
             if s.code != DENSE and s.code != DENSE_DX:
                 continue
             panels = (s.d.columns + each - 1) // each
-            k, m = s.b.rows, s.d.columns
+            k, m, n = s.b.rows, s.d.columns, rows * s.repeat
             gathered = False
             for j in range(i):
                 gathered |= steps[j].code == GATHER and steps[j].a.at == s.a.at
             # elements of lines that travel
             if s.code == DENSE:
-                by_rows = k * m + (rows * k / 2 if s.a.at in split else 0.0)
-                by_columns = 0.0 if gathered else rows * k
+                by_rows = k * m + (n * k / 2 if s.a.at in split else 0.0)
+                by_columns = 0.0 if gathered else n * k
             else:
-                by_rows = k * m + rows * m / 2
-                by_columns = k * m / 2 + rows * k
+                by_rows = k * m + n * m / 2
+                by_columns = k * m / 2 + n * k
             uneven = <double> ((panels + most - 1) // most) * each * most / padded(m, size) - 1.0
             if uneven < 0.0:
                 uneven = 0.0
-            by_columns += (uneven * rows * k * m / (_RATE * most) + _MEETING) * _TRAVELS
+            by_columns += (uneven * n * k * m / (_RATE * most) + _MEETING) * _TRAVELS
             s.by_columns = panels >= most and by_columns < by_rows
             if s.by_columns:
                 split.add(s.d.at)
         # inputs that only products by columns and the gradients of their kernels read
         for i in range(self._run.count):
             s = &steps[i]
-            if s.code != GATHER or s.a.classes:
+            if s.code != GATHER or s.a.classes or s.repeat > 1:
                 continue
             alone = all(self._operands[index][:2] != (<int> WORKSPACE, s.a.at)
                         for _, inputs, _ in self._python for index in inputs)
@@ -1277,6 +1492,17 @@ cdef class Executor:
                     self._operands[j] = (<int> OWN, self._run.own_bytes, *operand[2:])
             self._run.own_bytes += _lines(rows * s.a.ld * size)
 
+    cdef int _set_all(self, Step *s, indices) except -1:
+        """Operands a to h in order; None for one that is absent."""
+        cdef Operand *places[8]
+        places[0], places[1], places[2], places[3] = &s.a, &s.b, &s.c, &s.d
+        places[4], places[5], places[6], places[7] = &s.e, &s.f, &s.g, &s.h
+        cdef int i
+        for i, index in enumerate(indices):
+            if index is not None:
+                self._set(places[i], index)
+        return 0
+
     cdef int _set(self, Operand *operand, index) except -1:
         return self._assign(operand, self._operands[index])
 
@@ -1285,16 +1511,6 @@ cdef class Executor:
         operand.base, operand.at, operand.ld = <Base> <int> base, at, ld
         operand.columns, operand.rows, operand.classes = columns, rows, classes
         operand.present = True
-        return 0
-
-    cdef int _assign_all(self, Step *s, op) except -1:
-        """Inputs to a, b, c in order, outputs behind them."""
-        cdef Operand *places[6]
-        places[0], places[1], places[2] = &s.a, &s.b, &s.c
-        places[3], places[4], places[5] = &s.d, &s.e, &s.f
-        cdef int i
-        for i, index in enumerate((*op.inputs, *op.outputs)):
-            self._set(places[i], index)
         return 0
 
     cdef int _refresh(self, Step *steps, copies, paired) except -1:
@@ -1328,6 +1544,7 @@ cdef class Executor:
                 products = products if op is products[0] else []
         for index, kind in dict.fromkeys(f for each in products for f in _factors(each)):
             s.code = PAIR_ROWS if kind == "rows" else PAIR_COLUMNS
+            s.repeat = self.plan.buffers[index].repeat
             self._set(&s.a, index)
             self._assign(&s.b, pairs[index, kind])
             s += 1
@@ -1350,6 +1567,7 @@ cdef class Executor:
     cdef int _update(self, Step *s, op, index) except -1:
         cdef int i
         name = op.attributes["optimizer"]
+        s.repeat = 1
         s.code = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}[name]
         self._set(&s.a, index)
         for i, value in enumerate(op.attributes["params"]):
@@ -1359,7 +1577,7 @@ cdef class Executor:
         return 0
 
     cdef int _penalty(self, Step *s, op, Code code, sums) except -1:
-        s.code = code
+        s.code, s.repeat = code, 1
         self._set(&s.a, op.inputs[0])
         self._assign(&s.b, sums)
         s.x, s.y = op.attributes["l1"], op.attributes["l2"]
@@ -1372,6 +1590,7 @@ cdef class Executor:
     cdef int _prelu_grad(self, Step *s, Step *slope, op) except -1:
         dy, x, alpha = op.inputs
         s.code = PRELU_DX
+        s.repeat = slope.repeat = self._repeat(op)
         self._set(&s.a, dy)
         self._set(&s.b, x)
         self._set(&s.c, alpha)
@@ -1414,7 +1633,7 @@ cdef class Executor:
             "row_sum": ROW_SUM, "row_dot": ROW_DOT, "scale_rows": SCALE_ROWS, "copy": COPY,
         }
         if name in codes:
-            self._assign_all(s, op)
+            self._set_all(s, (*op.inputs, *op.outputs))
             s.code = codes[name]
             s.number = name == "maximum_grad"
             s.x = attributes.get("factor", attributes.get("exponent", 0.0))
@@ -1467,8 +1686,9 @@ cdef class Executor:
         cdef int i
         attributes = op.attributes
         name = op.op
+        s.repeat = self._repeat(op)
         if name in ("activation", "activation_grad", "multiply", "add", "prelu"):
-            self._assign_all(s, op)
+            self._set_all(s, (*op.inputs, *op.outputs))
         if name == "gather":
             s.code = GATHER
             s.number = attributes["source"]
@@ -1497,7 +1717,7 @@ cdef class Executor:
             s.code = DENSE_DX
         elif name in ("dense_dw", "dense_db"):
             s.code = DENSE_DW if name == "dense_dw" else DENSE_DB
-            self._assign_all(s, op)
+            self._set_all(s, (*op.inputs, *op.outputs))
         elif name == "activation":
             self._activation(s, op, False)
         elif name == "activation_grad":
@@ -1543,8 +1763,112 @@ cdef class Executor:
             s.code = ACCUMULATE
             self._set(&s.a, op.inputs[0])
             self._set(&s.b, op.inputs[1])
-        elif not self._join(s, op):
+        elif not self._join(s, op) and not self._layer(s, op):
             self._loss(s, op)
+        return 0
+
+    def _repeat(self, op):
+        """Rows of the operands for each row of the batch; a reshape has two such numbers."""
+        if op.op == "reshape":
+            return 1
+        return max(self.plan.buffers[i].repeat for i in (*op.inputs, *op.outputs))
+
+    cdef bint _layer(self, Step *s, op) except -1:
+        """An op of a layer besides products and activations; False if it is none."""
+        name, attributes = op.op, op.attributes
+        inputs, outputs = list(op.inputs), list(op.outputs)
+        if name in _DRAWN:
+            s.code = <Code> <int> _DRAWN[name]
+            self._set_all(s, (*inputs, *outputs))
+            s.stream = attributes["stream"] & 0xFFFFFFFF
+            s.seed = self._run.seed if attributes["seed"] is None \
+                else attributes["seed"] & 0xFFFFFFFFFFFFFFFF
+            if s.code == ALPHA_DROPOUT:
+                rate = s.params.storage[0] = attributes["rate"]
+                s.y = low = -1.0507009873554805 * 1.6732632423543772
+                s.x = a = ((1.0 - rate) * (1.0 + rate * low * low)) ** -0.5
+                s.weight = -a * low * rate
+            else:
+                s.x = attributes["stddev"]
+        elif name == "batch_statistics":
+            s.code = BATCH_STATISTICS
+            self._set_all(s, (*inputs, *outputs))
+            s.x, s.y = attributes["momentum"], attributes["epsilon"]
+        elif name == "standardize":
+            s.code = STANDARDIZE
+            self._set_all(s, (*inputs[:3], *_scale_and_shift(op, 3), *outputs))
+        elif name == "batch_norm_sums":
+            s.code = BATCH_NORM_SUMS
+            self._set_all(s, (*inputs, *outputs))
+        elif name == "batch_norm_dx":
+            s.code = BATCH_NORM_DX
+            self._set_all(s, (*inputs[:6], _scale_and_shift(op, 6)[0], *outputs))
+        elif name == "fold_statistics":
+            s.code = FOLD_STATISTICS
+            self._set_all(s, (*inputs[:2], *_scale_and_shift(op, 2), *outputs))
+            s.x = attributes["epsilon"]
+        elif name in ("scale_shift", "scale_columns"):
+            s.code = SCALE_SHIFT
+            self._set_all(s, (*inputs[:2], inputs[2] if len(inputs) == 3 else None, *outputs))
+        elif name == "row_norm":
+            s.code = ROW_NORM
+            s.number, s.x = _ROW_NORMS[attributes["kind"]], attributes["epsilon"]
+            self._set_all(s, (inputs[0], *_scale_and_shift(op, 1), *outputs))
+        elif name == "row_norm_grad":
+            s.code = ROW_NORM_GRAD
+            s.number = _ROW_NORMS[attributes["kind"]]
+            mean = 1 if attributes["kind"] == "layer" else 0
+            self._set_all(s, (*inputs[:3], inputs[3] if mean else None,
+                              _scale_and_shift(op, 3 + mean)[0], *outputs))
+        elif name == "gamma_grad":
+            s.code = GAMMA_GRAD
+            self._set_all(s, (*inputs[:3], inputs[3] if len(inputs) == 4 else None, *outputs))
+        elif name in ("embedding", "embedding_grad"):
+            s.code = EMBEDDING if name == "embedding" else EMBEDDING_GRAD
+            self._set_all(s, (*inputs, *outputs))
+        elif name == "reshape":
+            s.code = RESHAPE
+            self._set_all(s, (*inputs, *outputs))
+            s.from_repeat = self.plan.buffers[inputs[0]].repeat
+            s.number = self.plan.buffers[outputs[0]].repeat
+        elif name in ("take_columns", "put_columns"):
+            s.code = TAKE_COLUMNS if name == "take_columns" else PUT_COLUMNS
+            self._set_all(s, (*inputs, *outputs))
+            index = np.array(attributes["index"], np.int64)
+            s.index = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> index)
+            self._kept.append(index)
+        elif name == "activity_penalty":
+            s.code = ACTIVITY_PENALTY
+            self._set_all(s, (*inputs, *outputs))
+            s.x, s.y = attributes["l1"], attributes["l2"]
+        elif name == "orthogonal_penalty":
+            s.code = ORTHOGONAL_PENALTY
+            self._set_all(s, (*inputs, *outputs))
+            s.mean, s.x = attributes["mode"] == "rows", attributes["factor"]
+            s.number, s.ending = attributes["total"], attributes["adds"]
+            self._scratch(s)
+        elif name == "spectral_norm":
+            s.code = SPECTRAL_NORM
+            self._set_all(s, inputs)
+            s.number, s.x = attributes["iterations"], attributes["epsilon"]
+            self._scratch(s)
+        elif name == "constrain":
+            s.code = CONSTRAIN
+            self._set_all(s, inputs)
+            s.number = {0: 0, 1: 1, None: 2}[attributes["axis"]]
+            if attributes["kind"] == "non_negative":
+                s.number = -1
+            for i, key in enumerate(("low", "high", "rate", "epsilon")):
+                s.params.storage[i] = attributes[key]
+        else:
+            return False
+        return True
+
+    cdef int _scratch(self, Step *s) except -1:
+        """Memory in double precision for a matrix of the size of a, and a row and a column more."""
+        memory = np.zeros(s.a.rows * s.a.columns + s.a.rows + s.a.columns)
+        s.scratch = <double *> cnp.PyArray_DATA(<cnp.ndarray> memory)
+        self._kept.append(memory)
         return 0
 
     cdef int _loss(self, Step *s, op) except -1:
@@ -1858,7 +2182,7 @@ cdef class Executor:
         or its gradient."""
         _, _, ld, columns, rows, classes = self._operands[index]
         buffer = self.plan.buffers[index]
-        rows = batch if buffer.rows is None else rows
+        rows = batch * buffer.repeat if buffer.rows is None else rows
         flat = self._flat(index, rows)
         if buffer.offset is not None:
             return read(flat, rows, columns).copy()
@@ -1879,6 +2203,23 @@ cdef class Executor:
             <int> OWN: self._own,
         }[base]
         return memory[at:at + rows * ld * dtype.itemsize].view(dtype)
+
+
+cdef inline int _class(Code code) noexcept nogil:
+    """ROWS, WEIGHTS, COLUMNS or WHOLE, as a number."""
+    return (code >= REDUCE) + (code >= BATCH_STATISTICS) + (code >= SPECTRAL_NORM)
+
+
+def _scale_and_shift(op, first):
+    """gamma and beta among the inputs from number `first` on, or None for one that is not."""
+    more = list(op.inputs[first:])
+    gamma = more.pop(0) if op.attributes["scale"] else None
+    return gamma, more.pop(0) if op.attributes.get("center") else None
+
+
+def _only(places, keys):
+    """The places of those keys that have one."""
+    return {key: places[key] for key in keys if key in places}
 
 
 def _lines(bytes_):

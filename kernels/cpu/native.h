@@ -57,6 +57,12 @@ typedef struct {
 /* How a matrix product ends: what happens to a tile on its way to memory. */
 enum { FM_STORE = 0, FM_RELU = 1, FM_RELU_GRAD = 2 };
 
+/* What rows are normalized by: mean and variance, mean square, Euclidean norm. */
+enum { FM_LAYER_NORM = 0, FM_RMS_NORM = 1, FM_UNIT_NORM = 2 };
+
+/* Columns that statistics are made of at a time. */
+enum { FM_STRIP = 32 };
+
 typedef struct {
     /* c (m, n) = bias + a b; a is (m, k), or (k, m) read transposed; b (k, n); n padded.
      * `saved` (m, n), laid out as c, is read by FM_RELU_GRAD only. */
@@ -97,10 +103,6 @@ typedef struct {
                                   double scale, void *losses, void *d, long ldd, void *hits);
     const fm_losses *losses;
 
-    /* l1 sum |w| + l2 sum w^2, and l1 sign(w) + slope w, added to g where `adds` */
-    double (*penalty)(long n, const void *w, double l1, double l2);
-    void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope, int adds);
-
     void (*sgd)(long n, void *w, const void *g, double learning_rate, double weight_decay);
     void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
                      double momentum, int nesterov, double weight_decay);
@@ -111,6 +113,66 @@ typedef struct {
     void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
                          uint64_t seed, uint32_t stream, uint32_t step);
     fm_join join;
+
+    /* mean + stddev times normal numbers for the rows start..stop, as dropout_mask counts them */
+    void (*normal)(long start, long stop, long c, void *out, long ld, double mean, double stddev,
+                   uint64_t seed, uint32_t stream, uint32_t step);
+    /* mask of 0 and others becomes 0 and a; y = x mask + (mask ? b : a low + b) */
+    void (*alpha_dropout)(long n, const void *x, void *mask, void *y, double a, double low,
+                          double b);
+    /* l1 sum |w| + l2 sum w^2, and l1 sign(w) + slope w, added to g where `adds` */
+    double (*penalty)(long n, const void *w, double l1, double l2);
+    void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope, int adds);
+    /* penalties of rows, and scale times their derivative in d or not (NULL) */
+    void (*activity_penalty)(long rows, long c, const void *y, long ldy, double l1, double l2,
+                             double scale, void *values, void *d, long ldd);
+    /* Parameters in panels (moving.h); scratch in doubles: count * size + count + size */
+    double (*orthogonal_penalty)(long rows, long columns, long pitch, long panel, const void *w,
+                                 int by_rows, double factor, void *g, int adds, double *scratch);
+    void (*non_negative)(long n, void *w);
+    /* limits: low, high, rate, epsilon; axis 2 is the whole */
+    void (*constrain_norm)(long rows, long columns, long pitch, long panel, void *w, int axis,
+                           long start, long stop, const double *limits);
+    /* scratch in doubles: rows * columns + rows + columns */
+    void (*spectral_norm)(long rows, long columns, long pitch, long panel, void *w, void *u,
+                          int iterations, double epsilon, double *scratch);
+    /* Columns start..stop, in strips: start a multiple of FM_STRIP */
+    void (*batch_statistics)(long rows, long start, long stop, const void *x, long ldx,
+                             double momentum, double epsilon, void *moving_mean,
+                             void *moving_variance, void *mean, void *inv);
+    void (*batch_norm_sums)(long rows, long start, long stop, const void *dy, long lddy,
+                            const void *x, long ldx, const void *mean, const void *inv,
+                            void *dgamma, void *dbeta);
+    /* gamma, beta, inv, mean may be NULL; n counts the rows of the whole batch */
+    void (*standardize)(long rows, long c, const void *x, long ldx, const void *mean,
+                        const void *inv, const void *gamma, const void *beta, void *y, long ldy);
+    void (*batch_norm_dx)(long rows, long c, long n, const void *dy, long lddy, const void *x,
+                          long ldx, const void *mean, const void *inv, const void *dgamma,
+                          const void *dbeta, const void *gamma, void *dx, long lddx);
+    void (*fold_statistics)(long start, long stop, const void *mean, const void *variance,
+                            const void *gamma, const void *beta, double epsilon, void *a, void *b);
+    void (*scale_shift)(long rows, long c, const void *x, long ldx, const void *a, const void *b,
+                        void *y, long ldy);
+    void (*row_norm)(long rows, long c, const void *x, long ldx, int kind, double epsilon,
+                     const void *gamma, const void *beta, void *y, long ldy, void *inv, void *mean);
+    void (*row_norm_grad)(long rows, long c, const void *dy, long lddy, const void *x, long ldx,
+                          const void *inv, const void *mean, const void *gamma, int kind, void *dx,
+                          long lddx);
+    void (*gamma_grad)(long rows, long c, const void *dy, long lddy, const void *x, long ldx,
+                       const void *inv, const void *mean, void *dgamma);
+    /* x are numbers of rows of a table of `count` rows in panels (moving.h) */
+    void (*embedding)(long rows, long t, long e, const void *x, long ldx, const void *table,
+                      long count, long pitch, long panel, void *y, long ldy);
+    void (*embedding_grad)(long rows, long t, long e, long column, long c, const void *x,
+                           long ldx, const void *dy, long lddy, void *table, long count,
+                           long width, long start, long stop);
+    /* samples of ra rows of ca columns as rb rows of cb columns */
+    void (*reshape)(long samples, long ra, long ca, const void *x, long ldx, long rb, long cb,
+                    void *y, long ldy);
+    void (*take_columns)(long rows, long m, const int64_t *index, const void *x, long ldx, void *y,
+                         long ldy);
+    void (*put_columns)(long rows, long m, const int64_t *index, const void *dy, long lddy,
+                        void *dx, long lddx, long c);
 } fm_kernels;
 
 typedef struct {

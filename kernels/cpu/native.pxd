@@ -72,6 +72,10 @@ cdef extern from "native.h" nogil:
         FM_STORE
         FM_RELU
         FM_RELU_GRAD
+        FM_LAYER_NORM
+        FM_RMS_NORM
+        FM_UNIT_NORM
+        FM_STRIP
 
     ctypedef struct fm_losses:
         const fm_elementwise_loss *elementwise_loss
@@ -121,9 +125,6 @@ cdef extern from "native.h" nogil:
             long ldt, const void *weight, double smoothing, const int64_t *ignore, double scale,
             void *losses, void *d, long ldd, void *hits) noexcept nogil
         const fm_losses *losses
-        double (*penalty)(long n, const void *w, double l1, double l2) noexcept nogil
-        void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope,
-                             int adds) noexcept nogil
         void (*sgd)(long n, void *w, const void *g, double learning_rate,
                     double weight_decay) noexcept nogil
         void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
@@ -133,6 +134,60 @@ cdef extern from "native.h" nogil:
         void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
                              uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
         fm_join join
+        void (*normal)(long start, long stop, long c, void *out, long ld, double mean,
+                       double stddev, uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
+        void (*alpha_dropout)(long n, const void *x, void *mask, void *y, double a, double low,
+                              double b) noexcept nogil
+        double (*penalty)(long n, const void *w, double l1, double l2) noexcept nogil
+        void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope,
+                             int adds) noexcept nogil
+        void (*activity_penalty)(long rows, long c, const void *y, long ldy, double l1, double l2,
+                                 double scale, void *values, void *d, long ldd) noexcept nogil
+        double (*orthogonal_penalty)(long rows, long columns, long pitch, long panel, const void *w,
+                                     int by_rows, double factor, void *g, int adds,
+                                     double *scratch) noexcept nogil
+        void (*non_negative)(long n, void *w) noexcept nogil
+        void (*constrain_norm)(long rows, long columns, long pitch, long panel, void *w, int axis,
+                               long start, long stop, const double *limits) noexcept nogil
+        void (*spectral_norm)(long rows, long columns, long pitch, long panel, void *w, void *u,
+                              int iterations, double epsilon, double *scratch) noexcept nogil
+        void (*batch_statistics)(long rows, long start, long stop, const void *x, long ldx,
+                                 double momentum, double epsilon, void *moving_mean,
+                                 void *moving_variance, void *mean, void *inv) noexcept nogil
+        void (*batch_norm_sums)(long rows, long start, long stop, const void *dy, long lddy,
+                                const void *x, long ldx, const void *mean, const void *inv,
+                                void *dgamma, void *dbeta) noexcept nogil
+        void (*standardize)(long rows, long c, const void *x, long ldx, const void *mean,
+                            const void *inv, const void *gamma, const void *beta, void *y,
+                            long ldy) noexcept nogil
+        void (*batch_norm_dx)(long rows, long c, long n, const void *dy, long lddy, const void *x,
+                              long ldx, const void *mean, const void *inv, const void *dgamma,
+                              const void *dbeta, const void *gamma, void *dx,
+                              long lddx) noexcept nogil
+        void (*fold_statistics)(long start, long stop, const void *mean, const void *variance,
+                                const void *gamma, const void *beta, double epsilon, void *a,
+                                void *b) noexcept nogil
+        void (*scale_shift)(long rows, long c, const void *x, long ldx, const void *a,
+                            const void *b, void *y, long ldy) noexcept nogil
+        void (*row_norm)(long rows, long c, const void *x, long ldx, int kind, double epsilon,
+                         const void *gamma, const void *beta, void *y, long ldy, void *inv,
+                         void *mean) noexcept nogil
+        void (*row_norm_grad)(long rows, long c, const void *dy, long lddy, const void *x, long ldx,
+                              const void *inv, const void *mean, const void *gamma, int kind,
+                              void *dx, long lddx) noexcept nogil
+        void (*gamma_grad)(long rows, long c, const void *dy, long lddy, const void *x, long ldx,
+                           const void *inv, const void *mean, void *dgamma) noexcept nogil
+        void (*embedding)(long rows, long t, long e, const void *x, long ldx, const void *table,
+                          long count, long pitch, long panel, void *y, long ldy) noexcept nogil
+        void (*embedding_grad)(long rows, long t, long e, long column, long c, const void *x,
+                               long ldx, const void *dy, long lddy, void *table, long count,
+                               long width, long start, long stop) noexcept nogil
+        void (*reshape)(long samples, long ra, long ca, const void *x, long ldx, long rb, long cb,
+                        void *y, long ldy) noexcept nogil
+        void (*take_columns)(long rows, long m, const int64_t *index, const void *x, long ldx,
+                             void *y, long ldy) noexcept nogil
+        void (*put_columns)(long rows, long m, const int64_t *index, const void *dy, long lddy,
+                            void *dx, long lddx, long c) noexcept nogil
 
     ctypedef struct fm_tables:
         const char *name

@@ -758,42 +758,6 @@ static void A(softmax_cross_entropy)(long rows, long c, const void *z_, long ldz
     }
 }
 
-/* -- penalties on parameters ------------------------------------------------------------------ */
-
-/* l1 sum |w| + l2 sum w^2, in LANES interleaved parts. */
-static double A(penalty)(long n, const void *w_, double l1, double l2)
-{
-    const R *w = w_;
-    double part[LANES] = {0}, total = 0;
-    long i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (int v = 0; v < LANES; v++) {
-            const double one = w[i + v];
-            part[v] += l1 * (one < 0 ? -one : one) + l2 * (one * one);
-        }
-    }
-    for (int v = 0; i + v < n; v++) {
-        const double one = w[i + v];
-        part[v] += l1 * (one < 0 ? -one : one) + l2 * (one * one);
-    }
-    for (int v = 0; v < LANES; v++) {
-        total += part[v];
-    }
-    return total;
-}
-
-/* g = l1 sign(w) + slope w, added to what is there or instead of it. */
-static void A(penalty_grad)(long n, const void *w_, void *g_, double l1_, double slope_, int adds)
-{
-    const R *w = w_, l1 = (R)l1_, slope = (R)slope_;
-    R *g = g_;
-    INDEPENDENT for (long i = 0; i < n; i++)
-    {
-        const R one = w[i] > 0 ? l1 : w[i] < 0 ? -l1 : 0;
-        g[i] = (adds ? g[i] : 0) + (one + slope * w[i]);
-    }
-}
-
 /* -- optimizers: one pass over parameters, gradient and state ---------------------------------- */
 
 static void A(sgd)(long n, void *w_, const void *g_, double learning_rate, double weight_decay)
@@ -855,6 +819,75 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
 
 #include "join.h"
 
+/* The inverse of the normal distribution function, AS 241 (Wichura 1988); see the oracle.  q is the
+ * distance from 1/2, p that from the nearer of 0 and 1. */
+INLINE R A(quantile)(R q, R p)
+{
+    const R r = C(0.180625) - q * q;
+    const R inner = q
+        * (((((((C(2509.0809287301226727) * r + C(33430.575583588128105)) * r
+                + C(67265.770927008700853)) * r + C(45921.953931549871457)) * r
+              + C(13731.693765509461125)) * r + C(1971.5909503065514427)) * r
+            + C(133.14166789178437745)) * r + C(3.3871328727963666080))
+        / (((((((C(5226.495278852854561) * r + C(28729.085735721942674)) * r
+                + C(39307.895800092710610)) * r + C(21213.794301586595867)) * r
+              + C(5394.1960214247511077)) * r + C(687.18700749205790830)) * r
+            + C(42.313330701600911252)) * r + C(1));
+    const R t = M(sqrt)(-M(log)(p)) - C(1.6);
+    const R outer = (((((((C(7.74545014278341407640e-4) * t + C(2.27238449892691845833e-2)) * t
+                          + C(2.41780725177450611770e-1)) * t + C(1.27045825245236838258)) * t
+                        + C(3.64784832476320460504)) * t + C(5.76949722146069140550)) * t
+                      + C(4.63033784615654529590)) * t + C(1.42343711074968357734))
+        / (((((((C(1.05075007164441684324e-9) * t + C(5.47593808499534494600e-4)) * t
+                + C(1.51986665636164571966e-2)) * t + C(1.48103976427480074590e-1)) * t
+              + C(6.89767334985100004550e-1)) * t + C(1.67638483018380384940)) * t
+            + C(2.05319162663775882187)) * t + C(1));
+    return (q < 0 ? -q : q) <= C(0.425) ? inner : q < 0 ? -outer : outer;
+}
+
+static void A(normal)(long from, long to, long c, void *out_, long ld, double mean_,
+                      double stddev_, uint64_t seed, uint32_t stream, uint32_t step)
+{
+    enum { WORDS = 4 * PHILOX_BLOCKS };
+    const R mean = (R)mean_, stddev = (R)stddev_, unit = C(1.0 / 4294967296.0);
+    for (long i = from; i < to; i++) {
+        R *out = (R *)out_ + i * ld;
+        for (long j0 = 0; j0 < c; j0 += WORDS) {
+            uint32_t word[4][PHILOX_BLOCKS], flat[WORDS];
+            R value[WORDS];
+            fm_philox((uint32_t)(j0 / 4), (uint32_t)i, step, stream, seed, word);
+            for (int v = 0; v < WORDS; v++) {
+                flat[v] = word[v % 4][v / 4];
+            }
+            INDEPENDENT for (int v = 0; v < WORDS; v++)
+            {
+                const uint32_t w = flat[v], near = w < 0x80000000u ? w : ~w;
+                const R q = ((R)(int32_t)(w - 0x80000000u) + C(0.5)) * unit;
+                value[v] = mean + stddev * A(quantile)(q, ((R)near + C(0.5)) * unit);
+            }
+            memcpy(out + j0, value, (c - j0 < WORDS ? c - j0 : WORDS) * sizeof(R));
+        }
+    }
+}
+
+/* mask of 0 and anything else becomes 0 and a; y = x mask + b, a low + b where it is 0. */
+static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, double a_, double low,
+                             double b_)
+{
+    const R *x = x_, a = (R)a_, b = (R)b_, dropped = (R)(a_ * low + b_);
+    R *mask = mask_, *y = y_;
+    INDEPENDENT for (long i = 0; i < n; i++)
+    {
+        const R m = mask[i] == 0 ? 0 : a, shift = mask[i] == 0 ? dropped : b;
+        mask[i] = m;
+        y[i] = x[i] * m + shift;
+    }
+}
+
+#include "normalization.h"
+#include "moving.h"
+#include "parameters.h"
+
 #undef LARGER
 #undef ROW_SUM
 
@@ -863,7 +896,8 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
     {                                                                                            \
         .gemm = gemm##t, .column_sums = column_sums##t, .transpose = transpose##t,               \
         .gather = gather##t, .multiply = multiply##t, .add = add##t, .sums = sums##t,            \
-        .map = maps##t, .map_grad = grads##t, .stream = stream##t, .softmax = softmax##t,                             \
+        .map = maps##t, .map_grad = grads##t, .stream = stream##t,               \
+        .softmax = softmax##t,                                                                   \
         .softmax_grad = softmax_grad##t, .log_softmax = log_softmax##t,                          \
         .log_softmax_grad = log_softmax_grad##t, .sparsemax = sparsemax##t,                      \
         .sparsemax_grad = sparsemax_grad##t, .glu = glu##t, .glu_grad = glu_grad##t,             \
@@ -872,6 +906,17 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
         .softmax_cross_entropy = softmax_cross_entropy##t,                                       \
         .losses = &FM_PASTE(FM_PASTE(fm_losses_, FM_ISA), t), .sgd = sgd##t,                     \
         .momentum = momentum##t, .adam = adam##t, .dropout_mask = dropout_mask##t,               \
-        .penalty = penalty##t, .penalty_grad = penalty_grad##t, .join = FM_JOIN(t)               \
+        .normal = normal##t,                                                                     \
+        .alpha_dropout = alpha_dropout##t, .penalty = penalty##t,                                \
+        .penalty_grad = penalty_grad##t, .activity_penalty = activity_penalty##t,                \
+        .orthogonal_penalty = orthogonal_penalty##t, .non_negative = non_negative##t,            \
+        .constrain_norm = constrain_norm##t, .spectral_norm = spectral_norm##t,                  \
+        .batch_statistics = batch_statistics##t, .batch_norm_sums = batch_norm_sums##t,          \
+        .standardize = standardize##t, .batch_norm_dx = batch_norm_dx##t,                        \
+        .fold_statistics = fold_statistics##t, .scale_shift = scale_shift##t,                    \
+        .row_norm = row_norm##t, .row_norm_grad = row_norm_grad##t,                              \
+        .gamma_grad = gamma_grad##t, .embedding = embedding##t,                                  \
+        .embedding_grad = embedding_grad##t, .reshape = reshape##t,                              \
+        .take_columns = take_columns##t, .put_columns = put_columns##t, .join = FM_JOIN(t)       \
     }
 #endif

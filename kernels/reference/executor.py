@@ -16,10 +16,21 @@ import numpy as np
 from fusedmlp.kernels import KERNELS
 from fusedmlp.kernels.layout import read, write
 
-from . import activations, dense, join, losses, metrics, optimizers, random
+from . import (
+    activations,
+    dense,
+    join,
+    losses,
+    metrics,
+    normalization,
+    optimizers,
+    parameters,
+    random,
+)
 
 __all__ = ["Executor"]
 
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _BOUND = 8  # numbers of rows for which bound calls are kept
 
 
@@ -84,13 +95,13 @@ class Executor:
             matrix = np.zeros((buffer.rows, buffer.columns), buffer.dtype)
             self._matrices[buffer.role].append((matrix, flat))
             return matrix
-        rows = self.plan.batch_size if buffer.rows is None else buffer.rows
+        rows = self.plan.batch_size * buffer.repeat if buffer.rows is None else buffer.rows
         one = buffer.role in ("row", "weight") or buffer.dtype == "int64"
         return np.zeros((rows,) if one else (rows, buffer.columns), buffer.dtype)
 
     def _view(self, index, rows):
-        array = self._arrays[index]
-        return array[:rows] if self.plan.buffers[index].rows is None else array
+        array, buffer = self._arrays[index], self.plan.buffers[index]
+        return array[: rows * buffer.repeat] if buffer.rows is None else array
 
     def buffer(self, index):
         """A copy of what the last step left in a buffer."""
@@ -145,7 +156,7 @@ class Executor:
                 rows = self._picked.stop - first
                 self._step(rows)
                 for result, array in zip(self.plan.outputs, out, strict=True):
-                    array[self._picked] = self._view(result, rows)
+                    array[self._picked] = self._view(result, rows).reshape(rows, -1)
 
     @contextmanager
     def _reading(self, data):
@@ -178,6 +189,7 @@ class Executor:
 
     def _gather(self, inputs, outputs, rows, source):
         (target,) = outputs
+        target = target.reshape(rows, -1) if target.ndim == 2 else target
 
         def gather():
             if isinstance(self._picked, slice):
@@ -220,6 +232,142 @@ class Executor:
                 np.multiply(x, mask, out=y)
 
         return dropout
+
+    def _alpha_dropout(self, inputs, outputs, rows, rate, stream, seed):
+        (x,), (y, mask) = inputs, outputs
+        seed = self.seed if seed is None else seed
+        low = -_SELU_SCALE * _SELU_ALPHA
+        a = ((1.0 - rate) * (1.0 + rate * low**2)) ** -0.5
+        b = -a * low * rate
+
+        def alpha_dropout():
+            random.dropout_mask(rate, seed, stream, self._iteration, mask)
+            mask[...] = np.where(mask == 0.0, 0.0, a)
+            with np.errstate(all="ignore"):
+                y[...] = x * mask + np.where(mask == 0.0, a * low + b, b)
+
+        return alpha_dropout
+
+    def _gaussian_dropout(self, inputs, outputs, rows, stddev, stream, seed):
+        (x,), (y, mask) = inputs, outputs
+        seed = self.seed if seed is None else seed
+
+        def gaussian_dropout():
+            random.normal(1.0, stddev, seed, stream, self._iteration, mask)
+            with np.errstate(all="ignore"):
+                np.multiply(x, mask, out=y)
+
+        return gaussian_dropout
+
+    def _gaussian_noise(self, inputs, outputs, rows, stddev, stream, seed):
+        (x,), (y,) = inputs, outputs
+        seed = self.seed if seed is None else seed
+
+        def gaussian_noise():
+            random.normal(0.0, stddev, seed, stream, self._iteration, y)
+            with np.errstate(all="ignore"):
+                np.add(x, y, out=y)
+
+        return gaussian_noise
+
+    # -- normalization ---------------------------------------------------------------------------
+
+    def _batch_statistics(self, inputs, outputs, rows, momentum, epsilon):
+        x, mean, variance = inputs
+        return partial(_calmly, normalization.batch_statistics, x, mean[0], variance[0], momentum,
+                       epsilon, outputs[0][0], outputs[1][0])
+
+    def _standardize(self, inputs, outputs, rows, scale, center):
+        x, mean, inv, *more = inputs
+        return partial(_calmly, normalization.standardize, x, mean[0], inv[0],
+                       *_factors(more, scale, center), outputs[0])
+
+    def _batch_norm_sums(self, inputs, outputs, rows):
+        dy, x, mean, inv = inputs
+        return partial(_calmly, normalization.batch_norm_sums, dy, x, mean[0], inv[0],
+                       outputs[0][0], outputs[1][0])
+
+    def _batch_norm_dx(self, inputs, outputs, rows, scale):
+        dy, x, mean, inv, dgamma, dbeta, *more = inputs
+        gamma, _ = _factors(more, scale, False)
+        return partial(_calmly, normalization.batch_norm_dx, dy, x, mean[0], inv[0], dgamma[0],
+                       dbeta[0], gamma, outputs[0])
+
+    def _fold_statistics(self, inputs, outputs, rows, epsilon, scale, center):
+        mean, variance, *more = inputs
+        return partial(_calmly, normalization.fold_statistics, mean[0], variance[0],
+                       *_factors(more, scale, center), epsilon, outputs[0][0], outputs[1][0])
+
+    def _scale_shift(self, inputs, outputs, rows):
+        (x, a, b), (y,) = inputs, outputs
+
+        def scale_shift():
+            with np.errstate(all="ignore"):
+                np.add(x * a, b, out=y)
+
+        return scale_shift
+
+    def _scale_columns(self, inputs, outputs, rows):
+        return partial(_quietly, np.multiply, *inputs, outputs[0])
+
+    def _row_norm(self, inputs, outputs, rows, kind, epsilon, scale, center):
+        x, *more = inputs
+        y, inv, mean = _pad(outputs, 3)
+        return partial(_calmly, normalization.row_norm, x, kind, epsilon,
+                       *_factors(more, scale, center), y, inv, mean)
+
+    def _row_norm_grad(self, inputs, outputs, rows, kind, epsilon, scale):
+        dy, x, inv, *more = inputs
+        mean = more.pop(0) if kind == "layer" else None
+        gamma, _ = _factors(more, scale, False)
+        return partial(_calmly, normalization.row_norm_grad, dy, x, inv, mean, gamma, kind,
+                       outputs[0])
+
+    def _gamma_grad(self, inputs, outputs, rows):
+        return partial(_calmly, normalization.gamma_grad, *_pad(inputs, 4), outputs[0][0])
+
+    # -- tables and shapes -----------------------------------------------------------------------
+
+    def _embedding(self, inputs, outputs, rows):
+        (indices, table), (y,) = inputs, outputs
+        y = y.reshape(rows, indices.shape[1], table.shape[1])
+
+        def embedding():
+            number, known = _numbers(indices, len(table))
+            y[...] = np.where(known[..., None], table[number], np.nan)
+
+        return embedding
+
+    def _embedding_grad(self, inputs, outputs, rows):
+        (indices, dy), (dtable,) = inputs, outputs
+        dy = dy.reshape(rows, indices.shape[1], dtable.shape[1])
+
+        def embedding_grad():
+            number, known = _numbers(indices, len(dtable))
+            dtable[...] = 0.0
+            np.add.at(dtable, number[known], dy[known])
+
+        return embedding_grad
+
+    def _reshape(self, inputs, outputs, rows):
+        (x,), (y,) = inputs, outputs
+        return partial(np.copyto, y, x.reshape(y.shape))
+
+    def _take_columns(self, inputs, outputs, rows, index):
+        return partial(np.take, inputs[0], np.array(index, np.intp), axis=1, out=outputs[0],
+                       mode="clip")
+
+    def _put_columns(self, inputs, outputs, rows, index):
+        (dy,), (dx,) = inputs, outputs
+        index = np.array(index, np.intp)
+
+        def put_columns():
+            dx[...] = 0.0
+            np.add.at(dx, (slice(None), index), dy)
+
+        return put_columns
+
+    # -- arithmetic of gradients -----------------------------------------------------------------
 
     _multiply = _quiet_operation(np.multiply)
     _add = _quiet_operation(np.add)
@@ -417,6 +565,47 @@ class Executor:
 
         return penalty_grad
 
+    def _activity_penalty(self, inputs, outputs, rows, l1, l2):
+        (y,), (values, gradient) = inputs, _pad(outputs, 2)
+
+        def activity_penalty():
+            with np.errstate(all="ignore"):
+                values[...] = (l1 * np.abs(y) + l2 * np.square(y)).sum(axis=1)
+                if gradient is not None:
+                    gradient[...] = (l1 * np.sign(y) + 2.0 * l2 * y) / max(rows, 1)
+
+        return activity_penalty
+
+    def _orthogonal_penalty(self, inputs, outputs, rows, total, factor, mode, adds):
+        (w,), (gradient,) = inputs, _pad(outputs, 1)
+
+        def orthogonal_penalty():
+            with np.errstate(all="ignore"):
+                amount, slope = parameters.orthogonal_penalty(w, factor, mode == "rows")
+                if gradient is not None:
+                    np.add(gradient if adds else 0.0, slope, out=gradient, casting="same_kind")
+            self.totals[total, 0] += amount * rows
+            if not math.isfinite(amount):
+                self._finite = False
+
+        return orthogonal_penalty
+
+    def _constrain(self, inputs, outputs, rows, **attributes):
+        return self._changing(parameters.constrain, inputs[0], **attributes)
+
+    def _spectral_norm(self, inputs, outputs, rows, iterations, epsilon):
+        kernel, u = inputs
+        return self._changing(parameters.spectral_norm, kernel, u[0], iterations, epsilon)
+
+    def _changing(self, function, *arguments, **named):
+        """A call that writes to parameters."""
+        def change():
+            with np.errstate(all="ignore"):
+                function(*arguments, **named)
+            self._store("parameter")
+
+        return change
+
     def _update(self, inputs, outputs, rows, optimizer, params):
         name = optimizer + "_update"
         kernel = getattr(optimizers, name)
@@ -445,6 +634,24 @@ class Executor:
             else:
                 ranges.append((start, stop))
         return ranges
+
+
+def _calmly(function, *arguments, **named):
+    with np.errstate(all="ignore"):
+        function(*arguments, **named)
+
+
+def _factors(arrays, scale, center):
+    """gamma and beta, or None for the one that there is not."""
+    rows = [array[0] for array in arrays]
+    gamma = rows.pop(0) if scale else None
+    return gamma, rows.pop(0) if center else None
+
+
+def _numbers(indices, count):
+    """Floating-point numbers of rows as integers, and which of them there are."""
+    known = (indices > -1.0) & (indices < count)
+    return np.where(known, indices, 0.0).astype(np.int64), known
 
 
 def _pad(arrays, length):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         backend,
         callbacks,
         config,
+        constraints,
         datasets,
         dtype_policies,
         initializers,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ops,
         optimizers,
         random,
+        regularizers,
         saving,
         utils,
     )
@@ -45,9 +47,9 @@ if TYPE_CHECKING:
     from .variable import Variable
 
 _MODULES = (
-    "activations", "backend", "callbacks", "config", "datasets", "dtype_policies",
+    "activations", "backend", "callbacks", "config", "constraints", "datasets", "dtype_policies",
     "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "ops",
-    "optimizers", "random", "saving", "utils",
+    "optimizers", "random", "regularizers", "saving", "utils",
 )
 _OPTIONAL = ("sklearn",)  # modules that need more than NumPy, so no part of `__all__`
 _NAMES = {
@@ -79,6 +81,7 @@ __all__ = [
     "backend",
     "callbacks",
     "config",
+    "constraints",
     "datasets",
     "dtype_policies",
     "initializers",
@@ -90,6 +93,7 @@ __all__ = [
     "ops",
     "optimizers",
     "random",
+    "regularizers",
     "saving",
     "utils",
     "version",

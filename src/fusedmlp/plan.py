@@ -14,7 +14,20 @@ gather                   --                   rows of data[source] source
 dense                    x, kernel[, bias]    y[, z]               activation, params
 activation               x                    y                    activation, params
 prelu                    x, alpha             y                    --
-dropout                  x                    y, mask              rate, stream, seed
+dropout, alpha_dropout   x                    y, mask              rate, stream, seed
+gaussian_dropout         x                    y, mask              stddev, stream, seed
+gaussian_noise           x                    y                    stddev, stream, seed
+batch_statistics         x, m, v              mean, inv            momentum, epsilon
+standardize              x, mean, inv         y                    scale, center
+                         [, gamma][, beta]
+fold_statistics          m, v[, gamma]        a, b                 epsilon, scale, center
+                         [, beta]
+scale_shift              x, a, b              y                    --
+row_norm                 x[, gamma][, beta]   y[, inv[, mean]]     kind, epsilon, scale, center
+embedding                indices, table       y                    --
+reshape                  x                    y                    --
+take_columns             x                    y                    index
+spectral_norm            kernel, u            -- (both)            iterations, epsilon
 softmax_cross_entropy    logits, labels[, w]  losses[, d[, hits]]  label_smoothing, reduction,
                                                                    weight, ignore_index
 row_loss                 p, labels[, w]       losses[, d]          the same, loss and params
@@ -28,6 +41,7 @@ tally                    p, labels[, w]       --                   tally, option
 reduce                   rows[, w]            --                   total, reduction, weight,
                                                                    counts
 penalty                  parameter[, w]       --                   total, l1, l2, per_rows
+activity_penalty         y                    rows[, d]            l1, l2
 add, subtract, multiply, a, b                 y                    --
 divide, maximum, minimum
 affine                   x                    factor x + shift     factor, shift
@@ -53,8 +67,21 @@ minimum_grad             dy, a, b             da                   --
 place                    dy                   dx, 0 elsewhere      start, groups
 copy                     x                    x                    --
 accumulate               dp, spare            dp + spare, in dp    --
+batch_norm_sums          dy, x, mean, inv     dgamma, dbeta        --
+batch_norm_dx            dy, x, mean, inv,    dx (may be dy)       scale
+                         dgamma, dbeta
+                         [, gamma]
+scale_columns            dy, a                dx (may be dy)       --
+row_norm_grad            dy, x, inv[, mean]   dx                   kind, epsilon, scale
+                         [, gamma]
+gamma_grad               dy, x, inv[, mean]   dgamma               --
+embedding_grad           indices, dy          dtable               --
+put_columns              dy                   dx                   index
 penalty_grad             parameter[, w]       dparameter           l1, l2, per_rows, adds
+orthogonal_penalty       parameter            [dparameter]         total, factor, mode, adds
 update                   --                   --                   optimizer, params
+constrain                parameter            -- (itself)          kind, low, high, rate,
+                                                                   epsilon, axis
 ======================== ==================== ==================== ==========================
 
 ``dense_dx`` is dz @ kernel.T, times the derivative of `activation` at its third input where there
@@ -77,10 +104,28 @@ n; n / sum w times where w is given, and they are divided by its sum) and nothin
 ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (divided likewise) to a parameter's gradient, or is it
 where the loss gives none (`adds` False). ``update`` applies the optimizer to all trainable
 parameters, whose gradients lie at the same offsets in a gradient arena.
+
+``batch_statistics`` are the mean of each column and ``inv = 1 / sqrt(variance + epsilon)``; they
+move the parameters m and v, ``m <- momentum m + (1 - momentum) mean``. ``standardize`` is
+``(x - mean) inv gamma + beta``. ``fold_statistics`` gives the a and b with which ``scale_shift``,
+``a x + b``, does the same with m and v. ``row_norm`` treats each row alike: of kind "layer" by its
+mean and variance, of kind "rms" by its mean square, of kind "unit" by its Euclidean norm.
+``embedding`` puts the rows of the table side by side that the columns of `indices` name; those that
+name none are NaN. ``take_columns`` is ``y[:, j] = x[:, index[j]]``. ``activity_penalty`` gives the
+penalty of each row, and its gradient divided by n. ``alpha_dropout`` and the Gaussian ops are those
+of the Keras layers. ``constrain`` kind "norm" scales each column (axis 0), each row (axis 1) or the
+whole (axis None) of a parameter to a norm between `low` and `high`, by ``rate``; kind
+"non_negative" is ``max(w, 0)``. ``spectral_norm`` divides the kernel by an estimate of its largest
+singular value, which u keeps.
+
+A sample of several dimensions is a row of a buffer (its elements in order), or as many rows as
+`Buffer.repeat` says, so that ops on the last axis see it as the columns; ``reshape`` goes from one
+form to the other. Which shape a sample has is known to the `Builder` alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -114,9 +159,10 @@ class Buffer:
 
     `rows` None stands for the rows of the batch, at most `Plan.batch_size`.  `role` is one of
     "input", "labels", "weight", "activation", "gradient" (of an activation), "mask", "row" (one
-    number per row), "parameter" and "parameter_gradient"; the last two have an `offset` in their
-    arena, where they lie as `fusedmlp.kernels.layout` says.  `pitch` counts elements from row to
-    row, of parameters their padded columns.
+    number per row), "statistics" (of columns), "parameter" and "parameter_gradient"; the last two
+    have an `offset` in their arena, where they lie as `fusedmlp.kernels.layout` says.  `pitch`
+    counts elements from row to row, of parameters their padded columns.  Where `rows` is None, a
+    row of the batch takes `repeat` rows.
     """
 
     index: int
@@ -127,6 +173,7 @@ class Buffer:
     role: str
     pitch: int
     offset: int | None = None
+    repeat: int = 1
 
 
 @dataclass(frozen=True)
@@ -178,7 +225,7 @@ class Plan:
     def shape(self, index):
         """Shape of a buffer for a full batch."""
         buffer = self.buffers[index]
-        rows = self.batch_size if buffer.rows is None else buffer.rows
+        rows = self.batch_size * buffer.repeat if buffer.rows is None else buffer.rows
         return (rows,) if buffer.role in ("row", "weight") else (rows, buffer.columns)
 
     def flops(self, op):
@@ -277,21 +324,27 @@ class Builder:
         self._kept = set()  # gradients that are read again after the adjoint that got them
         self._streams = 0
         self._loss_ops = []
-        self._penalties = []  # (parameter and what weighs it, attributes)
+        self._penalties = []  # of parameters, (op, parameter and what weighs it, attributes)
+        self._activities = []  # penalties on activations, (buffer, attributes)
+        self._constraints = []  # (parameter, attributes)
+        self._shapes = {}  # buffer or view -> shape of a sample, where it is not (columns,)
+        self._views = {}  # view -> the buffer that it stands for
+        self._forms = {}  # (buffer, columns) -> what a reshape made of it
 
     # -- buffers -------------------------------------------------------------------------------
 
     def _new(self, name, columns, role="activation", *, rows=None, dtype=None, step=None,
-             offset=None):
+             offset=None, repeat=1):
         dtype = dtype or self.dtype
         if step is None:
             one = role in ("row", "weight") or dtype == "int64"
             step = 1 if one else pitch(columns, 4 if dtype == "float32" else 8)
         index = len(self.buffers)
-        self.buffers.append(Buffer(index, name, rows, columns, dtype, role, step, offset))
+        self.buffers.append(Buffer(index, name, rows, columns, dtype, role, step, offset, repeat))
         return index
 
     def _emit(self, op, inputs, outputs, phase="forward", **attributes):
+        inputs = [self._views.get(i, i) for i in inputs]
         self.ops.append(Op(op, tuple(inputs), tuple(outputs), attributes, phase))
         for index in outputs:
             if index in self._spare:
@@ -300,11 +353,99 @@ class Builder:
 
     def columns(self, index):
         """Width of a buffer."""
-        return self.buffers[index].columns
+        return self.buffers[self._views.get(index, index)].columns
 
-    def input(self, columns, name="x", role="input", dtype=None):
-        """A buffer that every step fills with the rows of the next data array."""
+    # -- samples of several dimensions -----------------------------------------------------------
+
+    def shape(self, x):
+        """Shape of a sample of `x`, a buffer or a view."""
+        return self._shapes.get(x) or (self.buffers[self._views.get(x, x)].columns,)
+
+    def size(self, x):
+        """Elements of a sample of `x`."""
+        return math.prod(self.shape(x))
+
+    def view(self, x, shape):
+        """The same elements as samples of another shape; no op.
+
+        Parameters
+        ----------
+        x : int
+        shape : tuple of int
+            With as many elements as before.
+
+        Returns
+        -------
+        int
+            Stands for `x` wherever the methods of a builder take a buffer.
+        """
+        root = self._views.get(x, x)
+        index = len(self.buffers)
+        name = f"{self.buffers[root].name}.view"
+        self.buffers.append(replace(self.buffers[root], index=index, name=name))
+        self._views[index] = root
+        self._shapes[index] = tuple(shape)
+        return index
+
+    def formed(self, x, columns):
+        """The buffer of `x` with so many columns, each sample one or more rows.
+
+        That is `x` itself, or what a ``reshape`` makes of it.
+        """
+        root = self._views.get(x, x)
+        buffer = self.buffers[root]
+        if buffer.columns == columns:
+            return root
+        if (root, columns) in self._forms:
+            return self._forms[root, columns]
+        shape, repeat = self.shape(x), buffer.columns * buffer.repeat // columns
+        if not any(root in op.inputs for op in self.ops) and self._producer(root).op == "gather":
+            # data comes in either form, as long as nobody has read it in the other
+            step = pitch(columns, 4 if buffer.dtype == "float32" else 8)
+            self._shapes[root] = self.shape(root)
+            self.buffers[root] = replace(buffer, columns=columns, repeat=repeat, pitch=step)
+            return root
+        y = self._new(f"{buffer.name}.reshape", columns, repeat=repeat)
+        self._shapes[y] = shape
+        self._emit("reshape", (root,), (y,))
+        self._forms[root, columns] = y
+        return y
+
+    def last_axis(self, x):
+        """The buffer of `x` whose columns are the last axis of its samples."""
+        return self.formed(x, self.shape(x)[-1])
+
+    def packed(self, x):
+        """The buffer of `x` with one row for each sample."""
+        return self.formed(x, self.size(x))
+
+    def _like(self, x, root, name, columns=None, role="activation"):
+        """A new buffer of the form of `root`, for samples of the shape of `x`.
+
+        `columns` take the place of those of the last axis, where they are given.
+        """
+        buffer, wide = self.buffers[root], columns is None
+        y = self._new(name, buffer.columns if wide else columns, role, repeat=buffer.repeat)
+        shape = self.shape(x)
+        if len(shape) > 1:
+            self._shapes[y] = shape if wide else (*shape[:-1], columns)
+        return y
+
+    # -- inputs and parameters -------------------------------------------------------------------
+
+    def input(self, columns, name="x", role="input", dtype=None, shape=None):
+        """A buffer that every step fills with the rows of the next data array.
+
+        Parameters
+        ----------
+        columns : int
+            Elements of a sample.
+        shape : tuple of int, optional
+            Shape of a sample, ``(columns,)`` by default.
+        """
         index = self._new(name, columns, role, dtype=dtype)
+        if shape is not None and len(shape) > 1:
+            self._shapes[index] = tuple(shape)
         self._emit("gather", (), (index,), "gather", source=len(self.inputs))
         self.inputs.append(index)
         return index
@@ -329,8 +470,9 @@ class Builder:
         With `precision` "bfloat16" the factors of the product, and of the two in its gradient, are
         rounded to that; sums and everything else stay float32.
         """
-        y = self._new(name, self.columns(kernel))
-        inputs = (x, kernel) if bias is None else (x, kernel, bias)
+        root = self.last_axis(x)
+        y = self._like(x, root, name, self.columns(kernel))
+        inputs = (root, kernel) if bias is None else (root, kernel, bias)
         extra = {} if precision is None else {"precision": precision}
         self._emit("dense", inputs, (y,), activation="linear", params=(), **extra)
         return y
@@ -340,30 +482,136 @@ class Builder:
         row = spec.ACTIVATIONS[name]
         if row.name == "linear":
             return x
-        columns = self.columns(x)
-        if row.kind == "halves":
-            columns //= 2
-        elif row.kind == "pieces":
-            columns //= int(params[0])
-        y = self._new(f"{self.buffers[x].name}.{name}", columns)
-        self._emit("activation", (x,), (y,), activation=name, params=tuple(params))
+        columns, root = None, self._views.get(x, x)
+        if row.kind != "elementwise":
+            root = self.last_axis(x)
+            columns = self.columns(root)
+            if row.kind == "halves":
+                columns //= 2
+            elif row.kind == "pieces":
+                columns //= int(params[0])
+        y = self._like(x, root, f"{self.buffers[root].name}.{name}", columns)
+        self._emit("activation", (root,), (y,), activation=name, params=tuple(params))
         return y
 
     def prelu(self, x, alpha, name="prelu"):
-        """``x if x >= 0 else alpha x`` with one slope per column."""
-        y = self._new(name, self.columns(x))
-        self._emit("prelu", (x, alpha), (y,))
+        """``x if x >= 0 else alpha x``; `alpha` has a slope per column, or per element."""
+        root = self.formed(x, self.columns(alpha))
+        y = self._like(x, root, name)
+        self._emit("prelu", (root, alpha), (y,))
         return y
+
+    # -- what is drawn at random in training -----------------------------------------------------
 
     def dropout(self, x, rate, seed=None, name="dropout"):
         """Dropout in training; the input itself otherwise or where the rate is 0."""
+        return self._drawn("dropout", x, rate, seed, name, rate=float(rate))
+
+    def alpha_dropout(self, x, rate, seed=None, name="alpha_dropout"):
+        """The same for self-normalizing networks: what is dropped becomes selu's lower limit."""
+        return self._drawn("alpha_dropout", x, rate, seed, name, rate=float(rate))
+
+    def gaussian_dropout(self, x, stddev, seed=None, name="gaussian_dropout"):
+        """Factors drawn from a normal distribution around 1, in training."""
+        return self._drawn("gaussian_dropout", x, stddev, seed, name, stddev=float(stddev))
+
+    def gaussian_noise(self, x, stddev, seed=None, name="gaussian_noise"):
+        """Summands drawn from a normal distribution around 0, in training."""
+        return self._drawn("gaussian_noise", x, stddev, seed, name, stddev=float(stddev))
+
+    def _drawn(self, op, x, amount, seed, name, **attributes):
         stream = self._streams
         self._streams += 1
-        if not self.training or rate == 0.0:
+        if not self.training or amount == 0.0:
             return x
-        y = self._new(name, self.columns(x))
-        mask = self._new(f"{name}.mask", self.columns(x), "mask")
-        self._emit("dropout", (x,), (y, mask), rate=float(rate), stream=stream, seed=seed)
+        root = self._views.get(x, x)
+        outputs = [self._like(x, root, name)]
+        if op != "gaussian_noise":
+            outputs.append(self._like(x, root, f"{name}.mask", role="mask"))
+        self._emit(op, (root,), outputs, stream=stream, seed=seed, **attributes)
+        return outputs[0]
+
+    # -- normalization ---------------------------------------------------------------------------
+
+    def batch_norm(self, x, mean, variance, gamma=None, beta=None, *, momentum, epsilon,
+                   batch=None, name="batch_norm"):
+        """Standardize the columns: by the batch in training, else by what training has seen.
+
+        Parameters
+        ----------
+        mean, variance : int
+            Parameters that hold the moving statistics; training by the batch moves them.
+        gamma, beta : int, optional
+            Parameters: factor and summand of each column.
+        momentum, epsilon : float
+        batch : bool, optional
+            Whether the batch's own statistics are used; by default in training.
+        """
+        root = self.last_axis(x)
+        y, x = self._like(x, root, name), root
+        given = {"scale": gamma is not None, "center": beta is not None}
+        more = [i for i in (gamma, beta) if i is not None]
+        pair = [self._new(f"{name}.{part}", self.columns(x), "statistics", rows=1)
+                for part in ("mean", "inv")]
+        if self.training if batch is None else batch:
+            self._emit("batch_statistics", (x, mean, variance), pair, momentum=float(momentum),
+                       epsilon=float(epsilon))
+            self._emit("standardize", (x, *pair, *more), (y,), **given)
+        else:
+            self._emit("fold_statistics", (mean, variance, *more), pair, epsilon=float(epsilon),
+                       **given)
+            self._emit("scale_shift", (x, *pair), (y,))
+        return y
+
+    def row_norm(self, x, kind, epsilon, gamma=None, beta=None, name="row_norm"):
+        """Normalize along the last axis; `kind` is "layer", "rms" or "unit".
+
+        `gamma` and `beta` are parameters with a factor and a summand for each column.
+        """
+        root = self.last_axis(x)
+        outputs, x = [self._like(x, root, name)], root
+        if self.training:
+            parts = ("inv", "mean") if kind == "layer" else ("inv",)
+            outputs += [self._new(f"{name}.{part}", 1, "row", repeat=self.buffers[x].repeat)
+                        for part in parts]
+        more = [i for i in (gamma, beta) if i is not None]
+        self._emit("row_norm", (x, *more), outputs, kind=kind, epsilon=float(epsilon),
+                   scale=gamma is not None, center=beta is not None)
+        return outputs[0]
+
+    def spectral_norm(self, kernel, u, iterations, epsilon):
+        """Divide a kernel by its largest singular value at the beginning of each training step.
+
+        Parameters
+        ----------
+        kernel, u : int
+            Parameters; u, one row, keeps the estimate of the singular vector.
+        iterations : int
+            Power iterations a step.
+        epsilon : float
+            Norms below it count as it.
+        """
+        if self.training:
+            self._emit("spectral_norm", (kernel, u), (), "prepare", iterations=int(iterations),
+                       epsilon=float(epsilon))
+
+    # -- tables and shapes -----------------------------------------------------------------------
+
+    def embedding(self, indices, table, name="embedding"):
+        """The rows of a table that the elements of `indices` name: one more axis."""
+        shape = (*self.shape(indices), self.columns(table))
+        indices = self.packed(indices)
+        y = self._new(name, math.prod(shape))
+        self._shapes[y] = shape
+        self._emit("embedding", (indices, table), (y,))
+        return y
+
+    def take_columns(self, x, index, shape, name="take"):
+        """Elements of each sample in the order of `index`, as samples of `shape`."""
+        x = self.packed(x)
+        y = self._new(name, len(index))
+        self._shapes[y] = tuple(shape)
+        self._emit("take_columns", (x,), (y,), index=tuple(index))
         return y
 
     def combine(self, function, a, b, name=None):
@@ -374,9 +622,16 @@ class Builder:
         function : {"add", "subtract", "multiply", "divide", "maximum", "minimum"}
         a, b : int
         """
-        columns = max(self.columns(a), self.columns(b))
-        a, b = (self.broadcast(x, columns) for x in (a, b))
-        y = self._new(name or function, columns)
+        shape = self.shape(a if self.size(a) >= self.size(b) else b)
+        if self.shape(a) == self.shape(b):
+            a = self._views.get(a, a)
+            b = self.formed(b, self.columns(a))
+        else:
+            columns = max(self.size(a), self.size(b))
+            a, b = (self.broadcast(self.packed(x), columns) for x in (a, b))
+        y = self._like(a, a, name or function)
+        if len(shape) > 1:
+            self._shapes[y] = shape
         self._emit(function, (a, b), (y,))
         return y
 
@@ -395,43 +650,46 @@ class Builder:
 
     def affine(self, x, factor=1.0, shift=0.0, name="affine"):
         """``factor * x + shift``."""
-        y = self._new(name, self.columns(x))
+        y = self._like(x, self._views.get(x, x), name)
         self._emit("affine", (x,), (y,), factor=float(factor), shift=float(shift))
         return y
 
     def power(self, x, exponent, name="power"):
         """``x ** exponent`` for a constant exponent."""
-        y = self._new(name, self.columns(x))
+        y = self._like(x, self._views.get(x, x), name)
         self._emit("power", (x,), (y,), exponent=float(exponent))
         return y
 
     def log(self, x, name="log"):
         """The natural logarithm."""
-        y = self._new(name, self.columns(x))
+        y = self._like(x, self._views.get(x, x), name)
         self._emit("log", (x,), (y,))
         return y
 
     def row_sum(self, x, factor=1.0, name="row_sum"):
         """`factor` times the sum over the columns, one column."""
+        x = self.packed(x)
         y = self._new(name, 1)
         self._emit("row_sum", (x,), (y,), factor=float(factor))
         return y
 
     def row_dot(self, a, b, name="row_dot"):
         """The scalar product of each row of a with that of b, one column."""
+        a, b = self.packed(a), self.packed(b)
         y = self._new(name, 1)
         self._emit("row_dot", (a, b), (y,))
         return y
 
     def scale_rows(self, x, s, name="scale_rows"):
         """Each row of x times its number in s (one column)."""
+        x = self.packed(x)
         y = self._new(name, self.columns(x))
         self._emit("scale_rows", (x, s), (y,))
         return y
 
     def concatenate(self, parts, groups=1, name="concatenate"):
         """Buffers side by side, within each of `groups` equal groups of their columns."""
-        parts = tuple(parts)
+        parts = tuple(map(self.packed, parts))
         if len(parts) == 1:
             return parts[0]
         y = self._new(name, sum(map(self.columns, parts)))
@@ -449,6 +707,7 @@ class Builder:
 
     def slice(self, x, start, columns, groups=1, name="slice"):
         """`columns` of x from `start` on, of each of `groups` equal groups of its columns."""
+        x = self.packed(x)
         y = self._new(name, columns * groups)
         self._emit("slice", (x,), (y,), start=start, groups=groups)
         return y
@@ -544,6 +803,14 @@ class Builder:
         axis : {"rows", "all", "columns", "columns_sum"}
             What an overlap loss adds up.
         """
+        kind = spec.LOSSES[name].kind
+        if kind != "elementwise" and len(self.shape(prediction)) > 1:
+            raise ValueError(
+                f"The loss {name!r} takes predictions of shape (rows, classes): put a Flatten or "
+                f"Reshape behind the last layer. Received: samples of shape "
+                f"{self.shape(prediction)}"
+            )
+        prediction = self.packed(prediction)
         logits = spec.LOGITS_ROWS.get(name)
         if logits is not None:
             producer = self._producer(prediction)
@@ -613,9 +880,43 @@ class Builder:
             Buffer of weights whose sum takes the place of that number.
         """
         inputs = (parameter,) if sample_weight is None else (parameter, sample_weight)
-        entry = (inputs, {"l1": float(l1), "l2": float(l2), "per_rows": bool(per_rows)})
-        if (l1 or l2) and entry not in self._penalties:  # a shared layer is lowered more than once
+        if l1 or l2:
+            self._penalize_once("penalty", inputs, l1=float(l1), l2=float(l2),
+                                per_rows=bool(per_rows))
+
+    def _penalize_once(self, *entry, **attributes):
+        entry = (*entry, attributes)
+        if entry not in self._penalties:  # a shared layer is lowered more than once
             self._penalties.append(entry)
+
+    def orthogonal_penalty(self, parameter, factor, mode="rows"):
+        """Add `factor` times the mean absolute cosine between the rows (or columns) to the loss."""
+        vectors = self.buffers[parameter].rows if mode == "rows" else self.columns(parameter)
+        if factor and vectors > 1:
+            self._penalize_once("orthogonal_penalty", (parameter,), factor=float(factor), mode=mode)
+
+    def activity_penalty(self, y, *, l1=0.0, l2=0.0):
+        """Add ``l1 sum |y| + l2 sum y^2``, the mean over the batch, to the loss."""
+        if l1 or l2:
+            y = self._views.get(y, y)
+            self._activities.append((y, {"l1": float(l1), "l2": float(l2)}))
+
+    def constrain(self, parameter, kind, *, low=0.0, high=1.0, rate=1.0, epsilon=0.0, axis=0):
+        """Project a parameter after each of its updates; see the table of ops.
+
+        Parameters
+        ----------
+        parameter : int
+        kind : {"norm", "non_negative"}
+        low, high, rate, epsilon : float
+            A norm goes the part `rate` of its way into [low, high].
+        axis : {0, 1, None}
+            Norms of columns, of rows, of the whole.
+        """
+        entry = (parameter, {"kind": kind, "low": float(low), "high": float(high),
+                             "rate": float(rate), "epsilon": float(epsilon), "axis": axis})
+        if parameter in self._trainable and entry not in self._constraints:
+            self._constraints.append(entry)
 
     def metric(self, name, kind, prediction, labels, sample_weight=None, *, params=(),
                **attributes):
@@ -637,6 +938,7 @@ class Builder:
             ``label_smoothing``, ``ignore_index`` and ``axis`` of a loss.
         """
         rows = None
+        prediction = self.packed(prediction)
         if kind == "categorical_hits":
             producer = self._producer(prediction)
             if (producer is not None and producer.op == "activation"
@@ -722,7 +1024,8 @@ class Builder:
     def _gradient_like(self, index):
         buffer = self.buffers[index]
         if buffer.role != "parameter":
-            return self._new(f"d{buffer.name}", buffer.columns, "gradient")
+            return self._new(f"d{buffer.name}", buffer.columns, "gradient",
+                             repeat=buffer.repeat)
         gradient = self._new(f"d{buffer.name}", buffer.columns, "parameter_gradient",
                              rows=buffer.rows, step=buffer.pitch, offset=buffer.offset)
         if index in self._graded:  # a further use; `_emit` adds it to that of the first
@@ -739,7 +1042,7 @@ class Builder:
     def _copy_unless_free(self, gradient):
         if self._free(gradient):
             return gradient
-        copy = self._new(self.buffers[gradient].name, self.columns(gradient), "gradient")
+        copy = self._another(gradient)
         self._emit("copy", (gradient,), (copy,), "backward")
         return copy
 
@@ -747,7 +1050,12 @@ class Builder:
         """The gradient itself where it is free, else a new buffer of its shape."""
         if self._free(gradient):
             return gradient
-        return self._new(self.buffers[gradient].name, self.columns(gradient), "gradient")
+        return self._another(gradient)
+
+    def _another(self, gradient):
+        """A new buffer of the form of a gradient."""
+        buffer = self.buffers[gradient]
+        return self._new(buffer.name, buffer.columns, "gradient", repeat=buffer.repeat)
 
     def _accumulate(self, gradients, index, gradient):
         """Let `gradient` be the gradient of a buffer, or a summand of it."""
@@ -764,27 +1072,43 @@ class Builder:
 
     # -- penalties -----------------------------------------------------------------------------
 
-    def _penalize(self):
-        """Add the penalties to the total of the loss."""
-        for inputs, attributes in self._penalties:
-            self._emit("penalty", inputs, (), "loss", total=self.totals.index("loss"),
-                       **attributes)
+    def _penalize(self, training):
+        """Add the penalties to the total of the loss, before anything is fused."""
+        total = self.totals.index("loss")
+        for y, attributes in self._activities:
+            rows = self._new("penalties", 1, "row", repeat=self.buffers[y].repeat)
+            outputs = [rows]
+            if training:
+                outputs.append(self._gradient_like(y))
+                self._loss_ops.append(len(self.ops))
+            self._emit("activity_penalty", (y,), outputs, "loss", **attributes)
+            self.reduce("loss", rows)
+        for op, inputs, attributes in self._penalties:
+            if op == "penalty":
+                self._emit(op, inputs, (), "loss", total=total, **attributes)
+            elif not (training and inputs[0] in self._trainable):
+                self._emit(op, inputs, (), "loss", total=total, adds=False, **attributes)
 
     def _penalize_gradients(self):
         """Add the derivatives of the penalties to the gradients of what training updates."""
-        for inputs, attributes in self._penalties:
+        for op, inputs, attributes in self._penalties:
             parameter = inputs[0]
             if parameter in self._trainable:
                 adds = parameter in self._graded
                 gradient = self._graded[parameter] if adds else self._gradient_like(parameter)
-                self._emit("penalty_grad", inputs, (gradient,), "backward", adds=adds,
-                           **attributes)
+                if op == "penalty":
+                    op = "penalty_grad"
+                else:
+                    attributes = {"total": self.totals.index("loss"), **attributes}
+                self._emit(op, inputs, (gradient,), "backward", adds=adds, **attributes)
 
     # -- update and finish ---------------------------------------------------------------------
 
     def update(self, optimizer, params):
         """Append the optimizer's update of all trainable parameters."""
         self._emit("update", (), (), "update", optimizer=optimizer, params=tuple(params))
+        for parameter, attributes in self._constraints:
+            self._emit("constrain", (parameter,), (), "update", **attributes)
 
     def fuse(self, outputs):
         """Drop operations that nobody reads and fuse elementwise activations into dense ones."""
@@ -882,9 +1206,10 @@ class Builder:
         optimizer : str, optional
             Row of the optimizer; without it the plan only evaluates.
         """
-        self.fuse(() if self._loss_ops else tuple(outputs))
+        outputs = [self._views.get(i, i) for i in outputs]
         if self._loss_ops:
-            self._penalize()
+            self._penalize(optimizer is not None)
+        self.fuse(() if self._loss_ops else tuple(outputs))
         if optimizer is not None:
             self.backward()
             self._fuse_backward()
@@ -971,7 +1296,7 @@ def _prelu_adjoint(builder, op, gradients, needed):
     builder._accumulate(gradients, x, outputs[0])
 
 
-def _dropout_adjoint(builder, op, gradients, needed):
+def _mask_adjoint(builder, op, gradients, needed):
     dy = gradients[op.outputs[0]]
     dx = builder._or_new(dy)
     builder._emit("multiply", (dy, op.outputs[1]), (dx,), "backward")
@@ -1154,11 +1479,96 @@ def _slice_adjoint(builder, op, gradients, needed):
     builder._accumulate(gradients, op.inputs[0], dx)
 
 
+# -- adjoints of layers --------------------------------------------------------------------------
+
+
+def _noise_adjoint(builder, op, gradients, needed):
+    builder._accumulate(gradients, op.inputs[0], gradients[op.outputs[0]])
+
+
+def _optional(op, first):
+    """gamma and beta, or None each, among the inputs from number `first` on."""
+    more = list(op.inputs[first:])
+    gamma = more.pop(0) if op.attributes["scale"] else None
+    return gamma, more.pop(0) if op.attributes["center"] else None
+
+
+def _standardize_adjoint(builder, op, gradients, needed):
+    x, mean, inv = op.inputs[:3]
+    gamma, beta = _optional(op, 3)
+    dy = gradients[op.outputs[0]]
+    sums = []
+    for parameter, part in ((gamma, "dgamma"), (beta, "dbeta")):
+        if parameter in builder._trainable:
+            sums.append(builder._gradient_like(parameter))
+        else:
+            sums.append(builder._new(f"{builder.buffers[op.outputs[0]].name}.{part}",
+                                     builder.columns(x), "statistics", rows=1))
+    builder._emit("batch_norm_sums", (dy, x, mean, inv), sums, "backward")
+    if x in needed:
+        more = () if gamma is None else (gamma,)
+        dx = builder._or_new(dy)
+        builder._emit("batch_norm_dx", (dy, x, mean, inv, *sums, *more), (dx,), "backward",
+                      scale=gamma is not None)
+        builder._accumulate(gradients, x, dx)
+
+
+def _scale_shift_adjoint(builder, op, gradients, needed):
+    dy = gradients[op.outputs[0]]
+    dx = builder._or_new(dy)
+    builder._emit("scale_columns", (dy, op.inputs[1]), (dx,), "backward")
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
+def _row_norm_adjoint(builder, op, gradients, needed):
+    x = op.inputs[0]
+    gamma, beta = _optional(op, 1)
+    dy, saved = gradients[op.outputs[0]], op.outputs[1:]
+    if gamma in builder._trainable:
+        builder._emit("gamma_grad", (dy, x, *saved), (builder._gradient_like(gamma),), "backward")
+        builder._kept.add(dy)
+    if beta in builder._trainable:
+        builder._emit("dense_db", (dy,), (builder._gradient_like(beta),), "backward")
+        builder._kept.add(dy)
+    if x in needed:
+        dx = builder._gradient_like(x)
+        more = () if gamma is None else (gamma,)
+        builder._emit("row_norm_grad", (dy, x, *saved, *more), (dx,), "backward",
+                      kind=op.attributes["kind"], epsilon=op.attributes["epsilon"],
+                      scale=gamma is not None)
+        builder._accumulate(gradients, x, dx)
+
+
+def _embedding_adjoint(builder, op, gradients, needed):
+    indices, table = op.inputs
+    if table in builder._trainable:
+        dy = gradients[op.outputs[0]]
+        builder._emit("embedding_grad", (indices, dy), (builder._gradient_like(table),), "backward")
+        builder._kept.add(dy)
+
+
+def _moved_adjoint(builder, op, gradients, needed):
+    """The adjoint of an op that moves elements about moves them back, adding up copies."""
+    dx = builder._gradient_like(op.inputs[0])
+    name = "put_columns" if op.op == "take_columns" else op.op
+    builder._emit(name, (gradients[op.outputs[0]],), (dx,), "backward", **op.attributes)
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
 _ADJOINTS = {
     "dense": _dense_adjoint,
     "activation": _activation_adjoint,
     "prelu": _prelu_adjoint,
-    "dropout": _dropout_adjoint,
+    "dropout": _mask_adjoint,
+    "alpha_dropout": _mask_adjoint,
+    "gaussian_dropout": _mask_adjoint,
+    "gaussian_noise": _noise_adjoint,
+    "standardize": _standardize_adjoint,
+    "scale_shift": _scale_shift_adjoint,
+    "row_norm": _row_norm_adjoint,
+    "embedding": _embedding_adjoint,
+    "reshape": _moved_adjoint,
+    "take_columns": _moved_adjoint,
     "add": _add_adjoint,
     "subtract": _subtract_adjoint,
     "multiply": _multiply_adjoint,

@@ -84,6 +84,8 @@ class Variable:
         padded columns.  None before.
     updated : bool
         Whether the optimizer of that model updates it.
+    regularizer, constraint
+        Of `fusedmlp.regularizers` and `fusedmlp.constraints`, or None.
 
     Raises
     ------
@@ -122,6 +124,8 @@ class Variable:
         self.pitch: int | None = None
         self.updated = False
         self._on_move: list[weakref.WeakMethod] = []
+        self.regularizer: Any = None
+        self.constraint: Any = None
 
     @property
     def value(self) -> np.ndarray:
@@ -262,11 +266,13 @@ class Variable:
     # Copies and pickles stand alone: the arena belongs to the model, not to the variable.
     def __getstate__(self):
         return {"name": self.name, "path": self.path, "trainable": self.trainable,
-                "value": self.numpy()}
+                "value": self.numpy(), "regularizer": self.regularizer,
+                "constraint": self.constraint}
 
     def __setstate__(self, state):
         self.__init__(state["value"], state["name"], state["trainable"])
         self.path = state["path"]
+        self.regularizer, self.constraint = state["regularizer"], state["constraint"]
 
 
 def place_together(variables: list[Variable], updated: set[int], dtype: str,

@@ -8,9 +8,11 @@ from typing import Any
 from .. import spec
 from ..registry import Registry
 from .activation import Activation
+from .activations import ELU, LeakyReLU, Maxout, PReLU, ReLU, Softmax
 from .arithmetic import Operation
 from .dense import Dense
-from .dropout import Dropout
+from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+from .embedding import Embedding
 from .input import Input, InputLayer
 from .lambda_layer import Lambda
 from .layer import Layer
@@ -32,15 +34,72 @@ from .merging import (
     multiply,
     subtract,
 )
+from .normalization import (
+    BatchNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
+from .shapes import ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Reshape
+from .spectral import SpectralNormalization, Wrapper
 
-__all__ = ["Activation", "Add", "Average", "Concatenate", "Dense", "Dot", "Dropout", "Input",
-           "InputLayer", "Lambda", "Layer", "Maximum", "Minimum", "Multiply", "Subtract",
-           "add", "average", "concatenate", "deserialize", "dot", "maximum", "minimum", "multiply",
-           "serialize", "subtract"]
+__all__ = [
+    "ELU",
+    "Activation",
+    "ActivityRegularization",
+    "Add",
+    "AlphaDropout",
+    "Average",
+    "BatchNormalization",
+    "Concatenate",
+    "Dense",
+    "Dot",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "Input",
+    "InputLayer",
+    "Lambda",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Maximum",
+    "Maxout",
+    "Minimum",
+    "Multiply",
+    "PReLU",
+    "Permute",
+    "RMSNormalization",
+    "ReLU",
+    "RepeatVector",
+    "Reshape",
+    "Softmax",
+    "SpectralNormalization",
+    "Subtract",
+    "UnitNormalization",
+    "Wrapper",
+    "add",
+    "average",
+    "concatenate",
+    "deserialize",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
+    "serialize",
+    "subtract",
+]
 
-_REGISTRY = Registry("layer", Layer, (Activation, Add, Average, Concatenate, Dense, Dot, Dropout,
-                                      InputLayer, Lambda, Maximum, Minimum, Multiply, Operation,
-                                      Subtract))
+_REGISTRY = Registry("layer", Layer, (Activation, ActivityRegularization, Add, AlphaDropout,
+                                      Average, BatchNormalization, Concatenate, Dense, Dot, Dropout,
+                                      ELU, Embedding, Flatten, GaussianDropout, GaussianNoise,
+                                      Identity, InputLayer, Lambda, LayerNormalization, LeakyReLU,
+                                      Maximum, Maxout, Minimum, Multiply, Operation, PReLU, Permute,
+                                      RMSNormalization, ReLU, RepeatVector, Reshape, Softmax,
+                                      SpectralNormalization, Subtract, UnitNormalization, Wrapper))
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import activations, spec
-from .layer import Layer, batch_shape
+from .layer import Layer, axes_shape
 from .python_steps import lower_activation
 
 __all__ = ["Activated", "Activation", "activated_columns", "resolved"]
@@ -127,8 +127,8 @@ class Activation(Activated):
         self.activation = activation
 
     def compute_output_shape(self, input_shape):
-        columns = batch_shape(input_shape, f"layer {self.name!r}")[1]
-        return (input_shape[0], activated_columns(self._row, columns, self.name))
+        columns = axes_shape(input_shape, f"layer {self.name!r}")[-1]
+        return (*input_shape[:-1], activated_columns(self._row, columns, self.name))
 
     def lower(self, builder, x):
         return self._activate(builder, x)

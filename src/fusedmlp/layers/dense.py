@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import activations, checks, initializers
+from .. import activations, checks, constraints, initializers, regularizers
 from ..variable import Variable
 from .activation import Activated, activated_columns, resolved
+from .layer import described
 
 __all__ = ["Dense"]
 
@@ -24,6 +25,10 @@ class Dense(Activated):
     use_bias : bool
     kernel_initializer, bias_initializer : str, dict, array or callable
         See `fusedmlp.initializers.get`.
+    kernel_regularizer, bias_regularizer, activity_regularizer : str, dict or Regularizer, optional
+        Penalties on weights and on the output; see `fusedmlp.regularizers`.
+    kernel_constraint, bias_constraint : str, dict or Constraint, optional
+        Projections after each update; see `fusedmlp.constraints`.
     **kwargs
         `name`, `dtype`, `trainable`, `input_shape` and `input_dim`, as `Layer` takes them.  With
         the dtype policy "mixed_bfloat16" the factors of its products are bfloat16.
@@ -52,15 +57,21 @@ class Dense(Activated):
     """
 
     def __init__(self, units: int, activation=None, use_bias: bool = True,
-                 kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+                 kernel_initializer="glorot_uniform", bias_initializer="zeros",
+                 kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
+                 kernel_constraint=None, bias_constraint=None, **kwargs):
         units = checks.integer(units, "units", 1)
         activated_columns(resolved(activation), units, "Dense")
-        super().__init__(**kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = units
         self.activation = activation
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self._kernel: Variable | None = None
         self.bias: Variable | None = None
 
@@ -77,14 +88,17 @@ class Dense(Activated):
     def build(self, input_shape):
         columns = self._check_columns(input_shape)
         self._kernel = self.add_weight((columns, self.units), self.kernel_initializer,
-                                       name="kernel")
+                                       name="kernel", regularizer=self.kernel_regularizer,
+                                       constraint=self.kernel_constraint)
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
+            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias",
+                                        regularizer=self.bias_regularizer,
+                                        constraint=self.bias_constraint)
         super().build(input_shape)
 
     def compute_output_shape(self, input_shape):
         self._check_columns(input_shape)
-        return (input_shape[0], activated_columns(self._row, self.units, self.name))
+        return (*input_shape[:-1], activated_columns(self._row, self.units, self.name))
 
     def lower(self, builder, x):
         kernel = self.parameter(builder, self.kernel)
@@ -101,4 +115,6 @@ class Dense(Activated):
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            **described(self, regularizers, "kernel_regularizer", "bias_regularizer"),
+            **described(self, constraints, "kernel_constraint", "bias_constraint"),
         }

@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, config, dtype_policies, initializers, spec, tree
+from .. import (
+    checks,
+    config,
+    constraints,
+    dtype_policies,
+    initializers,
+    regularizers,
+    spec,
+    tree,
+)
 from ..dtype_policies import DTypePolicy
 from ..plan import Builder
 from ..variable import Variable, float_dtype
@@ -53,6 +62,8 @@ class Layer:
         Shape of one sample, for the first layer of a `Sequential`, in place of an `Input`.
     input_dim : int, optional
         Short for ``input_shape=(input_dim,)``.
+    activity_regularizer : str, dict or Regularizer, optional
+        A penalty on the layer's output, the mean over the batch, that is added to the loss.
 
     Raises
     ------
@@ -82,7 +93,8 @@ class Layer:
     """
 
     def __init__(self, *, name: str | None = None, dtype: Any = None, trainable: bool = True,
-                 input_shape=None, input_dim: int | None = None, **unknown):
+                 input_shape=None, input_dim: int | None = None, activity_regularizer=None,
+                 **unknown):
         if unknown:
             raise TypeError(_unknown_keywords(type(self), unknown))
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
@@ -97,6 +109,7 @@ class Layer:
                     f"Received: input_shape={input_shape!r}, input_dim={input_dim!r}"
                 )
             input_shape = (input_dim,)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self.name = auto_name(type(self).__name__) if name is None else name
         self.built = False
         policy = dtype_policies.asked() if dtype is None else dtype_policies.get(dtype)
@@ -118,8 +131,8 @@ class Layer:
 
         Where there are several inputs, it is a list or dict of such.
         """
-        if is_shape(input_shape) and len(input_shape) == 2:
-            self._input_columns = batch_shape(input_shape, f"layer {self.name!r}")[1]
+        if is_shape(input_shape) and len(input_shape) > 1:
+            self._input_columns = axes_shape(input_shape, f"layer {self.name!r}")[-1]
         self.built = True
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -268,13 +281,21 @@ class Layer:
             result = self._invoked(args, kwargs, builder.training)
         finally:
             builder.training = before
+        if self.activity_regularizer is not None:
+            for leaf in tree.leaves(result):
+                self.activity_regularizer.lower_activity(builder, leaf.buffer)
         for buffer in builder.buffers[first:]:
             builder.owners.setdefault(buffer.name, self.name)
         return result
 
     def _lowered(self, builder, inputs):
         """`lower` for tensors of a plan."""
-        buffers = tree.map_leaves(lambda t: t.buffer, inputs)
+        def seen(t):  # as samples of the tensor's shape, whatever made the buffer
+            shape = t.shape[1:]
+            same = builder.shape(t.buffer) == shape
+            return t.buffer if same else builder.view(t.buffer, shape)
+
+        buffers = tree.map_leaves(seen, inputs)
         shapes = self.compute_output_shape(tree.map_leaves(lambda t: t.shape, inputs))
         result = iter(tree.leaves(self.lower(builder, buffers)))
         return map_shapes(lambda shape: PlanTensor(shape, builder.dtype, builder, next(result)),
@@ -309,7 +330,7 @@ class Layer:
         return self._first_node().outputs
 
     def add_weight(self, shape, initializer="glorot_uniform", dtype=None, trainable: bool = True,
-                   name: str = "variable") -> Variable:
+                   name: str = "variable", regularizer=None, constraint=None) -> Variable:
         """Create a variable of the layer; for use in `build`.
 
         Parameters
@@ -322,6 +343,8 @@ class Layer:
             The layer's dtype by default, and nothing else.
         trainable : bool
         name : str
+        regularizer, constraint : str, dict or object, optional
+            See `fusedmlp.regularizers` and `fusedmlp.constraints`; for what training updates.
 
         Raises
         ------
@@ -342,21 +365,29 @@ class Layer:
             )
         variable = Variable(value, name, trainable, self.dtype)
         variable.path = f"{self.name}/{name}"
+        variable.regularizer = regularizers.get(regularizer)
+        variable.constraint = constraints.get(constraint)
         self._variables.append(variable)
         return variable
 
     def parameter(self, builder: Builder, variable: Variable) -> int:
         """The buffer of one of the layer's variables; for use in `lower`."""
-        return builder.parameter(f"{self.name}.{variable.name}", variable.shape, variable.offset,
-                                 variable.pitch, variable.updated)
+        index = builder.parameter(f"{self.name}.{variable.name}", variable.shape, variable.offset,
+                                  variable.pitch, variable.updated)
+        if variable.updated and variable.regularizer is not None:
+            variable.regularizer.lower(builder, index)
+        if variable.updated and variable.constraint is not None:
+            variable.constraint.lower(builder, index, variable.ndim)
+        return index
 
     def _check_columns(self, input_shape) -> int:
-        """Width of the input, which must not differ from the one that was built for."""
-        columns = batch_shape(input_shape, f"layer {self.name!r}")[1]
+        """Last axis of the input, which must not differ from the one that was built for."""
+        columns = axes_shape(input_shape, f"layer {self.name!r}")[-1]
         if self.built and self._input_columns not in (None, columns):
             raise ValueError(
-                f"Layer {self.name!r} was built for inputs of shape (None, "
-                f"{self._input_columns}). Received: input shape {tuple(input_shape)}"
+                f"Layer {self.name!r} was built for inputs of shape "
+                f"{'(None, ' if len(input_shape) == 2 else '(None, ..., '}{self._input_columns}). "
+                f"Received: input shape {tuple(input_shape)}"
             )
         return columns
 
@@ -520,6 +551,8 @@ class Layer:
                   "dtype": None if self._dtype is None else self.dtype_policy.name}
         if self._input_shape_arg is not None:
             result["input_shape"] = self._input_shape_arg
+        if self.activity_regularizer is not None:
+            result["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
         return result
 
     @classmethod
@@ -608,19 +641,29 @@ def sample_shape(shape, argument: str = "shape") -> tuple[int, ...]:
     return extents
 
 
-def batch_shape(shape, where: str) -> tuple[None, int]:
-    """The shape of a batch, (None, columns); ValueError if it is none.
+def described(layer, module, *names) -> dict[str, Any]:
+    """Attributes of a layer as config dicts, by `serialize` of their module; None stays None."""
+    found = {name: getattr(layer, name) for name in names}
+    return {name: None if value is None else module.serialize(value)
+            for name, value in found.items()}
 
-    >>> batch_shape((32, 64), "here")
-    (None, 64)
+
+def axes_shape(shape, where: str) -> tuple:
+    """The shape of a batch, (None, ...) with one or more axes behind; ValueError if it is none.
+
+    >>> axes_shape((32, 3, 64), "here")
+    (None, 3, 64)
     """
     try:
-        rows, columns = shape
+        rows, *axes = shape
+        axes = tuple(checks.integer(extent, "input_shape", 1) for extent in axes)
         if rows is not None:
             checks.integer(rows, "input_shape", 1)
-        return None, checks.integer(columns, "input_shape", 1)
     except (TypeError, ValueError):
+        axes = ()
+    if not axes:
         raise ValueError(
             f"The input shape of {where} must be (None, columns) or (rows, columns) with a "
-            f"positive number of columns. Received: {shape!r}"
-        ) from None
+            f"positive number of columns, or have more axes between. Received: {shape!r}"
+        )
+    return (None, *axes)

@@ -47,7 +47,7 @@ def translate(config: Any) -> Any:
     Examples
     --------
     >>> translate({"module": "keras.layers", "class_name": "Dropout", "registered_name": None,
-    ...            "config": {"name": "drop", "rate": 0.5, "noise_shape": None, "dtype":
+    ...            "config": {"name": "drop", "rate": 0.5, "dtype":
     ...                       {"class_name": "DTypePolicy", "config": {"name": "float32"}}}})
     {'class_name': 'Dropout', 'config': {'name': 'drop', 'rate': 0.5, 'dtype': 'float32'}}
     """

@@ -22,7 +22,7 @@ def origin(plan, executor, owners: dict[str, str]) -> str:
         Names of layers by names of their buffers.
     """
     for op in plan.ops:
-        if op.phase not in ("gather", "forward", "loss"):
+        if op.phase in ("backward", "update"):
             break
         for index in op.outputs:
             buffer = plan.buffers[index]
