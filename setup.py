@@ -71,6 +71,8 @@ def tables():
         lists[f"FM_{kind.upper()}_LOSSES"] = spec.losses_of(kind)
     lists["FM_ELEMENTWISE_LOSSES"] = [f"{name}, {int(spec.LOSSES[name].average)}"
                                       for name in spec.losses_of("elementwise")]
+    lists["FM_OPTIMIZERS"] = [f"{name}, {len(spec.OPTIMIZERS[name].slots)}"
+                              for name in spec.ELEMENTWISE_OPTIMIZERS]
     return "".join(
         f"#define {macro}(X) {' '.join(f'X({row})' for row in rows)}\n"
         for macro, rows in lists.items()

@@ -13,7 +13,7 @@ import numpy as np
 
 from .workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, MOMENTUM
 
-__all__ = ["ELEMENTWISE", "Network", "adam", "cross_entropy", "final_loss", "predict"]
+__all__ = ["ELEMENTWISE", "UPDATES", "Network", "adam", "cross_entropy", "final_loss", "predict"]
 
 _erf = np.frompyfunc(erf, 1, 1)
 
@@ -161,6 +161,49 @@ def adam(w, g, m, v, step, rate, epsilon_hat=True):
     correction = sqrt(1 - BETA_2**step)
     epsilon = EPSILON if epsilon_hat else EPSILON * correction
     w -= rate * correction / (1 - BETA_1**step) * m / (np.sqrt(v) + epsilon)
+
+
+def _rmsprop(w, g, s, t, rate):
+    s["v"] = 0.9 * s.get("v", 0.0) + 0.1 * g * g
+    return w - rate * g / np.sqrt(s["v"] + EPSILON)
+
+
+def _moments(g, s):
+    s["m"] = BETA_1 * s.get("m", 0.0) + (1 - BETA_1) * g
+    s["v"] = BETA_2 * s.get("v", 0.0) + (1 - BETA_2) * g * g
+
+
+def _adamax(w, g, s, t, rate):
+    _moments(g, s)
+    s["u"] = np.maximum(BETA_2 * s.get("u", 0.0), np.abs(g))
+    return w - rate / (1 - BETA_1**t) * s["m"] / (s["u"] + EPSILON)
+
+
+def _radam(w, g, s, t, rate):
+    _moments(g, s)
+    most = 2 / (1 - BETA_2) - 1
+    rho = most - 2 * t * BETA_2**t / (1 - BETA_2**t)
+    rate /= 1 - BETA_1**t
+    if rho <= 5:
+        return w - rate * s["m"]
+    r = sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
+    return w - rate * r * sqrt(1 - BETA_2**t) * s["m"] / (np.sqrt(s["v"]) + 1e-8)
+
+
+def _lion(w, g, s, t, rate):
+    m = s.get("m", 0.0)
+    s["m"] = 0.99 * m + 0.01 * g
+    return w - rate * np.sign(0.9 * m + 0.1 * g)
+
+
+def _lamb(w, g, s, t, rate):
+    _moments(g, s)
+    u = s["m"] / (1 - BETA_1**t) / (np.sqrt(s["v"] / (1 - BETA_2**t)) + EPSILON)
+    return w - rate * np.linalg.norm(w) / np.linalg.norm(u) * u
+
+
+UPDATES = {"rmsprop": _rmsprop, "adamax": _adamax, "radam": _radam, "lion": _lion, "lamb": _lamb}
+"""(w, g, memory, count, rate) -> w with the defaults of fusedmlp's rows."""
 
 
 def predict(work, layers, x, dtype=np.float64):

@@ -124,8 +124,12 @@ XENT = {f"{rows} x {classes}": (rows, classes)
         for rows, classes in ((256, 10), (1024, 1000), (128, 32_000))}
 """Shapes of the logits of softmax-cross-entropy with its gradient."""
 
-OPTIMIZER = {"adam, 10,000": 10_000, "adam, 4 M": 4_000_000}
-"""Numbers of parameters of one Adam update."""
+OPTIMIZER = {
+    "adam, 10,000": ("adam", 10_000), "adam, 4 M": ("adam", 4_000_000),
+    **{f"{name}, {label}": (name, size) for label, size in (("10,000", 10_000), ("4 M", 4_000_000))
+       for name in ("rmsprop", "adamax", "radam", "lion", "lamb")},
+}
+"""Optimizer and number of parameters of one update."""
 
 LEARNING_RATE = {"adam": 1e-3, "momentum": 1e-2}
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7

@@ -48,8 +48,12 @@ metrics
     their order; options is float64, state and options as long as the row says.
 
 optimizers
-    param, grad and the slots are flat, of one length, updated in place; `grad` is read only.
-    `step` counts from 1; `learning_rate` and hyperparameters are floats.
+    One function per row of `fusedmlp.spec.OPTIMIZERS`, whose equations it computes: param and slots
+    are updated in place, `grad` is read only, `step` counts from 1, `learning_rate` and
+    hyperparameters are floats. Arrays are flat and of one length for "elementwise" rows. For
+    "variable" rows param, grad and slots are (rows, columns) or (columns,), but `factored` slots
+    "row" (rows,), of 1 for a vector, and "column" (columns,). What is 0 and never has a gradient
+    but 0 stays 0, also where a quotient in the equations is 0/0: so does the padding of arenas.
 
 random
     `dropout_mask`: out (n, m) receives 0 with probability `rate` and 1 / (1 - rate) otherwise,
@@ -83,11 +87,16 @@ executor
     ``nonfinite``
         -1, or the step at which `run` returned because the loss was not finite; the caller resets
         it.  With `check_finite` False, `run` goes on.
+    ``gradients``
+        The flat gradient arena, laid out as the trainable part of `parameters`.  `run` overwrites
+        the gradients that the plan computes; those of a plan that only updates are the caller's.
     ``buffer(index)``
         A copy of what the last step left in that buffer, only its valid rows and columns.
     ``threads``
         The number of threads that the next call may use.
 """
+
+from fusedmlp.spec import OPTIMIZERS
 
 KERNELS = {
     "dense": {
@@ -130,14 +139,11 @@ KERNELS = {
         "tally": ("name", "predictions", "labels", "sample_weight", "options", "state"),
     },
     "optimizers": {
-        "sgd_update": ("param", "grad", "learning_rate", "weight_decay"),
-        "momentum_update": (
-            "param", "grad", "velocity", "learning_rate", "momentum", "nesterov", "weight_decay",
-        ),
-        "adam_update": (
-            "param", "grad", "m", "v", "step", "learning_rate", "beta_1", "beta_2", "epsilon",
-            "weight_decay",
-        ),
+        f"{row.name}_update": (
+            "param", "grad", *row.slots, *(("step",) if row.counts else ()), "learning_rate",
+            *(name for name, _ in row.params),
+        )
+        for row in OPTIMIZERS.values()
     },
     "random": {
         "dropout_mask": ("rate", "seed", "stream", "step", "out"),

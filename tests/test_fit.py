@@ -161,7 +161,7 @@ def test_state_resumes_exactly(backend, x, y):
     second.set_weights(first.get_weights())
     second._set_state(first._state())
     second.place()
-    second.optimizer.build(second.updated_size, second.dtype)
+    second.optimizer.build(second.trained_variables())
     for slot, saved in zip(second.optimizer.slots, first.optimizer.slots, strict=True):
         slot[...] = saved
     second.optimizer.iterations = first.optimizer.iterations

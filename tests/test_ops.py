@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import warnings
 
@@ -930,6 +931,34 @@ REFUSED = [
 ]
 
 
+# The updates whose doors come from their rows: made, not listed.
+for _row in spec.OPTIMIZERS.values():
+    if _row.name in ("sgd", "momentum", "adam"):
+        continue
+    _shapes = {"row": (2,), "column": (2,)}
+    _full = [np.ones((2, 2)), np.ones((2, 2)),
+             *(np.ones(_shapes[name] if name in _row.factored else (2, 2)) for name in _row.slots)]
+    _counted = (1,) if _row.counts else ()
+    _name = f"{_row.name}_update"
+    REFUSED += [
+        (_name, (*_full, *_counted, -0.1), {}, ValueError, r"`learning_rate`.*Received: -0\.1"),
+        (_name, (*_full, *_counted, 0.1), {_row.params[0][0]: "a"}, TypeError,
+         f"`{_row.params[0][0]}`.*Received: 'a'"),
+        (_name, ([1.0], *_full[1:], *_counted, 0.1), {}, TypeError, "`param`.*Received: list"),
+        (_name, (_full[0], np.ones(3), *_full[2:], *_counted, 0.1), {}, ValueError,
+         r"`grad` must have shape \(2, 2\).*Received: shape \(3,\)"),
+        (_name, (*_full[:2], *(np.ones(7) for _ in _row.slots), *_counted, 0.1), {}, ValueError,
+         rf"`{_row.slots[0]}` must have shape.*Received: shape \(7,\)"),
+    ]
+    if _row.counts:
+        REFUSED.append((_name, (*_full, 0, 0.1), {}, ValueError, r"`step`.*Received: 0"))
+    if _row.kind == "variable":
+        REFUSED.append((_name, tuple(np.ones((2, 2, 2)) for _ in _full) + (*_counted, 0.1), {},
+                        ValueError, r"`param` must have shape.*Received: shape \(2, 2, 2\)"))
+UPDATES = {row.name: row for row in spec.OPTIMIZERS.values()
+           if row.name not in ("sgd", "momentum", "adam")}
+
+
 def arrays_in(arguments, keywords):
     return [a for a in (*arguments, *keywords.values()) if isinstance(a, np.ndarray)]
 
@@ -963,7 +992,36 @@ def test_masked_arrays_without_masked_values_are_arrays():
 # -- the door itself -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", UPDATES)
+def test_updates_made_from_rows(backend, name):
+    """The kernel's result, in place, also for arrays that are not contiguous; and the example."""
+    row, rng = UPDATES[name], np.random.default_rng(3)
+    lengths = {"row": (3,), "column": (4,)}
+    arrays = [rng.uniform(0.5, 2.0, lengths[slot] if slot in row.factored else (3, 4))
+              for slot in ("param", "grad", *row.slots)]
+    counted = (3,) if row.counts else ()
+    plain, odd = [a.copy() for a in arrays], [np.array(a) for a in arrays]
+    odd[0] = np.asfortranarray(odd[0])
+    door = getattr(ops, f"{name}_update")
+    assert door(*plain, *counted, 0.1) is None
+    assert door(*odd, *counted, 0.1) is None
+    expected = [a.copy() for a in arrays]
+    if row.kind == "elementwise":
+        expected = [a.reshape(-1) for a in expected]
+    params = tuple(value for _, value in row.params)
+    getattr(backend.optimizers, f"{name}_update")(*expected, *counted, 0.1, *params)
+    for a, b, c in zip(plain, odd, expected, strict=True):
+        np.testing.assert_array_equal(a, c.reshape(a.shape))
+        np.testing.assert_array_equal(b, c.reshape(a.shape))
+    assert (plain[0] != arrays[0]).any()
+    examples = doctest.DocTestFinder(recurse=False).find(door, globs={})
+    runner = doctest.DocTestRunner()
+    assert sum(runner.run(example).attempted for example in examples) >= 6
+    assert runner.failures == 0
+    assert tuple(inspect.signature(door).parameters)[:2] == ("param", "grad")
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", *UPDATES])
 def test_defaults_of_updates_are_those_of_the_tables(name):
     parameters = inspect.signature(getattr(ops, f"{name}_update")).parameters
     for key, value in spec.OPTIMIZERS[name].params:

@@ -17,8 +17,8 @@ import pytest
 import fusedmlp
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = {"all", "bench", "cuda", "h5", "onnx", "plot", "progress", "sklearn", "tensorboard",
-          "test"}
+EXTRAS = {"all", "bench", "cuda", "h5", "onnx", "plot", "progress", "scipy", "sklearn",
+          "tensorboard", "test"}
 
 
 def requirements(extra=None):

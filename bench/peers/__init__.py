@@ -17,6 +17,8 @@ epsilon stands beside sqrt(v_hat), and any of
     the same, with the gradient in `out`;
 ``adam(parameters, gradient) -> (callable(), callable() -> array)``
     one update, and a look at the parameters;
+``update(name, parameters, gradient)``
+    the same for the other optimizers in ``UPDATES``;
 ``classifier() -> class``
     an estimator with the arguments of scikit-learn's ``MLPClassifier``;
 ``settings() -> dict``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fusedmlp
 from fusedmlp import ops
+from fusedmlp.spec import OPTIMIZERS
 
 from ..workloads import LEARNING_RATE
 from . import keras_like
@@ -62,3 +63,20 @@ def adam(parameters, gradient):
         ops.adam_update(w, gradient, m, v, step, LEARNING_RATE["adam"])
 
     return update, lambda: w
+
+
+UPDATES = ("rmsprop", "adamax", "radam", "lion", "lamb")
+
+
+def update(name, parameters, gradient):
+    w, row = parameters.copy(), OPTIMIZERS[name]
+    slots = [w * 0 for _ in row.slots]
+    function, step = getattr(ops, f"{name}_update"), 0
+
+    def one():
+        nonlocal step
+        step += 1
+        counted = (step,) if row.counts else ()
+        function(w, gradient, *slots, *counted, LEARNING_RATE["adam"])
+
+    return one, lambda: w

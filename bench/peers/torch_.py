@@ -111,3 +111,13 @@ def adam(parameters, gradient):
     w = torch.from_numpy(parameters.copy())
     w.grad = torch.from_numpy(gradient)
     return _adam([w]).step, w.numpy
+
+
+UPDATES = ("adamax", "radam")  # those that compute the same as Keras's
+
+
+def update(name, parameters, gradient):
+    w = torch.from_numpy(parameters.copy())
+    w.grad = torch.from_numpy(gradient)
+    function = {"adamax": torch.optim.Adamax, "radam": torch.optim.RAdam}[name]
+    return function([w], lr=LEARNING_RATE["adam"], foreach=True).step, w.numpy

@@ -13,7 +13,7 @@ not depend on the number of threads.
 """
 
 cimport numpy as cnp
-from libc.math cimport INFINITY, exp, isfinite, log1p, sqrt
+from libc.math cimport INFINITY, NAN, isfinite, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from cpython.pythread cimport (
@@ -32,13 +32,19 @@ from .native cimport (
     threads_always, threads_for,
 )
 
+from .optimizers cimport (
+    CHUNK, Whole, whole_phase, whole_phases, whole_rule, whole_scratch, whole_sums,
+)
+
 import os
 import warnings
 
 import numpy as np
 
 from fusedmlp.kernels.layout import padded, read, write
-from fusedmlp.spec import ACTIVATIONS, ELEMENTWISE, SCORES, TALLIES, losses_of
+from fusedmlp.spec import (
+    ACTIVATIONS, ELEMENTWISE, ELEMENTWISE_OPTIMIZERS, SCORES, TALLIES, losses_of,
+)
 
 cnp.import_array()
 
@@ -57,6 +63,10 @@ cdef dict _AXIS = {
 cdef dict _DRAWN = {"alpha_dropout": ALPHA_DROPOUT, "gaussian_dropout": GAUSSIAN_DROPOUT,
                     "gaussian_noise": GAUSSIAN_NOISE}
 cdef dict _ROW_NORMS = {"layer": FM_LAYER_NORM, "rms": FM_RMS_NORM, "unit": FM_UNIT_NORM}
+cdef dict _OPTIMIZER_NUMBER = {name: i for i, name in enumerate(ELEMENTWISE_OPTIMIZERS)}
+# What an epsilon of 0 counts as.
+cdef double _TINY[2]
+_TINY[0], _TINY[1] = 2.0 ** -126, 2.0 ** -1022
 # Multiply-adds and elements per nanosecond of one core: only to decide about threads.
 cdef double _RATE = 45.0
 # Nanoseconds of one step from which a second thread may pay.
@@ -167,9 +177,9 @@ cdef enum Code:
     DENSE_DB
     PRELU_DALPHA
     ACCUMULATE
-    SGD
-    MOMENTUM
-    ADAM
+    COLLECT
+    UPDATE
+    AVERAGE
     PAIR_KERNEL
     TRANSPOSE
     GAMMA_GRAD
@@ -182,6 +192,9 @@ cdef enum Code:
     SPECTRAL_NORM
     ORTHOGONAL_PENALTY
     CONSTRAIN
+    # PHASES: threads split them in their own way and meet before and after each
+    SQUARES
+    WHOLE
 
 cdef struct Operand:
     Base base
@@ -192,8 +205,32 @@ cdef struct Operand:
     bint classes   # int64
     bint present
 
+# What an optimizer does to one parameter in every `every`-th step, after `clip` of its gradient.
+cdef struct Updating:
+    bint first             # of the parameters that share hyperparameters
+    int number             # of a row of spec.ELEMENTWISE_OPTIMIZERS
+    long every
+    double rate            # factor of the learning rate
+    double decay
+    double params[8]
+    char *slots[4]         # at the parameter's first element
+    bint clips
+    double limit           # of each element,
+    double norm            # of the norm; infinity where there is none
+    bint whole_norm        # whether a norm that is not finite makes all elements NaN
+    const double *squares  # whose sum is the square of the norm
+    long squares_count
+    double *sums           # that this operation computes
+    long sums_count
+    Whole whole            # of an optimizer that looks at the whole variable
+    # of an average
+    double keep
+    long overwrite         # every so manieth update; 0 for never
+
 cdef struct Step:
     Code code
+    Updating *update
+    int phase
     bint waits     # all threads meet before it
     bint by_columns
     bint pairs     # a product of bfloat16
@@ -273,7 +310,6 @@ cdef struct Run:
     long *finished
     char *parameters
     char *gradients
-    char *slots[8]
     double *totals
     uint64_t seed
     # a prediction
@@ -838,11 +874,11 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
 
 
 cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread, int threads,
-                        double rate, int64_t count) noexcept nogil:
+                        double rate, int64_t count, double *coefficients) noexcept nogil:
     """A WEIGHTS operation: this thread's part of a parameter."""
     cdef const fm_kernels *k = q.kernels
     cdef int size = q.itemsize
-    cdef long start, stop, at, elements
+    cdef long start, stop, elements
     cdef char *a
     cdef double t
     if s.code == REDUCE:
@@ -898,7 +934,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
         _pieces(q, s, &s.a, bases, n, thread, threads)
     else:
-        # a parameter; gradient and slots at the same place of their arenas
+        # a parameter; its gradient lies at the same place of another arena
         _part(&s.a, thread, threads, size, &start, &stop)
         elements = stop - start
         if elements <= 0:
@@ -906,29 +942,85 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         if s.code == ACCUMULATE:  # a gradient, b that of a further use
             a = _at(&s.a, bases, 0, size) + start * size
             k.add(elements, a, _at(&s.b, bases, 0, size) + start * size, a)
-            return
-        at = s.a.at + start * size
-        if s.code == ADAM:
-            # beta^t through exp(t log beta), which costs less than pow and depends on t alone
-            t = <double> (count + 1)
-            k.adam(elements, q.parameters + at, q.gradients + at, q.slots[0] + at,
-                   q.slots[1] + at, rate * sqrt(1.0 - _power(t * s.y)) / (1.0 - _power(t * s.x)),
-                   _params(s)[0], _params(s)[1], _params(s)[2], rate * _params(s)[3])
-        elif s.code == MOMENTUM:
-            k.momentum(elements, q.parameters + at, q.gradients + at, q.slots[0] + at, rate,
-                       _params(s)[0], _params(s)[1] != 0.0, _params(s)[2])
         else:
-            k.sgd(elements, q.parameters + at, q.gradients + at, rate, _params(s)[0])
+            _update(q, s, start * size, elements, rate, count, coefficients)
 
 
-cdef inline double _power(double logarithm) noexcept nogil:
-    """exp for the bias corrections, where anything below 1e-17 is 0 beside 1."""
-    return exp(logarithm) if logarithm > -40.0 else 0.0
+cdef void _update(const Run *q, const Step *s, long at, long elements, double rate, int64_t count,
+                  const double *coefficients) noexcept nogil:
+    """An operation on some elements of a parameter, from `at` bytes on."""
+    cdef const fm_kernels *k = q.kernels
+    cdef const Updating *u = s.update
+    cdef char *w = q.parameters + s.a.at + at
+    cdef char *g = q.gradients + s.a.at + at
+    cdef char *slots[4]
+    cdef long done, n, size = q.itemsize
+    cdef double factor
+    cdef int i
+    if s.code == COLLECT:
+        k.collect(elements, g, u.slots[0] + at, <double> u.every if _due(u, count) else 0.0)
+    elif s.code == AVERAGE:
+        k.average(elements, w, u.slots[0] + at, 0.0 if count < u.every else u.keep,
+                  u.overwrite and (count // u.every + 1) % u.overwrite == 0)
+    elif _due(u, count):
+        for i in range(4):
+            slots[i] = u.slots[i] + at
+        rate *= u.rate
+        if not u.clips:
+            k.update[u.number](elements, w, g, slots, coefficients, rate * u.decay)
+            return
+        # in parts that stay in the cache between the two
+        factor = _factor(u)
+        done = 0
+        while done < elements:
+            n = min(<long> CHUNK, elements - done)
+            k.clip(n, g + done * size, factor, u.limit)
+            k.update[u.number](n, w + done * size, g + done * size, slots, coefficients,
+                               rate * u.decay)
+            for i in range(4):
+                slots[i] += n * size
+            done += n
 
 
-cdef inline const double *_params(const Step *s) noexcept nogil:
-    """Hyperparameters of an optimizer: doubles in either precision."""
-    return s.params.storage
+cdef inline bint _due(const Updating *u, int64_t count) noexcept nogil:
+    """Whether the parameters are updated in this step."""
+    return u.every == 1 or (count + 1) % u.every == 0
+
+
+cdef inline double _factor(const Updating *u) noexcept nogil:
+    """What brings the norm of the gradient down to its limit; NaN for the norm NaN."""
+    cdef double norm = 0.0
+    cdef long i
+    for i in range(u.squares_count):
+        norm += u.squares[i]
+    norm = sqrt(norm)
+    if u.whole_norm and not isfinite(norm):
+        return NAN
+    return 1.0 if norm <= u.norm else u.norm / norm
+
+
+cdef void _phase(const Run *q, const Step *s, double rate, int64_t count, int thread,
+                 int threads) noexcept nogil:
+    """A PHASES operation."""
+    cdef const Updating *u = s.update
+    cdef char *g = q.gradients + s.a.at
+    cdef long start, stop, i, n, elements = s.a.rows * s.a.ld
+    cdef double factor
+    if not _due(u, count):
+        return
+    if s.code == WHOLE and s.phase >= 0:
+        rate *= u.rate
+        whole_phase(&u.whole, s.phase, rate, rate * u.decay, <double> (count // u.every + 1),
+                    thread, threads)
+        return
+    share((elements + CHUNK - 1) // CHUNK, 1, thread, threads, &start, &stop)
+    factor = _factor(u) if s.code == WHOLE else 0.0
+    for i in range(start, stop):
+        n = min(<long> CHUNK, elements - i * CHUNK)
+        if s.code == SQUARES:
+            u.sums[i] = q.kernels.squares(n, g + i * CHUNK * q.itemsize)
+        else:
+            q.kernels.clip(n, g + i * CHUNK * q.itemsize, factor, u.limit)
 
 
 cdef void _python_step(Run *q, const Step *s, long n) noexcept with gil:
@@ -949,6 +1041,7 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef int i
     cdef int64_t count
     cdef double rate
+    cdef double coefficients[16]
     cdef const Step *s
     bases[<int> WORKSPACE] = q.workspace
     bases[<int> PARAMETERS] = q.parameters
@@ -975,12 +1068,18 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
                     return
             elif s.code == PENALTY:
                 _penalty(q, s, bases, thread, threads)
+            elif s.code >= SQUARES:
+                _phase(q, s, rate, count, thread, threads)
             elif s.code >= SPECTRAL_NORM:
                 _whole_step(q, s, bases, n, thread, threads)
             elif s.code >= BATCH_STATISTICS:
                 _statistics_step(q, s, bases, n, thread, threads)
             elif s.code >= REDUCE:
-                _weights_step(q, s, bases, n, thread, threads, rate, count)
+                if s.code == UPDATE and s.update.first:
+                    q.kernels.coefficients[s.update.number](
+                        rate * s.update.rate, <double> (count // s.update.every + 1),
+                        s.update.params, _TINY[q.itemsize == 8], coefficients)
+                _weights_step(q, s, bases, n, thread, threads, rate, count, coefficients)
             elif s.by_columns:
                 _columns_step(q, s, bases, n, thread, threads)
             elif s.code == GATHER and s.a.base == OWN:
@@ -1107,7 +1206,7 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
 
 
 _LATE = ("reduce", "tally", "dense_dw", "dense_db", "gamma_grad", "embedding_grad", "accumulate",
-         "penalty_grad", "orthogonal_penalty", "update", "constrain")
+         "penalty_grad", "orthogonal_penalty", "collect", "clip", "update", "average", "constrain")
 
 
 def _factors(op):
@@ -1158,6 +1257,8 @@ cdef class Executor:
     cdef double _row_seconds[2]   # of a row with one thread, with many; 0 where unknown
     cdef long _row_calls
     cdef int _owners          # threads that `_own` has room for
+    cdef object _updatings_memory, _sums_memory, _scratch_memory
+    cdef Updating *_updatings
     cdef object _operands, _between, _options
     cdef list _python      # (function, inputs, outputs) of the steps in Python
     cdef dict _views       # their arrays, by step and number of rows
@@ -1196,8 +1297,6 @@ cdef class Executor:
         self._run.parameters = <char *> cnp.PyArray_DATA(<cnp.ndarray?> parameters)
         self._run.gradients = <char *> cnp.PyArray_DATA(<cnp.ndarray?> self._gradients)
         self._run.totals = <double *> cnp.PyArray_DATA(<cnp.ndarray> self.totals)
-        for i, slot in enumerate(self._slots):
-            self._run.slots[i] = <char *> cnp.PyArray_DATA(<cnp.ndarray?> slot)
         self._translate()
 
     def __dealloc__(self):
@@ -1291,6 +1390,7 @@ cdef class Executor:
                 at += _lines(rows * pitch * size)
         self._copies = _aligned(memory)
         self._run.copies = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._copies)
+        updates = self._updates(ops)
         sums = {}
         for op in ops:
             if op.op == "penalty":
@@ -1299,27 +1399,25 @@ cdef class Executor:
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
                 at += _lines(chunks * sizeof(double))
         at = self._place_between_rows(ops, at)
-        trainable = [b for b in plan.buffers if b.role == "parameter" and any(
-            g.role == "parameter_gradient" and g.offset == b.offset < plan.trainable_size
-            for g in plan.buffers)]
         self._workspace = _aligned(at)
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
         self._workspaces = 1
-        total = len(copies) + len(paired) + len(sums) + 3 * len(halved)
+        total = 2 * (len(copies) + len(paired)) + len(sums) + 3 * len(halved)
         for op in ops:
-            total += {"update": len(trainable) + len(copies) + len(paired), "prelu_grad": 2,
-                      "pair_loss": 2, "overlap_loss": 2, "spectral_norm": 3,
-                      "concatenate": len(op.inputs)}.get(op.op, 1)
+            total += len(updates[id(op)]) if id(op) in updates else max(3, len(op.inputs))
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
         i += self._refresh(&self._steps[i], copies, paired)
         self._transposes = i
         self._run.steps = self._steps + i
+        last = [op for op in ops if op.phase == "update"][-1:]
         for op in ops:
-            if op.op == "update":
-                for buffer in trainable:
-                    self._update(&self._steps[i], op, buffer.index)
+            if id(op) in updates:
+                for code, index, number, phase in updates[id(op)]:
+                    self._steps[i].code, self._steps[i].phase = <Code> <int> code, phase
+                    self._steps[i].update = &self._updatings[<int> number]
+                    self._set(&self._steps[i].a, index)
                     i += 1
             elif op.op == "prelu_grad":
                 i += self._prelu_grad(&self._steps[i], &self._steps[i + 1], op)
@@ -1344,12 +1442,12 @@ cdef class Executor:
                     changed = op.inputs[:1]
                     i += self._refresh(&self._steps[i], _only(copies, changed),
                                        _only(paired, changed))
+            if last and op is last[0]:
+                i += self._refresh(&self._steps[i], copies, paired)
         for op in ops:
             if op.op == "penalty":
                 self._penalty(&self._steps[i], op, PENALTY_TOTAL, sums[id(op)])
                 i += 1
-        if any(op.op == "update" for op in ops):
-            i += self._refresh(&self._steps[i], copies, paired)
         self._run.count = i - self._transposes
         for i in range(self._transposes + self._run.count):
             self._steps[i].repeat = max(self._steps[i].repeat, 1)
@@ -1422,6 +1520,9 @@ cdef class Executor:
             steps[i].waits = (
                 steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
                 or _class(steps[i].code) != _class(steps[i - 1].code)
+                or steps[i].phase != steps[i - 1].phase
+                or steps[i].code != steps[i - 1].code
+                and (steps[i].code >= SQUARES or steps[i - 1].code >= SQUARES)
                 or steps[i].code in (PAIR_LOSS, PAIR_GRAD, PYTHON))
 
     cdef _split_columns(self):
@@ -1564,16 +1665,112 @@ cdef class Executor:
                 s.b.rows = (self._operands[op.inputs[0]][3] + 1) // 2
         return 0
 
-    cdef int _update(self, Step *s, op, index) except -1:
-        cdef int i
-        name = op.attributes["optimizer"]
-        s.repeat = 1
-        s.code = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}[name]
-        self._set(&s.a, index)
-        for i, value in enumerate(op.attributes["params"]):
-            s.params.storage[i] = value
-        if s.code == ADAM:
-            s.x, s.y = log1p(s.params.storage[0] - 1.0), log1p(s.params.storage[1] - 1.0)
+    def _updates(self, ops):
+        """What the optimizer's operations become: for each its (code, parameter, number, phase).
+
+        `number` is the place in `_updatings`, which is filled in here.
+        """
+        cdef Updating *u
+        cdef long doubles = 0, scratch = 0
+        cdef int number = 0, phases
+        cdef double *sums
+        ops = [op for op in ops if op.op in ("collect", "clip", "update", "average")]
+        where = {b.offset: b for b in self.plan.buffers if b.role == "parameter"}
+        bound = [(op, k, where[offset]) for op in ops
+                 for k, offset in enumerate(op.attributes["parameters"])]
+        self._updatings_memory = _aligned((len(bound) + 1) * sizeof(Updating))
+        self._updatings = <Updating *> cnp.PyArray_DATA(<cnp.ndarray> self._updatings_memory)
+        for number, (op, k, buffer) in enumerate(bound):
+            u = &self._updatings[number]
+            u.every, u.limit, u.norm = op.attributes["every"], INFINITY, INFINITY
+            self._shape_update(u, op, k, buffer)
+            doubles += u.sums_count
+            scratch = max(scratch, whole_scratch(&u.whole) if u.whole.kernels != NULL else 0)
+        self._sums_memory = _aligned(doubles * sizeof(double))
+        self._scratch_memory = _aligned(scratch)
+        sums = <double *> cnp.PyArray_DATA(<cnp.ndarray> self._sums_memory)
+        clip, clipped, found = None, {}, {id(op): [] for op in ops}
+        for number, (op, k, buffer) in enumerate(bound):
+            u = &self._updatings[number]
+            items = found[id(op)]
+            u.sums = u.whole.sums = sums
+            u.whole.scratch = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._scratch_memory)
+            sums += u.sums_count
+            if op.op == "clip":
+                clip = op.attributes
+                clipped[buffer.offset] = number
+                if clip["kind"] != "value":
+                    items.append((SQUARES, buffer.index, number, 0))
+            elif op.op != "update":
+                items.append((AVERAGE if op.op == "average" else COLLECT, buffer.index, number,
+                              0))
+            else:
+                if clip is not None:
+                    self._clip(u, clip, clipped, buffer.offset)
+                if u.whole.kernels == NULL:
+                    items.append((UPDATE, buffer.index, number, 0))
+                    continue
+                phases = whole_phases(&u.whole)
+                items += [(WHOLE, buffer.index, number, phase)
+                          for phase in range(-1 if u.clips else 0, phases)]
+        if scratch == 0:  # else the variables take turns with it
+            for items in found.values():
+                items.sort(key=lambda item: item[3])
+        return found
+
+    cdef int _shape_update(self, Updating *u, op, k, buffer) except -1:
+        """Hyperparameters, state, and how much memory the sums of a variable take."""
+        cdef long size = self._run.itemsize, elements = buffer.rows * buffer.pitch
+        cdef long at = buffer.offset * size, place
+        cdef int i, slot
+        attributes = op.attributes
+        if op.op == "clip":
+            u.sums_count = (elements + CHUNK - 1) // CHUNK if attributes["kind"] != "value" else 0
+        elif op.op != "update":
+            slot = attributes["slot"]
+            u.slots[0] = <char *> cnp.PyArray_DATA(<cnp.ndarray?> self._slots[slot]) + at
+            if op.op == "average":
+                u.keep, u.overwrite = attributes["momentum"], attributes["overwrite"]
+        else:
+            name = attributes["optimizer"]
+            u.rate = attributes["rate"]
+            *params, decay = attributes["params"]
+            u.decay = 0.0 if attributes["exempt"][k] else decay
+            for i, value in enumerate(params):
+                u.params[i] = value
+            for i, (slot, offsets) in enumerate(attributes["slots"]):
+                place = offsets[k]
+                u.slots[i] = <char *> cnp.PyArray_DATA(<cnp.ndarray?> self._slots[slot]) \
+                    + place * size
+            if name in _OPTIMIZER_NUMBER:
+                u.first, u.number = k == 0, _OPTIMIZER_NUMBER[name]
+                return 0
+            u.whole.kernels, u.whole.itemsize = self._run.kernels, size
+            u.whole.rule = whole_rule(name)
+            u.whole.shape.rows, u.whole.shape.columns = buffer.rows, buffer.columns
+            u.whole.shape.pitch, u.whole.shape.panel = buffer.pitch, FM_PANEL // size
+            u.whole.w, u.whole.g = self._run.parameters + at, self._run.gradients + at
+            for i in range(8):
+                u.whole.params[i] = u.params[i]
+            for i in range(2):
+                u.whole.slots[i] = u.slots[i]
+            u.sums_count = whole_sums(&u.whole)
+        return 0
+
+    cdef int _clip(self, Updating *u, attributes, clipped, offset) except -1:
+        """Where the update of a parameter finds the norm that its gradient is held to."""
+        cdef Updating *one
+        u.clips = True
+        if attributes["kind"] == "value":
+            u.limit = attributes["limit"]
+            return 0
+        u.norm = attributes["limit"]
+        u.whole_norm = attributes["kind"] == "global_norm"
+        parts = list(clipped.values()) if u.whole_norm else [clipped[offset]]
+        u.squares = self._updatings[<int> parts[0]].sums
+        for part in parts:
+            one = &self._updatings[<int> part]
+            u.squares_count += one.sums_count
         return 0
 
     cdef int _penalty(self, Step *s, op, Code code, sums) except -1:
@@ -2028,7 +2225,7 @@ cdef class Executor:
         bases[<int> PARAMETERS] = self._run.parameters
         bases[<int> COPIES] = self._run.copies
         for i in range(self._transposes):
-            _weights_step(&self._run, &self._steps[i], bases, 0, 0, 1, 0.0, 0)
+            _weights_step(&self._run, &self._steps[i], bases, 0, 0, 1, 0.0, 0, NULL)
 
     cdef void _slices(self, double end) noexcept nogil:
         """Run to `stop`, `end` or a loss that is not finite, with as many threads as are fast.
@@ -2151,6 +2348,10 @@ cdef class Executor:
         for flat, matrix in found[2]:
             write(flat, matrix)
 
+    @property
+    def gradients(self):
+        return self._gradients.view(self._parameters.dtype)
+
     cdef int _one_row(self) noexcept nogil:
         """A row with one thread or many, whichever was faster of late; returns their number."""
         cdef Run *q = &self._run
@@ -2206,8 +2407,9 @@ cdef class Executor:
 
 
 cdef inline int _class(Code code) noexcept nogil:
-    """ROWS, WEIGHTS, COLUMNS or WHOLE, as a number."""
-    return (code >= REDUCE) + (code >= BATCH_STATISTICS) + (code >= SPECTRAL_NORM)
+    """ROWS, WEIGHTS, STATISTICS, WHOLE or PHASES, as a number."""
+    return ((code >= REDUCE) + (code >= BATCH_STATISTICS) + (code >= SPECTRAL_NORM)
+            + (code >= SQUARES))
 
 
 def _scale_and_shift(op, first):

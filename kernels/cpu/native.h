@@ -54,6 +54,16 @@ typedef struct {
     long ld, step;
 } fm_panels;
 
+typedef void (*fm_update)(long n, void *w, const void *g, char *const *slots, const double *c,
+                          double decay);
+typedef void (*fm_coefficients)(double rate, double t, const double *params, double tiny,
+                                double *c);
+
+/* A parameter: `pitch` padded columns in panels of `panel`, the rows of a panel one after another. */
+typedef struct {
+    long rows, columns, pitch, panel;
+} fm_matrix;
+
 /* How a matrix product ends: what happens to a tile on its way to memory. */
 enum { FM_STORE = 0, FM_RELU = 1, FM_RELU_GRAD = 2 };
 
@@ -103,12 +113,30 @@ typedef struct {
                                   double scale, void *losses, void *d, long ldd, void *hits);
     const fm_losses *losses;
 
-    void (*sgd)(long n, void *w, const void *g, double learning_rate, double weight_decay);
-    void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
-                     double momentum, int nesterov, double weight_decay);
-    /* `rate` is the learning rate with the bias corrections in it, `decay` that of the weights. */
-    void (*adam)(long n, void *w, const void *g, void *m, void *v, double rate, double beta_1,
-                 double beta_2, double epsilon, double decay);
+    /* optimizers (updates.h): by the row's number in spec.ELEMENTWISE_OPTIMIZERS; slots hold the
+     * state at the first element, `decay` is the rate times the weight decay */
+    const fm_update *update;
+    const fm_coefficients *coefficients;
+    double (*squares)(long n, const void *x);
+    void (*clip)(long n, void *g, double factor, double limit);
+    void (*collect)(long n, void *g, void *total, double divisor);
+    void (*average)(long n, void *w, void *average, double keep, int overwrite);
+    void (*lamb_moments)(long n, void *w, const void *g, void *m, void *v, const double *c,
+                         double decay, double *sums);
+    void (*lamb_apply)(long n, void *w, const void *m, const void *v, const double *c,
+                       double rate);
+    void (*adafactor_rows)(const fm_matrix *q, long from, long to, void *w, const void *g,
+                           void *row, const double *c, double decay, double *squares);
+    void (*adafactor_columns)(const fm_matrix *q, long from, long to, const void *g, void *column,
+                              const double *c);
+    void (*adafactor_apply)(const fm_matrix *q, long from, long to, void *w, const void *g,
+                            const void *row, const void *column, double mean, double rate,
+                            double *squares);
+    double (*muon_trace)(const fm_matrix *q, long from, long to, const void *g, void *m,
+                         double momentum, int nesterov, int across, void *x, long ld_x);
+    void (*muon_apply)(const fm_matrix *q, long from, long to, void *w, const void *x, int across,
+                       long ld_x, double rate, double decay);
+    void (*combine)(long n, double a, const void *x, double b, void *y);
     /* mask of the rows from..to; row r of the array is row r of the counter */
     void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
                          uint64_t seed, uint32_t stream, uint32_t step);

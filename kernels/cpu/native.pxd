@@ -61,6 +61,15 @@ cdef extern from "native.h" nogil:
     ctypedef void (*fm_tally)(
         long rows, long c, const void *p, long ldp, const int64_t *classes, const void *t, long ldt,
         const void *weight, const double *options, double *state) noexcept nogil
+    ctypedef void (*fm_update)(long n, void *w, const void *g, char *const *slots, const double *c,
+                               double decay) noexcept nogil
+    ctypedef void (*fm_coefficients)(double rate, double t, const double *params, double tiny,
+                                     double *c) noexcept nogil
+    ctypedef struct fm_matrix:
+        long rows
+        long columns
+        long pitch
+        long panel
 
     enum:
         FM_ROWS
@@ -125,12 +134,30 @@ cdef extern from "native.h" nogil:
             long ldt, const void *weight, double smoothing, const int64_t *ignore, double scale,
             void *losses, void *d, long ldd, void *hits) noexcept nogil
         const fm_losses *losses
-        void (*sgd)(long n, void *w, const void *g, double learning_rate,
-                    double weight_decay) noexcept nogil
-        void (*momentum)(long n, void *w, const void *g, void *v, double learning_rate,
-                         double momentum, int nesterov, double weight_decay) noexcept nogil
-        void (*adam)(long n, void *w, const void *g, void *m, void *v, double rate, double beta_1,
-                     double beta_2, double epsilon, double decay) noexcept nogil
+        const fm_update *update
+        const fm_coefficients *coefficients
+        double (*squares)(long n, const void *x) noexcept nogil
+        void (*clip)(long n, void *g, double factor, double limit) noexcept nogil
+        void (*collect)(long n, void *g, void *total, double divisor) noexcept nogil
+        void (*average)(long n, void *w, void *average, double keep, int overwrite) noexcept nogil
+        void (*lamb_moments)(long n, void *w, const void *g, void *m, void *v, const double *c,
+                             double decay, double *sums) noexcept nogil
+        void (*lamb_apply)(long n, void *w, const void *m, const void *v, const double *c,
+                           double rate) noexcept nogil
+        void (*adafactor_rows)(const fm_matrix *q, long start, long stop, void *w, const void *g,
+                               void *row, const double *c, double decay,
+                               double *squares) noexcept nogil
+        void (*adafactor_columns)(const fm_matrix *q, long start, long stop, const void *g,
+                                  void *column, const double *c) noexcept nogil
+        void (*adafactor_apply)(const fm_matrix *q, long start, long stop, void *w, const void *g,
+                                const void *row, const void *column, double mean, double rate,
+                                double *squares) noexcept nogil
+        double (*muon_trace)(const fm_matrix *q, long start, long stop, const void *g, void *m,
+                             double momentum, int nesterov, int across, void *x,
+                             long ld_x) noexcept nogil
+        void (*muon_apply)(const fm_matrix *q, long start, long stop, void *w, const void *x,
+                           int across, long ld_x, double rate, double decay) noexcept nogil
+        void (*combine)(long n, double a, const void *x, double b, void *y) noexcept nogil
         void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
                              uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
         fm_join join

@@ -758,45 +758,6 @@ static void A(softmax_cross_entropy)(long rows, long c, const void *z_, long ldz
     }
 }
 
-/* -- optimizers: one pass over parameters, gradient and state ---------------------------------- */
-
-static void A(sgd)(long n, void *w_, const void *g_, double learning_rate, double weight_decay)
-{
-    const R rate = (R)learning_rate, decay = (R)(learning_rate * weight_decay), *g = g_;
-    R *w = w_;
-    INDEPENDENT for (long i = 0; i < n; i++) { w[i] = (w[i] - decay * w[i]) - rate * g[i]; }
-}
-
-static void A(momentum)(long n, void *w_, const void *g_, void *v_, double learning_rate,
-                        double momentum_, int nesterov, double weight_decay)
-{
-    const R rate = (R)learning_rate, decay = (R)(learning_rate * weight_decay), *g = g_;
-    const R momentum = (R)momentum_;
-    R *w = w_, *v = v_;
-    INDEPENDENT for (long i = 0; i < n; i++)
-    {
-        const R kept = w[i] - decay * w[i], step = rate * g[i];
-        const R velocity = momentum * v[i] - step;
-        v[i] = velocity;
-        w[i] = kept + (nesterov ? momentum * velocity - step : velocity);
-    }
-}
-
-static void A(adam)(long n, void *w_, const void *g_, void *m_, void *v_, double rate_,
-                    double beta_1, double beta_2, double epsilon_, double decay_)
-{
-    const R rate = (R)rate_, keep_1 = (R)(1 - beta_1), keep_2 = (R)(1 - beta_2);
-    const R epsilon = (R)epsilon_, decay = (R)decay_, *g = g_;
-    R *w = w_, *m = m_, *v = v_;
-    INDEPENDENT for (long i = 0; i < n; i++)
-    {
-        const R m1 = m[i] + keep_1 * (g[i] - m[i]), v1 = v[i] + keep_2 * (g[i] * g[i] - v[i]);
-        m[i] = m1;
-        v[i] = v1;
-        w[i] = (w[i] - decay * w[i]) - rate * m1 / (M(sqrt)(v1) + epsilon);
-    }
-}
-
 /* -- random numbers ----------------------------------------------------------------------------*/
 
 static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, double rate,
@@ -818,6 +779,7 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
 }
 
 #include "join.h"
+#include "updates.h"
 
 /* The inverse of the normal distribution function, AS 241 (Wichura 1988); see the oracle.  q is the
  * distance from 1/2, p that from the nearer of 0 and 1. */
@@ -904,9 +866,8 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
         .maxout = maxout##t, .maxout_grad = maxout_grad##t, .prelu = prelu##t,                   \
         .prelu_grad = prelu_grad##t, .prelu_slope_grad = prelu_slope_grad##t,                    \
         .softmax_cross_entropy = softmax_cross_entropy##t,                                       \
-        .losses = &FM_PASTE(FM_PASTE(fm_losses_, FM_ISA), t), .sgd = sgd##t,                     \
-        .momentum = momentum##t, .adam = adam##t, .dropout_mask = dropout_mask##t,               \
-        .normal = normal##t,                                                                     \
+        .losses = &FM_PASTE(FM_PASTE(fm_losses_, FM_ISA), t),                                    \
+        .dropout_mask = dropout_mask##t, .normal = normal##t,                                    \
         .alpha_dropout = alpha_dropout##t, .penalty = penalty##t,                                \
         .penalty_grad = penalty_grad##t, .activity_penalty = activity_penalty##t,                \
         .orthogonal_penalty = orthogonal_penalty##t, .non_negative = non_negative##t,            \
@@ -917,6 +878,7 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
         .row_norm = row_norm##t, .row_norm_grad = row_norm_grad##t,                              \
         .gamma_grad = gamma_grad##t, .embedding = embedding##t,                                  \
         .embedding_grad = embedding_grad##t, .reshape = reshape##t,                              \
-        .take_columns = take_columns##t, .put_columns = put_columns##t, .join = FM_JOIN(t)       \
+        .take_columns = take_columns##t, .put_columns = put_columns##t, .join = FM_JOIN(t),      \
+        FM_UPDATE_KERNELS(t)                                                                     \
     }
 #endif

@@ -13,8 +13,8 @@ from time import perf_counter
 
 import numpy as np
 
-from fusedmlp.kernels import KERNELS
 from fusedmlp.kernels.layout import read, write
+from fusedmlp.spec import OPTIMIZERS
 
 from . import (
     activations,
@@ -74,6 +74,7 @@ class Executor:
         self._gradients = np.zeros(max(plan.trainable_size, plan.gradient_size), plan.dtype)
         self._matrices = {"parameter": [], "parameter_gradient": []}
         self._arrays = [self._allocate(buffer) for buffer in plan.buffers]
+        self._differentiates = any(op.phase == "backward" for op in plan.ops)
         self._calls = {}
         self._lock, self._process = Lock(), os.getpid()
         self._rows = 0
@@ -183,7 +184,8 @@ class Executor:
     def _bind(self, op, rows):
         inputs = [self._view(i, rows) for i in op.inputs]
         outputs = [self._view(i, rows) for i in op.outputs]
-        return getattr(self, "_" + op.op)(inputs, outputs, rows, **op.attributes)
+        call = getattr(self, "_" + op.op)(inputs, outputs, rows, **op.attributes)
+        return self._updating(op, call) if op.phase == "update" else call
 
     # -- one method per op: arrays in, callable out ----------------------------------------------
 
@@ -606,34 +608,122 @@ class Executor:
 
         return change
 
-    def _update(self, inputs, outputs, rows, optimizer, params):
-        name = optimizer + "_update"
-        kernel = getattr(optimizers, name)
-        arenas = (self._parameters, self._gradients, *self._slots)
-        parts = [tuple(arena[start:stop] for arena in arenas) for start, stop in self._graded()]
-        counts = "step" in KERNELS["optimizers"][name]
+    # -- what optimizers do ------------------------------------------------------------------
+
+    @property
+    def gradients(self):
+        if self._differentiates:
+            self._store("parameter_gradient")
+        return self._gradients
+
+    def _updating(self, op, call):
+        """A call among arenas: gradients go there before the first, parameters come from there."""
+        first = op is next(other for other in self.plan.ops if other.phase == "update")
+
+        def updating():
+            if first and self._differentiates:
+                self._store("parameter_gradient")
+            call()
+            self._load()
+
+        return updating
+
+    def _part(self, flat, offset):
+        """The flat part of an arena that belongs to the parameter at `offset`, padding included."""
+        (buffer,) = (b for b in self.plan.buffers if b.role == "parameter" and b.offset == offset)
+        return flat[offset : offset + buffer.rows * buffer.pitch]
+
+    def _due(self, every):
+        return (self._iteration + 1) % every == 0
+
+    def _collect(self, inputs, outputs, rows, slot, every, parameters):
+        pairs = [(self._part(self._gradients, at), self._part(self._slots[slot], at))
+                 for at in parameters]
+
+        def collect():
+            with np.errstate(all="ignore"):
+                for gradient, total in pairs:
+                    if self._due(every):
+                        np.divide(gradient + total, every, out=gradient)
+                        total[...] = 0.0
+                    else:
+                        total += gradient
+
+        return collect
+
+    def _clip(self, inputs, outputs, rows, kind, limit, every, parameters):
+        gradients = [self._part(self._gradients, at) for at in parameters]
+
+        def clip():
+            if self._due(every):
+                optimizers.clip(gradients, kind, limit)
+
+        return clip
+
+    def _update(self, inputs, outputs, rows, optimizer, params, rate, every, parameters, slots,
+                exempt):
+        row = OPTIMIZERS[optimizer]
+        kernel = getattr(optimizers, optimizer + "_update")
+        *params, decay = params
+        calls = []
+        for k, at in enumerate(parameters):
+            if row.kind == "elementwise":
+                arrays = [self._part(flat, at) for flat in (self._parameters, self._gradients)]
+                arrays += [self._slots[number][places[k] : places[k] + arrays[0].size]
+                           for number, places in slots]
+            else:
+                arrays = self._whole(row, at, [(self._slots[number], places[k])
+                                               for number, places in slots])
+            calls.append((arrays, 0.0 if exempt[k] else decay))
 
         def update():
-            step = (self._iteration + 1,) if counts else ()
-            self._store("parameter_gradient")
-            for arrays in parts:
-                kernel(*arrays, *step, self._learning_rate, *params)
-            self._load()
+            if not self._due(every):
+                return
+            step = (self._iteration // every + 1,) if row.counts else ()
+            for arrays, decay in calls:
+                rest = (*step, rate * self._learning_rate, *params, decay)
+                if row.kind == "elementwise":
+                    kernel(*arrays, *rest)
+                    continue
+                matrices = [np.array(read(flat, *shape) if len(shape) == 2 else flat)
+                            for flat, shape in arrays]
+                kernel(*matrices, *rest)
+                for matrix, (flat, shape) in zip(matrices, arrays, strict=True):
+                    if len(shape) == 2:
+                        write(flat, matrix)
+                    else:
+                        flat[...] = matrix
 
         return update
 
-    def _graded(self):
-        """Where in the arenas the parameters lie that the plan has a gradient of, as few ranges."""
-        end = self.plan.trainable_size
-        places = sorted((b.offset, b.offset + b.rows * b.pitch) for b in self.plan.buffers
-                        if b.role == "parameter_gradient" and b.offset < end)
-        ranges = []
-        for start, stop in places:
-            if ranges and ranges[-1][1] == start:
-                ranges[-1] = (ranges[-1][0], stop)
+    def _whole(self, row, at, slots):
+        """For parameter, gradient and state of a "variable" row a flat part and its shape."""
+        (buffer,) = (b for b in self.plan.buffers if b.role == "parameter" and b.offset == at)
+        shape = (buffer.rows, buffer.columns)
+        arrays = [(self._part(flat, at), shape) for flat in (self._parameters, self._gradients)]
+        for name, (flat, place) in zip(row.slots, slots, strict=True):
+            if name in row.factored:
+                length = shape[name == "column"]
+                arrays.append((flat[place : place + length], (length,)))
             else:
-                ranges.append((start, stop))
-        return ranges
+                arrays.append((self._part(flat, place), shape))
+        return arrays
+
+    def _average(self, inputs, outputs, rows, slot, momentum, overwrite, every, parameters):
+        pairs = [(self._part(self._parameters, at), self._part(self._slots[slot], at))
+                 for at in parameters]
+
+        def average():
+            updates = self._iteration // every
+            keep = momentum if updates else 0.0
+            with np.errstate(all="ignore"):
+                for param, mean in pairs:
+                    mean *= keep
+                    mean += (1.0 - keep) * param
+                    if overwrite and (updates + 1) % overwrite == 0:
+                        param[...] = mean
+
+        return average
 
 
 def _calmly(function, *arguments, **named):

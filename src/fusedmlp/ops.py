@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import backend, checks, config, spec
+from .update_doors import update_door
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -1088,6 +1089,13 @@ def adamw_update(
     """
     adam_update(param, grad, m, v, step, learning_rate, beta_1=beta_1, beta_2=beta_2,
                 epsilon=epsilon, weight_decay=weight_decay)
+
+
+# The updates of the other optimizers come from their rows.
+for _row in spec.OPTIMIZERS.values():
+    if _row.name not in ("sgd", "momentum", "adam"):
+        globals()[f"{_row.name}_update"] = update_door(_row)
+        __all__.append(f"{_row.name}_update")
 
 
 # -- dropout -------------------------------------------------------------------------------------

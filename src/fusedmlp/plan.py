@@ -79,7 +79,12 @@ embedding_grad           indices, dy          dtable               --
 put_columns              dy                   dx                   index
 penalty_grad             parameter[, w]       dparameter           l1, l2, per_rows, adds
 orthogonal_penalty       parameter            [dparameter]         total, factor, mode, adds
-update                   --                   --                   optimizer, params
+collect                  --                   --                   slot, every, parameters
+clip                     --                   --                   kind, limit, every, parameters
+update                   --                   --                   optimizer, params, rate, every,
+                                                                   parameters, slots, exempt
+average                  --                   --                   slot, momentum, overwrite, every,
+                                                                   parameters
 constrain                parameter            -- (itself)          kind, low, high, rate,
                                                                    epsilon, axis
 ======================== ==================== ==================== ==========================
@@ -102,8 +107,20 @@ arrays: the first `reads` inputs, read-only, and the outputs, which it must fill
 to total k n times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by
 n; n / sum w times where w is given, and they are divided by its sum) and nothing to its count;
 ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (divided likewise) to a parameter's gradient, or is it
-where the loss gives none (`adds` False). ``update`` applies the optimizer to all trainable
-parameters, whose gradients lie at the same offsets in a gradient arena.
+where the loss gives none (`adds` False).
+
+``collect``, ``clip``, ``update`` and ``average`` work on the parameters that begin at the offsets
+`parameters` of the arena, whose gradients lie at the same offsets in a gradient arena.
+``collect`` adds gradients to the state
+array number `slot`, and in every step number `every` (2 `every`, ...) turns gradients into the mean
+of the last `every` and the array into 0; in the other steps ``clip`` and ``update`` do nothing.
+``clip`` keeps gradients within `limit`: each element (`kind` "value"), the norm of each parameter's
+("norm") or the norm of all together ("global_norm"; one that is not finite makes all NaN).
+``update`` applies a row of `spec.OPTIMIZERS` with the learning rate times `rate`; `slots` holds for
+each of the row's slots the number of a state array and the offset of each parameter's part, and
+`exempt` says for each parameter whether it is spared the weight decay. ``average`` replaces state a
+by ``momentum a + (1 - momentum) w``, by w before the first update, and w by a in every update
+number `overwrite` (0: never).
 
 ``batch_statistics`` are the mean of each column and ``inv = 1 / sqrt(variance + epsilon)``; they
 move the parameters m and v, ``m <- momentum m + (1 - momentum) mean``. ``standardize`` is
@@ -135,7 +152,7 @@ from . import spec
 
 __all__ = ["Buffer", "Builder", "Op", "Plan", "layout", "pitch"]
 
-_DETAILS = ("activation", "optimizer", "loss", "score", "tally")  # what a printed op shows
+_DETAILS = ("activation", "optimizer", "loss", "score", "tally", "kind")  # what a printed op shows
 
 
 def pitch(columns, itemsize):
@@ -241,7 +258,7 @@ class Plan:
         if op.op == "dense_dw":
             rows, columns = self.shape(op.inputs[0])
             return 2 * rows * columns * self.buffers[op.inputs[1]].columns
-        if op.op == "update":
+        if op.phase == "update":
             return 2 * self.trainable_size
         if op.op == "gather":
             return 0
@@ -251,8 +268,11 @@ class Plan:
         """Bytes that one op reads and writes for a full batch, each array counted once."""
         itemsize = 4 if self.dtype == "float32" else 8
         if op.op == "update":
-            slots = len(spec.OPTIMIZERS[op.attributes["optimizer"]].slots)
+            row = spec.OPTIMIZERS[op.attributes["optimizer"]]
+            slots = len(row.slots) - len(row.factored)
             return (3 + 2 * slots) * self.trainable_size * itemsize
+        if op.phase == "update":
+            return {"clip": 2, "average": 3}.get(op.op, 4) * self.trainable_size * itemsize
         touched = [*op.inputs, *op.outputs] * (2 if op.op == "gather" else 1)
         return sum(self._elements(i) * itemsize for i in touched)
 
@@ -1104,9 +1124,62 @@ class Builder:
 
     # -- update and finish ---------------------------------------------------------------------
 
-    def update(self, optimizer, params):
-        """Append the optimizer's update of all trainable parameters."""
-        self._emit("update", (), (), "update", optimizer=optimizer, params=tuple(params))
+    def graded(self):
+        """Offsets of the parameters that have a gradient, in the order of the arena."""
+        return tuple(sorted(self.buffers[i].offset for i in self._graded))
+
+    def outside_gradient(self, parameter):
+        """Take the gradient of a parameter from what the caller writes into the gradient arena."""
+        self._graded[parameter] = self._gradient_like(parameter)
+
+    def collect(self, slot, every):
+        """Append the accumulation of gradients over `every` steps in the state array `slot`."""
+        self._emit("collect", (), (), "update", slot=slot, every=every,
+                   parameters=self.graded())
+
+    def clip(self, kind, limit, every=1):
+        """Append the clipping of gradients: `kind` is "value", "norm" or "global_norm"."""
+        self._emit("clip", (), (), "update", kind=kind, limit=float(limit), every=every,
+                   parameters=self.graded())
+
+    def update(self, optimizer, params, *, parameters=None, slots=None, exempt=None, rate=1.0,
+               every=1):
+        """Append the optimizer's update of parameters, by default of all that have a gradient.
+
+        Parameters
+        ----------
+        optimizer : str
+            A row of the optimizers.
+        params : sequence of float
+            Its hyperparameters in the row's order.
+        parameters : sequence of int, optional
+            Offsets in the arena.
+        slots : sequence of (int, sequence of int), optional
+            For each of the row's slots the number of its state array and the offsets of the
+            parameters' parts, by default arrays in the row's order laid out as the arena.
+        exempt : sequence of bool, optional
+            Whether weight decay spares a parameter.
+        rate : float
+            Factor of the learning rate.
+        every : int
+            Steps per update.
+        """
+        parameters = self.graded() if parameters is None else tuple(parameters)
+        if slots is None:
+            count = len(spec.OPTIMIZERS[optimizer].slots)
+            slots = tuple((number, parameters) for number in range(count))
+        exempt = (False,) * len(parameters) if exempt is None else tuple(exempt)
+        self._emit("update", (), (), "update", optimizer=optimizer,
+                   params=tuple(map(float, params)), rate=float(rate), every=every,
+                   parameters=parameters, slots=tuple(slots), exempt=exempt)
+
+    def average(self, slot, momentum, overwrite=0, every=1):
+        """Append the moving average of the parameters in the state array `slot`."""
+        self._emit("average", (), (), "update", slot=slot, momentum=float(momentum),
+                   overwrite=overwrite, every=every, parameters=self.graded())
+
+    def project(self):
+        """Append the projections of constrained parameters, behind all that moves them."""
         for parameter, attributes in self._constraints:
             self._emit("constrain", (parameter,), (), "update", **attributes)
 
@@ -1203,8 +1276,9 @@ class Builder:
         ----------
         outputs : sequence of int
             Buffers that the model returns.
-        optimizer : str, optional
-            Row of the optimizer; without it the plan only evaluates.
+        optimizer : str or callable, optional
+            Row of the optimizer, whose hyperparameters are `optimizer_params`, or a function that
+            appends its operations to the builder; without it the plan only evaluates.
         """
         outputs = [self._views.get(i, i) for i in outputs]
         if self._loss_ops:
@@ -1214,7 +1288,11 @@ class Builder:
             self.backward()
             self._fuse_backward()
             self._penalize_gradients()
-            self.update(optimizer, optimizer_params)
+            if callable(optimizer):
+                optimizer(self)
+            else:
+                self.update(optimizer, optimizer_params)
+                self.project()
         return self._compact(outputs, parameter_size, trainable_size)
 
     def _compact(self, outputs, parameter_size, trainable_size):
@@ -1224,7 +1302,8 @@ class Builder:
             if buffer.role == "parameter_gradient" and buffer.offset is None:
                 self.buffers[buffer.index] = replace(buffer, offset=gradient_size)
                 gradient_size += buffer.rows * buffer.pitch
-        used = sorted({i for op in self.ops for i in (*op.inputs, *op.outputs)})
+        used = sorted({*(i for op in self.ops for i in (*op.inputs, *op.outputs)),
+                       *self._graded, *self._graded.values()})
         number = {old: new for new, old in enumerate(used)}
         buffers = tuple(replace(self.buffers[old], index=new) for old, new in number.items())
         for buffer in buffers:

@@ -17,6 +17,7 @@ from math import inf
 __all__ = [
     "ACTIVATIONS",
     "ELEMENTWISE",
+    "ELEMENTWISE_OPTIMIZERS",
     "LOGITS_ROWS",
     "LOSSES",
     "OPTIMIZERS",
@@ -28,6 +29,7 @@ __all__ = [
     "Score",
     "Tally",
     "activation",
+    "limits",
     "loss",
     "losses_of",
     "nearest",
@@ -488,11 +490,26 @@ class Optimizer:
     ----------
     name : str
     slots : tuple of str
-        Names of its state arrays, each as long as the parameters.
+        Names of its state arrays.
     params : tuple of (str, float)
-        Hyperparameters besides the learning rate, in the order in which the kernel takes them.
+        Hyperparameters besides the learning rate, in the order in which the kernel takes them; the
+        last is always `weight_decay`, which shrinks parameters by ``learning_rate weight_decay``
+        times themselves before the update (Loshchilov and Hutter, 2019, arXiv:1711.05101).
     equations : tuple of str
         The update of one element; ``g`` gradient, ``w`` parameter, ``t`` the count from 1.
+    counts : bool
+        Whether the update depends on the count, which the kernel then takes.
+    kind : {"elementwise", "variable"}
+        ``elementwise``: each element on its own, arrays are flat.  ``variable``: an element's
+        update depends on the whole variable, which is (rows, columns) or (columns,).
+    initial : tuple of (str, str)
+        What a slot begins with where that is not 0: the name of a hyperparameter of the optimizer's
+        class, or "param" for a copy of the parameters.
+    factored : tuple of str
+        Slots that hold one number per row ("row") or per column ("column") of a variable; the
+        others are laid out as the parameters.
+    scale_free : bool
+        Whether gradients of another scale give the same steps, but for `epsilon`.
     """
 
     name: str
@@ -500,39 +517,179 @@ class Optimizer:
     params: tuple
     equations: tuple
     aliases: tuple = ()
+    counts: bool = False
+    kind: str = "elementwise"
+    initial: tuple = ()
+    factored: tuple = ()
+    scale_free: bool = False
     source: str = ""
 
+
+_O = Optimizer
+_MOMENTS = (("beta_1", 0.9), ("beta_2", 0.999))
+_DECAY = ("weight_decay", 0.0)
+_M, _V = "m <- m + (1 - beta_1) (g - m)", "v <- v + (1 - beta_2) (g^2 - v)"
+_SHRINK = "w <- w - learning_rate weight_decay w"
+_STEP = "w <- w - learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt({}) + epsilon)"
+_V_RHO = "v <- rho v + (1 - rho) g^2"
+_RMSPROP = "Tieleman and Hinton (2012), lecture 6.5 of Neural Networks for Machine Learning"
 
 OPTIMIZERS = {
     row.name: row
     for row in (
-        Optimizer(
-            "sgd", (), (("weight_decay", 0.0),),
-            ("w <- w - learning_rate weight_decay w", "w <- w - learning_rate g"),
-            source="Robbins and Monro (1951); keras.optimizers.SGD",
-        ),
-        Optimizer(
-            "momentum", ("velocity",),
-            (("momentum", 0.9), ("nesterov", 0.0), ("weight_decay", 0.0)),
-            ("w <- w - learning_rate weight_decay w",
-             "v <- momentum v - learning_rate g",
-             "w <- w + (momentum v - learning_rate g if nesterov else v)"),
-            source="Sutskever et al. (2013); keras.optimizers.SGD with momentum",
-        ),
-        Optimizer(
-            "adam", ("m", "v"),
-            (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7), ("weight_decay", 0.0)),
-            ("w <- w - learning_rate weight_decay w",
-             "m <- m + (1 - beta_1) (g - m)",
-             "v <- v + (1 - beta_2) (g^2 - v)",
-             "w <- w - learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)"),
-            aliases=("adamw",),
-            source="Kingma and Ba (2015), arXiv:1412.6980, the form before section 2.1 whose "
-            "epsilon is 'epsilon hat'; Loshchilov and Hutter (2019), arXiv:1711.05101; "
-            "keras.optimizers.Adam, AdamW",
-        ),
+        _O("sgd", (), (_DECAY,),
+           (_SHRINK, "w <- w - learning_rate g"),
+           source="Robbins and Monro (1951); keras.optimizers.SGD"),
+        _O("momentum", ("velocity",), (("momentum", 0.9), ("nesterov", 0.0), _DECAY),
+           (_SHRINK, "v <- momentum v - learning_rate g",
+            "w <- w + (momentum v - learning_rate g if nesterov else v)"),
+           source="Sutskever et al. (2013); keras.optimizers.SGD with momentum"),
+        _O("adam", ("m", "v"), (*_MOMENTS, ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _M, _V, _STEP.format("v")),
+           aliases=("adamw",), counts=True, scale_free=True,
+           source="Kingma and Ba (2015), arXiv:1412.6980, the form before section 2.1 whose "
+           "epsilon is 'epsilon hat'; Loshchilov and Hutter (2019), arXiv:1711.05101; "
+           "keras.optimizers.Adam, AdamW"),
+        _O("amsgrad", ("m", "v", "v_hat"), (*_MOMENTS, ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _M, _V, "v_hat <- max(v_hat, v)", _STEP.format("v_hat")),
+           counts=True, scale_free=True,
+           source="Reddi et al. (2018), arXiv:1904.09237; keras.optimizers.Adam with amsgrad"),
+        _O("rmsprop", ("velocity",), (("rho", 0.9), ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _V_RHO, "w <- w - learning_rate g / sqrt(v + epsilon)"),
+           scale_free=True, source=f"{_RMSPROP}; keras.optimizers.RMSprop"),
+        _O("rmsprop_momentum", ("velocity", "trace"),
+           (("rho", 0.9), ("momentum", 0.9), ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _V_RHO, "trace <- momentum trace + learning_rate g / sqrt(v + epsilon)",
+            "w <- w - trace"),
+           scale_free=True, source=f"{_RMSPROP}; keras.optimizers.RMSprop with momentum"),
+        _O("rmsprop_centered", ("velocity", "average_gradient"),
+           (("rho", 0.9), ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _V_RHO, "a <- rho a + (1 - rho) g",
+            "w <- w - learning_rate g / sqrt(max(v - a^2, 0) + epsilon)"),
+           scale_free=True,
+           source="Graves (2013), arXiv:1308.0850; keras.optimizers.RMSprop with centered; the "
+           "variance that rounding makes negative counts as 0 here"),
+        _O("rmsprop_centered_momentum", ("velocity", "average_gradient", "trace"),
+           (("rho", 0.9), ("momentum", 0.9), ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _V_RHO, "a <- rho a + (1 - rho) g",
+            "trace <- momentum trace + learning_rate g / sqrt(max(v - a^2, 0) + epsilon)",
+            "w <- w - trace"),
+           scale_free=True,
+           source="Graves (2013), arXiv:1308.0850; keras.optimizers.RMSprop with both"),
+        _O("adagrad", ("accumulator",), (("epsilon", 1e-7), _DECAY),
+           (_SHRINK, "a <- a + g^2", "w <- w - learning_rate g / sqrt(a + epsilon)"),
+           initial=(("accumulator", "initial_accumulator_value"),),
+           source="Duchi et al. (2011); keras.optimizers.Adagrad"),
+        _O("adadelta", ("accumulated_grad", "accumulated_delta"),
+           (("rho", 0.95), ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, "a <- rho a + (1 - rho) g^2", "d = sqrt(b + epsilon) / sqrt(a + epsilon) g",
+            "b <- rho b + (1 - rho) d^2", "w <- w - learning_rate d"),
+           source="Zeiler (2012), arXiv:1212.5701; keras.optimizers.Adadelta"),
+        _O("adamax", ("m", "u"), (*_MOMENTS, ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _M, "u <- max(beta_2 u, |g|)",
+            "w <- w - learning_rate / (1 - beta_1^t) m / (u + epsilon)"),
+           counts=True, scale_free=True,
+           source="Kingma and Ba (2015), arXiv:1412.6980, section 7.1; keras.optimizers.Adamax"),
+        _O("nadam", ("m", "v"), (*_MOMENTS, ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _M, _V, "mu_t = beta_1 (1 - 0.96^t / 2), M_t = mu_1 ... mu_t",
+            "n = mu_(t+1) / (1 - M_(t+1)) m + (1 - mu_t) / (1 - M_t) g",
+            "w <- w - learning_rate n / (sqrt(v / (1 - beta_2^t)) + epsilon)"),
+           counts=True, scale_free=True,
+           source="Dozat (2015), Incorporating Nesterov momentum into Adam; "
+           "keras.optimizers.Nadam"),
+        _O("ftrl", ("accumulator", "linear"),
+           (("learning_rate_power", -0.5), ("l1_regularization_strength", 0.0),
+            ("l2_regularization_strength", 0.0), ("l2_shrinkage_regularization_strength", 0.0),
+            ("beta", 0.0), _DECAY),
+           (_SHRINK, "a' = a + g^2, p = -learning_rate_power",
+            "z <- z + g + 2 l2_shrinkage w - (a'^p - a^p) / learning_rate w",
+            "w <- (clip(z, -l1, l1) - z) / (a'^p / learning_rate + 2 l2 + beta / learning_rate)",
+            "w <- 0 where |z| <= l1; a <- a'; a learning_rate of 0 changes nothing"),
+           initial=(("accumulator", "initial_accumulator_value"),),
+           source="McMahan et al. (2013), Ad click prediction: a view from the trenches; "
+           "keras.optimizers.Ftrl"),
+        _O("lion", ("m",), (("beta_1", 0.9), ("beta_2", 0.99), _DECAY),
+           (_SHRINK, "w <- w - learning_rate sign(beta_1 m + (1 - beta_1) g)",
+            "m <- beta_2 m + (1 - beta_2) g"),
+           scale_free=True,
+           source="Chen et al. (2023), arXiv:2302.06675; keras.optimizers.Lion"),
+        _O("radam", ("m", "v"), (*_MOMENTS, ("epsilon", 1e-8), _DECAY),
+           (_SHRINK, _M, "v <- beta_2 v + (1 - beta_2) g^2",
+            "rho_inf = 2 / (1 - beta_2) - 1, rho = rho_inf - 2 t beta_2^t / (1 - beta_2^t)",
+            "r = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))",
+            "w <- w - learning_rate / (1 - beta_1^t) m (r sqrt(1 - beta_2^t) / (sqrt(v) + epsilon) "
+            "if rho > 5 else 1)"),
+           counts=True, source="Liu et al. (2020), arXiv:1908.03265; torch.optim.RAdam"),
+        _O("rprop", ("previous", "step_size"),
+           (("eta_minus", 0.5), ("eta_plus", 1.2), ("min_step", 1e-6), ("max_step", 50.0), _DECAY),
+           (_SHRINK, "f = eta_plus if g p > 0, eta_minus if g p < 0, else 1",
+            "s <- min(max(f s, min_step), max_step)", "g <- 0 if g p < 0",
+            "w <- w - s sign(g), p <- g"),
+           initial=(("step_size", "learning_rate"),), scale_free=True,
+           source="Riedmiller and Braun (1993), A direct adaptive method for faster "
+           "backpropagation learning; torch.optim.Rprop"),
+        _O("schedule_free_adamw", ("z", "v"),
+           (*_MOMENTS, ("epsilon", 1e-8), ("warmup_steps", 0.0), _DECAY),
+           (_SHRINK, _V, "r = learning_rate min(t / warmup_steps, 1)",
+            "z' = z - r g / (sqrt(v / (1 - beta_2^t)) + epsilon)",
+            "x = (w - (1 - beta_1) z) / beta_1 (1 - 1/t) + z' / t",
+            "w <- (1 - beta_1) z' + beta_1 x, z <- z'"),
+           counts=True, initial=(("z", "param"),), scale_free=True,
+           source="Defazio et al. (2024), arXiv:2405.15682; keras.optimizers.ScheduleFreeAdamW"),
+        _O("lamb", ("m", "v"), (*_MOMENTS, ("epsilon", 1e-7), _DECAY),
+           (_SHRINK, _M, _V,
+            "u = m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)",
+            "w <- w - learning_rate ||w|| / ||u|| u (norms over the variable; where one is 0 their "
+            "ratio counts as 1)"),
+           counts=True, kind="variable", scale_free=True,
+           source="You et al. (2020), arXiv:1904.00962; keras.optimizers.Lamb"),
+        _O("adafactor", ("row", "column"),
+           (("beta_2_decay", -0.8), ("epsilon_1", 1e-30), ("epsilon_2", 1e-3),
+            ("clip_threshold", 1.0), _DECAY),
+           (_SHRINK, "b = 1 - t^beta_2_decay, h = g^2 + epsilon_1",
+            "r_i <- b r_i + (1 - b) mean_j h_ij, c_j <- b c_j + (1 - b) mean_i h_ij",
+            "u_ij = g_ij / sqrt(r_i c_j / mean r)   (vectors: c alone, u = g / sqrt c)",
+            "rms(x) = sqrt(mean x^2), rho = min(learning_rate, 1 / sqrt t)",
+            "w <- w - max(epsilon_2, rms(w)) rho u / max(1, rms(u) / clip_threshold)"),
+           counts=True, kind="variable", factored=("row", "column"), scale_free=True,
+           source="Shazeer and Stern (2018), arXiv:1804.04235; keras.optimizers.Adafactor"),
+        _O("muon", ("trace",),
+           (("momentum", 0.95), ("nesterov", 1.0), ("muon_a", 3.4445), ("muon_b", -4.775),
+            ("muon_c", 2.0315), ("ns_steps", 5.0), ("rms_rate", 0.2), _DECAY),
+           (_SHRINK, "m <- momentum m + g", "x = g + momentum m if nesterov else m",
+            "x <- x / (||x|| + 1e-7), transposed where it has more rows than columns",
+            "ns_steps times: s = x x^T, x <- muon_a x + (muon_b s + muon_c s^2) x",
+            "w <- w - learning_rate rms_rate sqrt(max(rows, columns)) x, transposed back "
+            "(without the factors behind learning_rate where rms_rate is 0)"),
+           kind="variable", scale_free=True,
+           source="Jordan (2024), Muon: an optimizer for hidden layers in neural networks; "
+           "Liu et al. (2025), arXiv:2502.16982; keras.optimizers.Muon"),
     )
 }
+
+ELEMENTWISE_OPTIMIZERS = tuple(
+    row.name for row in OPTIMIZERS.values() if row.kind == "elementwise")
+"""Names of the elementwise rows; the position in this tuple is the number a compiled loop knows."""
+
+
+_BELOW_1 = {"low": 0.0, "below": 1.0}
+_UNIT = {"low": 0.0, "high": 1.0}
+_LIMITS = {
+    "beta_1": _BELOW_1, "beta_2": _BELOW_1, "rho": _UNIT, "momentum": _UNIT, "nesterov": _UNIT,
+    "adam_beta_1": _BELOW_1, "adam_beta_2": _BELOW_1,
+    "learning_rate_power": {"high": 0.0}, "beta_2_decay": {"high": 0.0},
+    "clip_threshold": {"low": 1e-30}, "eta_minus": _BELOW_1, "eta_plus": {"low": 1.0},
+    "muon_a": {}, "muon_b": {}, "muon_c": {},
+}
+
+
+def limits(hyperparameter):
+    """Limits of an optimizer's hyperparameter, as `fusedmlp.checks.number` takes them.
+
+    >>> limits("beta_1"), limits("epsilon")
+    ({'low': 0.0, 'below': 1.0}, {'low': 0.0})
+    """
+    return _LIMITS.get(hyperparameter, {"low": 0.0})
 
 
 def nearest(name, known, kind):
@@ -542,8 +699,15 @@ def nearest(name, known, kind):
     "Unknown activation: expected one of the known names (nearest: 'relu', 'relu6', 'prelu'). \
 Received: 'rleu'"
     """
-    close = difflib.get_close_matches(str(name).lower(), list(known), n=3, cutoff=0.4)
-    hint = f" (nearest: {', '.join(map(repr, close))})" if close else f": {', '.join(known)}"
+    spellings = {}  # of one name, in lower and upper case
+    for one in known:
+        spellings.setdefault(one.lower(), []).append(one)
+    close = difflib.get_close_matches(str(name).lower(), list(spellings), n=3, cutoff=0.4)
+    close = ", ".join(
+        repr(max(spellings[one], key=lambda as_known: sum(
+            a == b for a, b in zip(as_known, str(name), strict=False))))
+        for one in close)
+    hint = f" (nearest: {close})" if close else f": {', '.join(known)}"
     return f"Unknown {kind}: expected one of the known names{hint}. Received: {name!r}"
 
 

@@ -19,7 +19,7 @@ from ..plan import Builder
 from ..training.execution import Executions
 from ..training.ports import Port
 from ..training.trainer import Trainer
-from ..variable import place_together
+from ..variable import Variable, place_together
 
 __all__ = ["Model"]
 
@@ -370,6 +370,24 @@ class Model(Trainer, Layer):
     def updated_variables(self) -> frozenset[int]:
         """Which variables training updates, by identity."""
         return frozenset(self._updated or ())
+
+    def updated_places(self) -> list[int] | None:
+        """Numbers of the variables that training updates; None where that is not decided."""
+        if self._updated is None or not self.compiled:
+            return None
+        return [i for i, v in enumerate(self.variables) if id(v) in self._updated]
+
+    def update_places(self, places: list[int] | None) -> None:
+        """Decide which variables training updates, by their numbers; None decides nothing."""
+        if places is not None and self.built:
+            self._updated = {id(self.variables[i]) for i in places}
+            self._moved()
+
+    def trained_variables(self) -> list[Variable]:
+        """The variables that training updates, in the order of the arena."""
+        if self._updated is None:
+            self._freeze_trainable()
+        return [v for v in self.variables if id(v) in self._updated]
 
     def _moved(self):
         self.arena = None

@@ -1,18 +1,51 @@
-"""How parameters follow their gradients: Keras 3's optimizers, as far as there are kernels."""
+"""How parameters follow their gradients: Keras 3's optimizers, and some of others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from .. import spec
 from ..registry import Registry
-from .adam import Adam, AdamW
+from . import schedules
+from .adam import Adam, Adamax, AdamW, Lamb, Nadam, RAdam, ScheduleFreeAdamW
+from .adaptive import Adadelta, Adafactor, Adagrad, Ftrl, RMSprop
 from .base import Optimizer
+from .lbfgs import LBFGS
+from .muon import Muon
 from .sgd import SGD
+from .signs import Lion, Rprop
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "deserialize", "get", "serialize"]
+_BUILT_IN = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, Nadam, Ftrl, Lion, Lamb,
+             Adafactor, Muon, ScheduleFreeAdamW, RAdam, Rprop, LBFGS)
 
-_REGISTRY = Registry("optimizer", Optimizer, (SGD, Adam, AdamW))
+__all__ = [
+    "LBFGS",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]
+
+_REGISTRY = Registry("optimizer", Optimizer, _BUILT_IN)
+_ANY_CASE = {cls.__name__.lower(): cls.__name__ for cls in _BUILT_IN}
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
@@ -47,7 +80,12 @@ def get(identifier) -> Optimizer | None:
     ('adam_w', None)
     """
     if isinstance(identifier, (str, Mapping)):
-        return deserialize(identifier)
+        try:
+            return deserialize(identifier)
+        except ValueError as error:
+            if str(error).startswith("Unknown optimizer"):
+                raise ValueError(f"Argument `optimizer`: {error}") from None
+            raise
     found = _REGISTRY.get(identifier)
     if found is None or isinstance(found, Optimizer):
         return found
@@ -59,5 +97,8 @@ def get(identifier) -> Optimizer | None:
 
 def _any_case(name):
     """A built-in optimizer's name as its class spells it; anything else as it is."""
-    known = {cls.__name__.lower(): cls.__name__ for cls in (SGD, Adam, AdamW)}
-    return known.get(name.lower(), name) if isinstance(name, str) else name
+    return _ANY_CASE.get(name.lower(), name) if isinstance(name, str) else name
+
+
+def __getattr__(name):
+    raise AttributeError(spec.nearest(name, __all__, "optimizer"))

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .. import layers, spec
+from .. import layers
 from ..models import Model
 from ..registry import custom_object_scope
 from . import archive, keras_model, matching
@@ -77,11 +75,11 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
         "input_shape": model.input_shape if model.built else None,
         "compile": model.get_compile_config(),
     }
-    state = {"model": model._state()}
+    state = {"model": model._state(), "updated": model.updated_places()}
     members = {_CONFIG: config, _STATE: state, WEIGHTS: arrays_of(model)}
     slots = _optimizer_slots(model)
     if slots is not None:
-        state["optimizer"] = {"iterations": model.optimizer.iterations}
+        state["optimizer"] = {"steps": model.optimizer.steps}
         members[_OPTIMIZER] = slots
     archive.write(filepath, members, overwrite)
 
@@ -91,17 +89,23 @@ def _optimizer_slots(model):
     optimizer = model.optimizer
     if optimizer is None or not optimizer.built:
         return None
-    model.place()
-    if any(slot.size != model.updated_size for slot in optimizer.slots):
+    trained = model.trained_variables()
+    if not optimizer.fits(trained):
         warnings.warn(
             f"The state of {optimizer!r} belongs to other variables than those of "
             f"{model.name!r}, so it is not saved", stacklevel=4,
         )
         return None
-    return {f"{name}/{i}/{v.path}": v.part(slot)
-            for name, slot in zip(spec.OPTIMIZERS[optimizer.row].slots, optimizer.slots,
-                                  strict=True)
-            for i, v in enumerate(model.variables) if v.updated}
+    return {key: optimizer.state.read(slot, k) for key, slot, k in _state_keys(model)}
+
+
+def _state_keys(model):
+    """For each array of the optimizer its key in a file, the number of its slot and variable."""
+    optimizer, trained = model.optimizer, model.trained_variables()
+    places = {id(v): i for i, v in enumerate(model.variables)}
+    return [(f"{name}/{places[id(trained[k])]}/{trained[k].path}", slot, k)
+            for slot, name in enumerate(optimizer.slot_names)
+            for k in optimizer.state.parts(slot)]
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -172,6 +176,7 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
             matching.assign(model, matching.by_order(model.variables, arrays), filepath)
         if compile and config["compile"]:
             model.compile_from_config(config["compile"])
+            model.update_places(state.get("updated"))
             if "optimizer" in state:
                 _restore(model, state["optimizer"], members.get(_OPTIMIZER, {}), filepath)
     model._set_state(state["model"])
@@ -181,19 +186,24 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
 def _restore(model, state, arrays, filepath):
     """Give the optimizer the state that it had."""
     optimizer = model.optimizer
-    model.place()
-    optimizer.build(model.updated_size, model.dtype)
-    optimizer.iterations = int(state["iterations"])
-    for name, slot in zip(spec.OPTIMIZERS[optimizer.row].slots, optimizer.slots, strict=True):
-        for i, variable in enumerate(model.variables):
-            if not variable.updated:
-                continue
-            array = arrays.get(f"{name}/{i}/{variable.path}")
-            if array is None or array.shape != variable.shape:
-                shape = None if array is None else np.shape(array)
-                raise ValueError(
-                    f"The file is damaged: expected the optimizer's {name!r} of "
-                    f"{variable.path!r} with shape {variable.shape}, found {shape}. "
-                    f"Received: filepath={str(filepath)!r}"
-                )
-            variable.assign_part(slot, array)
+    optimizer.build(model.trained_variables())
+    found, wanted = (sorted({key.partition("/")[0] for key in keys})
+                     for keys in (arrays, (key for key, _, _ in _state_keys(model))))
+    if found and found != wanted:
+        raise ValueError(
+            f"The file must hold the state of {type(optimizer).__name__} with these "
+            f"hyperparameters: expected {wanted}, found {found}. "
+            f"Received: filepath={str(filepath)!r}"
+        )
+    for key, slot, k in _state_keys(model):
+        array, shape = arrays.get(key), optimizer.state.shape(slot, k)
+        if array is None or array.shape != shape:
+            raise ValueError(
+                f"The file is damaged, or holds the state for other variables: expected the "
+                f"optimizer's {optimizer.slot_names[slot]!r} of {key.split('/', 2)[2]!r} with "
+                f"shape {shape}, found {None if array is None else array.shape}. "
+                f"Received: filepath={str(filepath)!r}"
+            )
+    for key, slot, k in _state_keys(model):
+        optimizer.state.write(slot, k, arrays[key])
+    optimizer.steps = int(state["steps"])

@@ -56,7 +56,7 @@ def save_training(model, filepath: str | Path, epoch: int, callbacks: list) -> N
         _STATE: {
             "epoch": epoch,
             "model": model._state(),
-            "optimizer": {"iterations": optimizer.iterations,
+            "optimizer": {"steps": optimizer.steps,
                           "learning_rate": rate if isinstance(rate, float) else None},
             "callbacks": states,
         },
@@ -110,7 +110,7 @@ def restore_training(model, filepath: str | Path) -> tuple[int, list]:
             for key, value in plain.items()
         }))
     model.set_weights(weights)
-    if members[_OPTIMIZER] or state["optimizer"]["iterations"]:
+    if members[_OPTIMIZER] or state["optimizer"]["steps"]:
         _restore(model, state["optimizer"], _renamed(members[_OPTIMIZER], model), filepath)
     if state["optimizer"]["learning_rate"] is not None:
         model.optimizer.learning_rate = state["optimizer"]["learning_rate"]

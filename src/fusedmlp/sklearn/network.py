@@ -220,7 +220,7 @@ class Network:
         executor.check_finite = False
         executor.totals[...] = 0.0
         steps = math.ceil(len(order) / batch)
-        rates = optimizer.learning_rates(optimizer.iterations, steps)
+        rates = optimizer.learning_rates(optimizer.steps, steps)
         if isinstance(x, np.ndarray):
             self._run(executor, optimizer, (x, labels, *weights), order, batch, 0, steps, rates,
                       watch)
@@ -242,9 +242,9 @@ class Network:
                 watch[0](shift + step)
                 end = step + 1
             with BetweenSteps():
-                done = executor.run(arrays, order, batch, step, end, rates, optimizer.iterations,
+                done = executor.run(arrays, order, batch, step, end, rates, optimizer.steps,
                                     _BUDGET)
-                optimizer.iterations += done - step
+                optimizer.steps += done - step
             step = done
             if watch is not None:
                 watch[1](shift + step - 1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import backend, config, spec
+from .. import backend, config
 from ..plan import Builder, Plan
 from .objective import BoundObjective
 
@@ -78,7 +78,7 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         weights.append(builder.input(1, f"{prefix}sample_weight", "weight") if heeded else None)
     objective.lower(builder, predictions, labels, weights, optimizer is not None)
     if optimizer is not None:
-        sizes.update(optimizer=optimizer.row, optimizer_params=optimizer.kernel_params())
+        sizes.update(optimizer=lambda b: optimizer.lower(b, model.trained_variables()))
     return builder.finish(predictions, **sizes), builder.owners
 
 
@@ -107,7 +107,7 @@ class Executions:
             weighted: tuple = (), optimizer=None) -> Execution:
         """The execution for these arguments of `lower`, made now if it has not been yet."""
         key = (rows, id(objective), weighted, backend.key(), config.epsilon(),
-               None if optimizer is None else (optimizer.row, optimizer.kernel_params()))
+               None if optimizer is None else optimizer.fingerprint())
         slots = () if optimizer is None else _slots(optimizer, model)
         execution = self._kept.get(key)
         # An `id` may have been another object's before, hence the comparison.
@@ -124,35 +124,35 @@ class Executions:
         return execution
 
 
-# optimizer -> its model, and the variables that its state belongs to
+# optimizer -> its model, and what it was found to fit: variables, hyperparameters, state
 _owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def _slots(optimizer, model):
     """The optimizer's state for `model`, made if there is none; ValueError if it is another's."""
-    known, variables = _owners.get(optimizer, (lambda: None, None))
-    owner, updated = known(), model.updated_variables()
-    if owner is not model:
-        if owner is not None:
-            raise ValueError(
-                "Argument `optimizer` of `compile` must be one that no other model trains with. "
-                f"Received: the optimizer of {owner.name!r} for {model.name!r}"
-            )
-        variables = updated
-        _owners[optimizer] = (weakref.ref(model), updated)
+    known, fitting = _owners.get(optimizer, (lambda: None, None))
+    owner = known()
+    if owner is not model and owner is not None:
+        raise ValueError(
+            "Argument `optimizer` of `compile` must be one that no other model trains with. "
+            f"Received: the optimizer of {owner.name!r} for {model.name!r}"
+        )
+    found = (model.updated_variables(), optimizer.fingerprint(), id(optimizer.state))
+    if owner is model and found == fitting:
+        return optimizer.slots
+    variables = model.trained_variables()
     if not optimizer.built:
-        optimizer.build(model.updated_size, model.dtype)
-    size, dtype = model.updated_size, model.dtype
-    wanted = len(spec.OPTIMIZERS[optimizer.row].slots)
-    fits = all(slot.size == size and slot.dtype == dtype for slot in optimizer.slots)
-    if len(optimizer.slots) != wanted or not fits or (wanted and updated != variables):
+        optimizer.build(variables)
+    elif not optimizer.fits(variables):
+        names = ", ".join(optimizer.slot_names) or "no state arrays"
         raise ValueError(
             "Argument `optimizer` of `compile` holds the state of other variables or other "
-            f"hyperparameters: give {model.name!r} a new one. Received: {optimizer!r} with "
-            f"{len(optimizer.slots)} state arrays of "
-            f"{[slot.size for slot in optimizer.slots]} elements, expected {wanted} of "
-            f"{size}"
+            f"hyperparameters: give {model.name!r} a new one. Received: {optimizer!r} with {names} "
+            f"for variables of shapes {optimizer.state.shapes}, expected shapes "
+            f"{[v.shape for v in variables]}"
         )
+    optimizer.adopt(variables)
+    _owners[optimizer] = (weakref.ref(model), (*found[:2], id(optimizer.state)))
     return optimizer.slots
 
 

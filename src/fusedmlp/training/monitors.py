@@ -322,4 +322,4 @@ class ReduceLROnPlateau(MonitorCallback):
 
 def current_rate(optimizer) -> float:
     """The learning rate of the next update."""
-    return float(optimizer.learning_rates(optimizer.iterations, 1)[0])
+    return optimizer.learning_rate

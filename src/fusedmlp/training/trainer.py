@@ -340,7 +340,7 @@ class Trainer:
                 x, y, sample_weight, validation_data, validation_split)
             samples, objective = adapters.prepare(
                 x, y, _TRAIN_NAMES, self._objective.bind, arrays[1], sample_weight, class_weight)
-            size = checked.rows_per_step(samples.rows)
+            size = checked.rows_per_step(samples.rows, self.optimizer.whole_data)
         held_out = self._held_out(validation_data, checked, validation_steps, arrays)
         if arrays is not None:
             feed = ArrayFeed(self, samples, objective, size, checked.shuffle, steps_per_epoch)
@@ -376,6 +376,9 @@ class Trainer:
                 if self.stop_training:
                     break
             self._running = outer
+            if checked.epochs > 0:
+                self.place()
+                self.optimizer.finalize_variable_values(self.trained_variables())
             callbacks.on_train_end(logs)
         finally:
             self._running = outer
@@ -413,6 +416,11 @@ class Trainer:
     def _batch_feed(self, x, y, sample_weight, class_weight, arguments):
         """Training data that comes as batches; the model is built for the first of them."""
         _refuse_beside_batches("x", y=y, sample_weight=sample_weight)
+        if self.optimizer.whole_data:
+            raise ValueError(
+                f"Argument `x` must be arrays for {type(self.optimizer).__name__}, which wants all "
+                "data at once. Received: data that comes as batches"
+            )
         if arguments.validation_split:
             raise ValueError(
                 "Argument `validation_split` can't be used with data that comes as batches: give "
@@ -605,6 +613,11 @@ class Trainer:
         4.0
         """
         self._require_compiled("train_on_batch")
+        if self.optimizer.whole_data:
+            raise ValueError(
+                f"`train_on_batch()` makes one step, and {type(self.optimizer).__name__} trains "
+                "with all data at once: call `fit()`"
+            )
         samples, objective = _in_memory(self._prepare_batch((x, y, sample_weight), _TRAIN_NAMES,
                                                             class_weight))
         execution = self._executions.get(self, samples.rows, objective, samples.weighted,
@@ -638,12 +651,12 @@ class Trainer:
         if optimizer is None:
             executor.run(samples.arrays, identity_order(rows), rows, 0, 1, _NO_RATE, 0, math.inf)
         else:
-            iteration = optimizer.iterations
+            iteration = optimizer.steps
             rates = optimizer.learning_rates(iteration, 1)
             with BetweenSteps():
                 executor.run(samples.arrays, identity_order(rows), rows, 0, 1, rates, iteration,
                              math.inf)
-                optimizer.iterations = iteration + 1
+                optimizer.steps = iteration + 1
         logs = objective.logs(executor.totals)
         objective.resume(before)
         executor.check_finite = checked
@@ -971,7 +984,14 @@ class _FitArguments:
         else:
             self._every = checks.integer(validation_freq, "validation_freq", 1)
 
-    def rows_per_step(self, rows):
+    def rows_per_step(self, rows, whole_data):
+        if whole_data:
+            if self.batch_size is not None and self.batch_size < rows:
+                raise ValueError(
+                    "Argument `batch_size` must be None for an optimizer that wants all data at "
+                    f"once. Received: {self.batch_size} with {rows} rows"
+                )
+            return rows
         if self.batch_size is None and self.steps_per_epoch is not None:
             return math.ceil(rows / self.steps_per_epoch)
         return self.batch_size or _DEFAULT_BATCH
@@ -1032,7 +1052,7 @@ class _Training:
                                                     self.feed.weighted, self.optimizer)
         self.executor = self.execution.executor
         self.arena = self.model.arena
-        self.params = self.optimizer.kernel_params()
+        self.params = self.optimizer.fingerprint()
         self.executor.check_finite = self.check_finite
         self.executor.nonfinite = -1
 
@@ -1064,8 +1084,10 @@ class _Training:
     def _run(self, piece, number, done):
         """The steps of a piece, before which `done` were made in this epoch; returns how many."""
         model, optimizer = self.model, self.optimizer
+        if optimizer.whole_data:
+            return self._iterate(piece)
         first, stop = piece.first, piece.stop
-        rates = optimizer.learning_rates(optimizer.iterations, stop - first)
+        rates = optimizer.learning_rates(optimizer.steps, stop - first)
         if first:
             rates = np.concatenate([np.zeros(first), rates])
         step, each = first, model._steps_per_execution
@@ -1076,16 +1098,16 @@ class _Training:
                 for method in self.begun:
                     method(done + step - first)
                 # a callback may have set another rate
-                rates[step:end] = optimizer.learning_rates(optimizer.iterations, end - step)
-            if (model.arena is not self.arena or optimizer.kernel_params() != self.params
+                rates[step:end] = optimizer.learning_rates(optimizer.steps, end - step)
+            if (model.arena is not self.arena or optimizer.fingerprint() != self.params
                     or rows > self.execution.plan.batch_size):
                 self._rebind(rows)
-            iteration = optimizer.iterations  # a callback may have made steps of its own
+            iteration = optimizer.steps  # a callback may have made steps of its own
             executor = self.executor
             with BetweenSteps():
                 reached = executor.run(piece.arrays, piece.order, piece.size, step, end, rates,
                                        iteration, _BUDGET)
-                optimizer.iterations = iteration + reached - step
+                optimizer.steps = iteration + reached - step
             step = reached
             if executor.nonfinite >= 0:
                 self._report(number, done + executor.nonfinite - first)
@@ -1096,6 +1118,39 @@ class _Training:
             if model.stop_training:
                 break
         return step - first
+
+    def _iterate(self, piece):
+        """One iteration of an optimizer that looks at all data as often as it likes."""
+        model, optimizer = self.model, self.optimizer
+        for method in self.begun:
+            method(0)
+        if model.arena is not self.arena:
+            self._rebind(piece.size)
+        executor, size = self.executor, model.updated_size
+        executor.check_finite, self.arena = False, model.arena
+        seen = {}
+
+        def evaluate(point):
+            if seen.get("point") is None or not np.array_equal(seen["point"], point):
+                model.arena[:size] = point
+                executor.totals[...] = 0.0
+                executor.run(piece.arrays, piece.order, piece.size, 0, 1, _NO_RATE,
+                             optimizer.steps, math.inf)
+                seen.update(point=point.copy(), loss=self.objective.logs(executor.totals)["loss"],
+                            gradient=executor.gradients[:size].astype(np.float64))
+            return seen["loss"], seen["gradient"]
+
+        start = model.arena[:size].copy()
+        with BetweenSteps():
+            point, done = optimizer.iterate(evaluate, start)
+            evaluate(point)  # which leaves parameters and totals as they are there
+        if done:
+            model.stop_training = True
+        if self.ended:
+            logs = self.objective.logs(executor.totals)
+            for method in self.ended:
+                method(0, logs=dict(logs))
+        return 1
 
     def _report(self, epoch, step):
         """Warn once of a loss that is not finite, and go on."""
