@@ -467,3 +467,47 @@ def test_distribution_like_keras(name):
     levels = np.linspace(0.01, 0.99, 25)
     spread = theirs.std()
     assert abs(np.quantile(ours, levels) - np.quantile(theirs, levels)).max() < 0.04 * spread
+
+
+# -- further distributions -------------------------------------------------------------------------
+
+
+def test_categorical_has_the_probabilities_of_softmax():
+    logits = np.log([[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])
+    drawn = random.categorical(logits, 20000, seed=1)
+    assert drawn.shape == (2, 20000)
+    assert drawn.dtype == np.int32
+    shares = [np.bincount(row, minlength=3) / 20000 for row in drawn]
+    np.testing.assert_allclose(shares, np.exp(logits), atol=0.015)
+
+
+@pytest.mark.parametrize(("draw", "mean", "variance"), [
+    (lambda: random.gamma((40000,), 3.0, dtype="float64", seed=1), 3.0, 3.0),
+    (lambda: random.beta((40000,), 2.0, 3.0, dtype="float64", seed=1), 0.4, 0.04),
+    (lambda: random.binomial((40000,), 10, 0.3, dtype="float64", seed=1), 3.0, 2.1),
+    (lambda: random.dropout(np.ones(40000), 0.25, seed=1), 1.0, 1 / 3),
+])
+def test_moments(draw, mean, variance):
+    x = draw()
+    assert x.mean() == pytest.approx(mean, abs=5 * np.sqrt(variance / 40000))
+    assert x.var() == pytest.approx(variance, rel=0.05)
+    assert np.array_equal(x, draw())
+
+
+def test_dropout_of_whole_rows():
+    kept = random.dropout(np.ones((50, 4), "float32"), 0.5, noise_shape=(None, 1), seed=2)
+    assert set(kept.sum(axis=1).tolist()) == {0.0, 8.0}
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: random.categorical([1.0], 2), "logits"),
+    (lambda: random.categorical([[1.0]], 2, dtype="float32"), "dtype"),
+    (lambda: random.gamma((2,), -1.0), "alpha"),
+    (lambda: random.binomial((2,), 3, 1.5), "binomial"),
+    (lambda: random.beta((2,), 0.0, 1.0), "beta"),
+    (lambda: random.dropout([1.0], 1.0), "rate"),
+    (lambda: random.gamma((2,), [1.0, 2.0, 3.0]), "gamma"),
+])
+def test_further_distributions_refuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -14,7 +14,7 @@ not depend on the number of threads.
 
 cimport numpy as cnp
 from libc.math cimport INFINITY, NAN, isfinite, sqrt
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from cpython.pythread cimport (
     NOWAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
@@ -26,10 +26,10 @@ from .activations cimport Params, pack_params
 from .native cimport (
     FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LAYER_NORM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD,
     FM_RMS_NORM, FM_ROWS, FM_STORE, FM_STRIP, FM_UNIT_NORM, barrier, bfloat16_kernels, fm_await,
-    fm_bfloat16, fm_claim, fm_distribution_loss, fm_elementwise_loss, fm_join, fm_kernels,
-    fm_losses, fm_map, fm_map_grad, fm_overlap_loss, fm_pair_loss, fm_panels, fm_row_loss, fm_rows,
-    fm_rows_grad, fm_score, fm_tally, kernels_for, row_major, run, share, thread_limit,
-    threads_always, threads_for,
+    fm_bfloat16, fm_claim, fm_distribution_loss, fm_elementwise_loss, fm_features, fm_join,
+    fm_kernels, fm_losses, fm_map, fm_map_grad, fm_overlap_loss, fm_pair_loss, fm_panels,
+    fm_row_loss, fm_rows, fm_rows_grad, fm_score, fm_sparse, fm_tally, kernels_for, row_major, run,
+    share, thread_limit, threads_always, threads_for,
 )
 
 from .optimizers cimport (
@@ -165,6 +165,14 @@ cdef enum Code:
     # neighbours as pairs of bfloat16
     PAIR_COLUMNS
     PAIR_ROWS
+    # those that make numbers of features
+    COLUMN_AFFINE
+    FEATURE_NORM
+    DIGITIZE
+    ENCODE
+    # those that read matrices in compressed rows
+    SPARSE_DENSE
+    DENSIFY
     # by itself, with the interpreter's lock
     PYTHON
     # WEIGHTS operations from here on
@@ -174,6 +182,7 @@ cdef enum Code:
     PENALTY_TOTAL
     PENALTY_GRAD
     DENSE_DW
+    SPARSE_DW
     DENSE_DB
     PRELU_DALPHA
     ACCUMULATE
@@ -270,6 +279,7 @@ cdef struct Step:
     bint counts    # a sum adds its rows to the count of its total
     bint clears    # the output is 0 where nothing is copied to
     long groups, width, step_a, step_b
+    const char *constants
     bint has_ignore
     int64_t ignore
     uint64_t seed
@@ -283,6 +293,9 @@ cdef struct Data:
     const char *pointer
     long columns   # 0 for one number per row
     int itemsize
+    # of a matrix in compressed rows, whose values `pointer` points to
+    const int32_t *places
+    const int64_t *starts
 
 cdef struct Run:
     const fm_kernels *kernels
@@ -354,6 +367,36 @@ cdef inline double _clock() noexcept nogil:
     return now.tv_sec + 1e-9 * now.tv_nsec
 
 
+cdef void _extents(const Data *data, const int64_t *order, long first, long rows,
+                   int64_t *out) noexcept nogil:
+    """Where the elements of rows of a matrix in compressed rows begin and end."""
+    cdef long i, row
+    for i in range(rows):
+        row = first + i if order == NULL else order[i]
+        out[2 * i], out[2 * i + 1] = data.starts[row], data.starts[row + 1]
+
+
+cdef void _sparse_step(const Run *q, const Step *s, char **bases, long r0,
+                       long rows) noexcept nogil:
+    """An operation on matrices in compressed rows: a their extents; `rows` rows from r0."""
+    cdef const fm_sparse *k = &q.kernels.sparse
+    cdef const Data *data = &q.data[s.number]
+    cdef int size = q.itemsize
+    cdef const int64_t *extents = <const int64_t *> _at(&s.a, bases, r0, size)
+    cdef const Operand *z = &s.e if s.e.present else &s.d
+    cdef char *out
+    if s.code == DENSIFY:
+        k.densify(rows, s.b.columns, extents, data.pointer, data.places,
+                  _at(&s.b, bases, r0, size), s.b.ld)
+        return
+    # b kernel, c bias, d y, e z
+    out = _at(z, bases, r0, size)
+    k.product(rows, s.d.columns, extents, data.pointer, data.places,
+              _panels(&s.b, bases, 0, size), _at(&s.c, bases, 0, size), out, s.d.ld)
+    if s.map != NULL:
+        s.map(rows * s.d.ld, out, _at(&s.d, bases, r0, size), &s.params)
+
+
 cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *order, long first,
                   long rows) noexcept nogil:
     """Rows `first` on of a data array, picked by `order` where there is one, into a buffer."""
@@ -362,7 +405,9 @@ cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *orde
     cdef const float *narrow = <const float *> data.pointer
     cdef const int64_t *wide = <const int64_t *> data.pointer
     cdef long i, k, width = s.a.columns * q.itemsize
-    if data.columns and s.repeat > 1:
+    if data.starts != NULL:
+        _extents(data, order, 0, rows, <int64_t *> out)
+    elif data.columns and s.repeat > 1:
         for i in range(rows):
             for k in range(s.repeat):
                 memcpy(out + (i * s.repeat + k) * s.a.ld * q.itemsize,
@@ -526,7 +571,7 @@ cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, l
     while panel < last or (panel == last and row < end):
         if row == 0 and panel < last:
             stop = last
-            if s.code != DENSE_DW:  # a transposed copy or a table
+            if s.code != DENSE_DW and s.code != SPARSE_DW:  # a transposed copy or a table
                 stop = panel + 1
             _piece(q, s, o, bases, n, panel, stop, 0, o.rows)
             panel = stop
@@ -549,7 +594,14 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
     cdef long at, to
     if columns <= 0:
         return
-    if s.code == DENSE_DW:
+    if s.code == SPARSE_DW:
+        # a extents, b dz, c dkernel
+        matrix.at = <char *> matrix.at + first * width * size
+        q.kernels.sparse.dw(
+            n, first, end, columns, <const int64_t *> _at(&s.a, bases, 0, size),
+            q.data[s.number].pointer, q.data[s.number].places,
+            _at(&s.b, bases, 0, size) + column * size, s.b.ld, matrix)
+    elif s.code == DENSE_DW:
         # a x, b dz, c dkernel
         matrix.at = <char *> matrix.at + first * width * size
         (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
@@ -582,6 +634,24 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
         # a kernel, b transposed
         q.kernels.transpose(first, end, o.rows, columns, matrix.at, width,
                             _panels(&s.b, bases, 0, size), column)
+
+
+cdef void _features_step(const Run *q, const Step *s, char **bases, long r0,
+                         long rows) noexcept nogil:
+    """An operation that makes numbers of features, on `rows` rows from r0."""
+    cdef const fm_features *k = &q.kernels.features
+    cdef int size = q.itemsize
+    cdef char *x = _at(&s.a, bases, r0, size)
+    cdef char *y = _at(&s.b, bases, r0, size)
+    if s.code == COLUMN_AFFINE:
+        k.column_affine(rows, s.a.columns, s.constants, x, s.a.ld, y, s.b.ld)
+    elif s.code == FEATURE_NORM:
+        k.feature_norm(rows, s.a.columns, s.c.columns == 1, s.number, s.mean, s.x,
+                       _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size), x, s.a.ld, y, s.b.ld)
+    elif s.code == DIGITIZE:
+        k.digitize(rows, s.a.columns, s.width, s.constants, x, s.a.ld, y, s.b.ld)
+    else:
+        k.encode(rows, s.a.columns, s.width, s.number, x, s.a.ld, y, s.b.ld)
 
 
 cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *order, long r0,
@@ -651,6 +721,10 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
             _at(&s.e, bases, 0, size), s.e.ld)
     elif ALPHA_DROPOUT <= code < PENALTY:
         _layer_step(q, s, bases, r0, rows, n, count)
+    elif COLUMN_AFFINE <= code <= ENCODE:
+        _features_step(q, s, bases, r0, rows)
+    elif code == SPARSE_DENSE or code == DENSIFY:
+        _sparse_step(q, s, bases, r0, rows)
     else:
         # a prediction, b labels, c sample weight, d losses (or scores), e gradient, f hits
         b = _at(&s.b, bases, r0, size)
@@ -908,7 +982,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
             k.penalty_grad(stop - start, _at(&s.a, bases, 0, size) + start * size,
                            _at(&s.b, bases, 0, size) + start * size, t * s.x, 2.0 * t * s.y,
                            s.number)
-    elif s.code == DENSE_DW:
+    elif s.code == DENSE_DW or s.code == SPARSE_DW:
         _pieces(q, s, &s.c, bases, n, thread, threads)
     elif s.code == DENSE_DB:
         # a dz, b dbias
@@ -1133,7 +1207,9 @@ cdef void _forward_step(const Run *q, const Step *s, char **bases, long at,
     cdef char *y
     cdef const char *x
     cdef long i, columns, size = q.itemsize
-    if s.code == GATHER:
+    if s.code == GATHER and q.data[s.number].starts != NULL:
+        _extents(&q.data[s.number], NULL, at, rows, <int64_t *> _at(&s.a, bases, 0, <int> size))
+    elif s.code == GATHER:
         y = _at(&s.a, bases, 0, <int> size)
         columns = s.a.columns
         x = q.x[s.number] + at * q.x_columns[s.number] * size
@@ -1205,8 +1281,9 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
     return a.present and a.base == b.base and a.at == b.at
 
 
-_LATE = ("reduce", "tally", "dense_dw", "dense_db", "gamma_grad", "embedding_grad", "accumulate",
-         "penalty_grad", "orthogonal_penalty", "collect", "clip", "update", "average", "constrain")
+_LATE = ("reduce", "tally", "dense_dw", "sparse_dw", "dense_db", "gamma_grad", "embedding_grad",
+         "accumulate", "penalty_grad", "orthogonal_penalty", "collect", "clip", "update", "average",
+         "constrain")
 
 
 def _factors(op):
@@ -1257,6 +1334,7 @@ cdef class Executor:
     cdef double _row_seconds[2]   # of a row with one thread, with many; 0 where unknown
     cdef long _row_calls
     cdef int _owners          # threads that `_own` has room for
+    cdef bint _compressed     # whether an input is a matrix in compressed rows
     cdef object _updatings_memory, _sums_memory, _scratch_memory
     cdef Updating *_updatings
     cdef object _operands, _between, _options
@@ -1328,6 +1406,7 @@ cdef class Executor:
                 f"Received: {len(plan.inputs)} inputs and {len(plan.outputs)} outputs"
             )
         direct = self._direct_input()
+        self._compressed = any(plan.buffers[i].role == "sparse" for i in plan.inputs)
         self._operands, self._options = [], []
         for buffer in plan.buffers:
             if buffer.role == "parameter":
@@ -1852,6 +1931,39 @@ cdef class Executor:
             return 0
         return 1
 
+    cdef int _features(self, Step *s, op) except -1:
+        """An operation that makes numbers of features; 0 if it is another."""
+        attributes, name = op.attributes, op.op
+        if name not in ("column_affine", "feature_norm", "digitize", "encode"):
+            return 0
+        self._set(&s.a, op.inputs[0])
+        self._set(&s.b, op.outputs[0])
+        if name == "column_affine":
+            s.code = COLUMN_AFFINE
+            self._constants(s, [attributes[key] for key in ("before", "scale", "after")])
+        elif name == "feature_norm":
+            s.code = FEATURE_NORM
+            self._set(&s.c, op.inputs[1])
+            self._set(&s.d, op.inputs[2])
+            s.x, s.number = attributes["least"], attributes["invert"]
+            s.mean = attributes["center"]
+        elif name == "digitize":
+            s.code = DIGITIZE
+            s.width = len(attributes["boundaries"])
+            self._constants(s, [attributes["boundaries"]])
+        else:
+            s.code = ENCODE
+            s.width = attributes["depth"]
+            s.number = ("one_hot", "multi_hot", "count").index(attributes["kind"])
+        return 1
+
+    cdef int _constants(self, Step *s, rows) except -1:
+        """Numbers of a plan in memory of their own, one row behind the other."""
+        values = np.array(rows, dtype=self.plan.dtype)
+        self._kept.append(values)
+        s.constants = <const char *> cnp.PyArray_DATA(<cnp.ndarray> values)
+        return 0
+
     cdef int _activation(self, Step *s, op, bint gradient) except -1:
         """Function pointers of an activation, and the code of an op that is nothing else."""
         cdef const fm_kernels *k = self._run.kernels
@@ -1912,6 +2024,20 @@ cdef class Executor:
                 if attributes["activation"] == "relu" and s.c.ld == s.d.ld:
                     s.map_grad, s.ending = NULL, FM_RELU_GRAD
             s.code = DENSE_DX
+        elif name in ("sparse_dense", "densify", "sparse_dw"):
+            s.number = attributes["source"]
+            if name == "sparse_dense":
+                s.code = SPARSE_DENSE
+                for i, index in enumerate(op.inputs):
+                    self._set(&s.a if i == 0 else &s.b if i == 1 else &s.c, index)
+                for i, index in enumerate(op.outputs):
+                    self._set(&s.d if i == 0 else &s.e, index)
+                if attributes["activation"] != "linear":
+                    self._activation(s, op, False)
+                    s.code = SPARSE_DENSE
+            else:
+                s.code = DENSIFY if name == "densify" else SPARSE_DW
+                self._set_all(s, (*op.inputs, *op.outputs))
         elif name in ("dense_dw", "dense_db"):
             s.code = DENSE_DW if name == "dense_dw" else DENSE_DB
             self._set_all(s, (*op.inputs, *op.outputs))
@@ -1960,7 +2086,7 @@ cdef class Executor:
             s.code = ACCUMULATE
             self._set(&s.a, op.inputs[0])
             self._set(&s.b, op.inputs[1])
-        elif not self._join(s, op) and not self._layer(s, op):
+        elif not (self._join(s, op) or self._layer(s, op) or self._features(s, op)):
             self._loss(s, op)
         return 0
 
@@ -2187,7 +2313,10 @@ cdef class Executor:
         cdef int i
         cdef cnp.ndarray array
         cdef Run *q = &self._run
-        for i, array in enumerate(data):
+        for i, item in enumerate(data):
+            if self._pass_compressed(i, item):
+                continue
+            array = item
             q.data[i].pointer = <const char *> cnp.PyArray_DATA(array)
             q.data[i].columns = array.shape[1] if cnp.PyArray_NDIM(array) == 2 else 0
             q.data[i].itemsize = cnp.PyArray_ITEMSIZE(array)
@@ -2283,7 +2412,23 @@ cdef class Executor:
         finally:
             PyThread_release_lock(self._lock)
 
-    cdef inline int _pass_input(self, int i, cnp.ndarray x) except -1:
+    cdef inline bint _pass_compressed(self, int i, item) except -1:
+        """Take a matrix in compressed rows; False for an array."""
+        cdef Data *data = &self._run.data[i]
+        if isinstance(item, np.ndarray):
+            data.starts = NULL
+            return False
+        data.pointer = <const char *> cnp.PyArray_DATA(<cnp.ndarray?> item.values)
+        data.places = <const int32_t *> cnp.PyArray_DATA(<cnp.ndarray?> item.columns)
+        data.starts = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray?> item.starts)
+        return True
+
+    cdef inline int _pass_input(self, int i, item) except -1:
+        cdef cnp.ndarray x
+        if self._compressed and self._pass_compressed(i, item):
+            self._run.rows = len(item)
+            return 0
+        x = item
         self._run.x[i] = <const char *> cnp.PyArray_DATA(x)
         self._run.rows, self._run.x_columns[i] = x.shape[0], x.shape[1]
         return 0
@@ -2388,7 +2533,7 @@ cdef class Executor:
         if buffer.offset is not None:
             return read(flat, rows, columns).copy()
         flat = flat.reshape(rows, ld)
-        one = buffer.role in ("row", "weight") or classes
+        one = buffer.role in ("row", "weight") or (classes and columns == 1)
         view = flat[:, 0] if one else flat[:, :columns]
         view.flags.writeable = writeable
         return view

@@ -63,6 +63,28 @@ typedef void (*fm_coefficients)(double rate, double t, const double *params, dou
 typedef struct {
     long rows, columns, pitch, panel;
 } fm_matrix;
+/* Operations that make numbers of features; see feature_ops.h. */
+typedef struct {
+    void (*column_affine)(long rows, long c, const void *constants, const void *x, long ldx, void *y,
+                          long ldy);
+    void (*feature_norm)(long rows, long c, int one, int invert, int center, double least,
+                         const void *mean, const void *variance, const void *x, long ldx, void *y,
+                         long ldy);
+    void (*digitize)(long rows, long c, long count, const void *boundaries, const void *x, long ldx,
+                     void *y, long ldy);
+    void (*encode)(long rows, long c, long depth, int kind, const void *x, long ldx, void *y,
+                   long ldy);
+} fm_features;
+
+/* Products with matrices in compressed rows; see sparse.h. */
+typedef struct {
+    void (*product)(long rows, long c, const int64_t *extents, const void *values,
+                    const int32_t *columns, fm_panels w, const void *bias, void *y, long ldy);
+    void (*dw)(long rows, long first, long end, long c, const int64_t *extents, const void *values,
+               const int32_t *columns, const void *dz, long lddz, fm_panels dw);
+    void (*densify)(long rows, long c, const int64_t *extents, const void *values,
+                    const int32_t *columns, void *y, long ldy);
+} fm_sparse;
 
 /* How a matrix product ends: what happens to a tile on its way to memory. */
 enum { FM_STORE = 0, FM_RELU = 1, FM_RELU_GRAD = 2 };
@@ -141,6 +163,8 @@ typedef struct {
     void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
                          uint64_t seed, uint32_t stream, uint32_t step);
     fm_join join;
+    fm_features features;
+    fm_sparse sparse;
 
     /* mean + stddev times normal numbers for the rows start..stop, as dropout_mask counts them */
     void (*normal)(long start, long stop, long c, void *out, long ld, double mean, double stddev,

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "native.h" nogil:
     ctypedef void (*fm_map)(long n, const void *x, void *y, const void *params) noexcept nogil
@@ -70,6 +70,26 @@ cdef extern from "native.h" nogil:
         long columns
         long pitch
         long panel
+    ctypedef struct fm_sparse:
+        void (*product)(long rows, long c, const int64_t *extents, const void *values,
+                        const int32_t *columns, fm_panels w, const void *bias, void *y,
+                        long ldy) noexcept nogil
+        void (*dw)(long rows, long first, long end, long c, const int64_t *extents,
+                   const void *values, const int32_t *columns, const void *dz, long lddz,
+                   fm_panels dw) noexcept nogil
+        void (*densify)(long rows, long c, const int64_t *extents, const void *values,
+                        const int32_t *columns, void *y, long ldy) noexcept nogil
+
+    ctypedef struct fm_features:
+        void (*column_affine)(long rows, long c, const void *constants, const void *x, long ldx,
+                              void *y, long ldy) noexcept nogil
+        void (*feature_norm)(long rows, long c, int one, int invert, int center, double least,
+                             const void *mean, const void *variance, const void *x, long ldx,
+                             void *y, long ldy) noexcept nogil
+        void (*digitize)(long rows, long c, long count, const void *boundaries, const void *x,
+                         long ldx, void *y, long ldy) noexcept nogil
+        void (*encode)(long rows, long c, long depth, int kind, const void *x, long ldx, void *y,
+                       long ldy) noexcept nogil
 
     enum:
         FM_ROWS
@@ -161,6 +181,8 @@ cdef extern from "native.h" nogil:
         void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
                              uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
         fm_join join
+        fm_features features
+        fm_sparse sparse
         void (*normal)(long start, long stop, long c, void *out, long ld, double mean,
                        double stddev, uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
         void (*alpha_dropout)(long n, const void *x, void *mask, void *y, double a, double low,

@@ -849,6 +849,8 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
 #include "normalization.h"
 #include "moving.h"
 #include "parameters.h"
+#include "feature_ops.h"
+#include "sparse.h"
 
 #undef LARGER
 #undef ROW_SUM
@@ -879,6 +881,7 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
         .gamma_grad = gamma_grad##t, .embedding = embedding##t,                                  \
         .embedding_grad = embedding_grad##t, .reshape = reshape##t,                              \
         .take_columns = take_columns##t, .put_columns = put_columns##t, .join = FM_JOIN(t),      \
+        .features = FM_FEATURES(t), .sparse = FM_SPARSE(t),                                      \
         FM_UPDATE_KERNELS(t)                                                                     \
     }
 #endif

@@ -19,6 +19,7 @@ from fusedmlp.spec import OPTIMIZERS
 from . import (
     activations,
     dense,
+    features,
     join,
     losses,
     metrics,
@@ -26,6 +27,7 @@ from . import (
     optimizers,
     parameters,
     random,
+    sparse,
 )
 
 __all__ = ["Executor"]
@@ -97,7 +99,8 @@ class Executor:
             self._matrices[buffer.role].append((matrix, flat))
             return matrix
         rows = self.plan.batch_size * buffer.repeat if buffer.rows is None else buffer.rows
-        one = buffer.role in ("row", "weight") or buffer.dtype == "int64"
+        one = buffer.role in ("row", "weight") or (
+            buffer.dtype == "int64" and buffer.columns == 1)
         return np.zeros((rows,) if one else (rows, buffer.columns), buffer.dtype)
 
     def _view(self, index, rows):
@@ -194,7 +197,11 @@ class Executor:
         target = target.reshape(rows, -1) if target.ndim == 2 else target
 
         def gather():
-            if isinstance(self._picked, slice):
+            data = self._data[source]
+            if self.plan.buffers[self.plan.inputs[source]].role == "sparse":
+                target[:, 0] = data.starts[:-1][self._picked]
+                target[:, 1] = data.starts[1:][self._picked]
+            elif isinstance(self._picked, slice):
                 target[...] = self._data[source][self._picked]
             else:  # "clip" lets take write straight into the target
                 np.take(self._data[source], self._picked, axis=0, out=target, mode="clip")
@@ -206,6 +213,26 @@ class Executor:
         y, *z = outputs
         rest = (bias[0][0] if bias else None, activation, params, y, z[0] if z else None)
         return partial(_rounded, precision, dense.dense, (x, kernel), rest)
+
+    def _sparse_dense(self, inputs, outputs, rows, activation, params, source):
+        extents, kernel, *bias = inputs
+        y, *z = outputs
+        function = partial(activations.activation, activation, z[0] if z else y, params, y)
+
+        def sparse_dense():
+            sparse.sparse_product(self._data[source], extents, kernel,
+                                  bias[0][0] if bias else None, z[0] if z else y)
+            if activation != "linear":
+                function() if z else activations.activation(activation, y.copy(), params, y)
+
+        return sparse_dense
+
+    def _densify(self, inputs, outputs, rows, source):
+        return lambda: sparse.densify(self._data[source], inputs[0], outputs[0])
+
+    def _sparse_dw(self, inputs, outputs, rows, source):
+        extents, dz = inputs
+        return lambda: sparse.sparse_dw(self._data[source], extents, dz, outputs[0])
 
     def _activation(self, inputs, outputs, rows, activation, params):
         return partial(activations.activation, activation, inputs[0], params, outputs[0])
@@ -422,6 +449,22 @@ class Executor:
         for array in given:
             array.flags.writeable = False
         return partial(function, given, tuple(outputs))
+
+    def _column_affine(self, inputs, outputs, rows, before, scale, after):
+        constants = [np.array(values, self.plan.dtype) for values in (before, scale, after)]
+        return partial(features.column_affine, inputs[0], *constants, outputs[0])
+
+    def _feature_norm(self, inputs, outputs, rows, least, invert, center):
+        x, mean, variance = inputs
+        return partial(features.feature_norm, x, mean[0], variance[0], least, invert, center,
+                       outputs[0])
+
+    def _digitize(self, inputs, outputs, rows, boundaries):
+        return partial(features.digitize, inputs[0], np.array(boundaries, self.plan.dtype),
+                       outputs[0])
+
+    def _encode(self, inputs, outputs, rows, depth, kind):
+        return partial(features.encode, inputs[0], depth, kind, outputs[0])
 
     def _dense_dw(self, inputs, outputs, rows, precision=None):
         x, dz = inputs

@@ -12,6 +12,8 @@ op                       inputs               outputs              attributes
 ======================== ==================== ==================== ==========================
 gather                   --                   rows of data[source] source
 dense                    x, kernel[, bias]    y[, z]               activation, params
+sparse_dense             rows, kernel[, bias] y[, z]               activation, params, source
+densify                  rows                 x                    source
 activation               x                    y                    activation, params
 prelu                    x, alpha             y                    --
 dropout, alpha_dropout   x                    y, mask              rate, stream, seed
@@ -57,8 +59,13 @@ repeat                   parameter (1, c)     its row in each row  --
 slice                    x                    some columns of x    start, groups
 python                   x1, ... [, p1, ...]  y1, ...              function, gradient, name,
                                                                    reads
+column_affine            x                    y                    before, scale, after
+feature_norm             x, mean, variance    y                    least, invert, center
+digitize                 x                    y                    boundaries
+encode                   x                    y                    depth, kind
 activation_grad          dy, x or y           dx (may be dy)       activation, params
 dense_dw                 x, dz                dkernel              --
+sparse_dw                rows, dz             dkernel              source
 dense_db                 dz                   dbias                --
 dense_dx                 dz, kernel[, x or y] dx                   activation, params
 prelu_grad               dy, x, alpha         dx[, dalpha]         --
@@ -138,6 +145,16 @@ singular value, which u keeps.
 A sample of several dimensions is a row of a buffer (its elements in order), or as many rows as
 `Buffer.repeat` says, so that ops on the last axis see it as the columns; ``reshape`` goes from one
 form to the other. Which shape a sample has is known to the `Builder` alone.
+
+``column_affine`` is ``(x - before) * scale + after`` with a number of each for every column,
+``feature_norm`` is ``(x - mean) / s`` with ``s = max(sqrt(variance), least)``, or ``x s + mean``
+where it is inverted; without `center` the mean counts as 0. ``digitize`` counts the boundaries that
+are not above x, ``encode`` makes vectors of `depth` of whole numbers: of each ("one_hot"), or of a
+row ("multi_hot", "count"); both have no derivative.
+
+A matrix in compressed rows is data of which a step gathers where its rows begin and end (the role
+"sparse", two columns). A product with it is ``sparse_dense``, and where something else reads it
+``densify`` writes out the rows of the batch.
 """
 
 from __future__ import annotations
@@ -250,6 +267,9 @@ class Plan:
 
         Elementwise functions count as one operation per element.
         """
+        if op.op in ("sparse_dense", "sparse_dw"):  # how many are not 0 is known to the data alone
+            width = self.buffers[op.inputs[1]].columns
+            return 2 * self.batch_size * _NONZERO * width
         if op.op in ("dense", "dense_dx"):
             rows, columns = self.shape(op.inputs[0])
             kernel = self.buffers[op.inputs[1]]
@@ -314,6 +334,9 @@ class Plan:
             f"{self.dtype}, {total:,} flops per step"
         )
         return "\n".join(lines)
+
+
+_NONZERO = 64  # elements of a sparse row that its work is estimated by
 
 
 class Builder:
@@ -453,7 +476,7 @@ class Builder:
 
     # -- inputs and parameters -------------------------------------------------------------------
 
-    def input(self, columns, name="x", role="input", dtype=None, shape=None):
+    def input(self, columns, name="x", role="input", dtype=None, shape=None, sparse=False):
         """A buffer that every step fills with the rows of the next data array.
 
         Parameters
@@ -462,11 +485,21 @@ class Builder:
             Elements of a sample.
         shape : tuple of int, optional
             Shape of a sample, ``(columns,)`` by default.
+        sparse : bool
+            Whether the data is a matrix in compressed rows.
         """
+        source = len(self.inputs)
+        if sparse:
+            rows = self._new(f"{name}.rows", 2, "sparse", dtype="int64", step=2)
+            self._emit("gather", (), (rows,), "gather", source=source)
+            self.inputs.append(rows)
+            index = self._new(name, columns, role)
+            self._emit("densify", (rows,), (index,), source=source)
+            return index
         index = self._new(name, columns, role, dtype=dtype)
         if shape is not None and len(shape) > 1:
             self._shapes[index] = tuple(shape)
-        self._emit("gather", (), (index,), "gather", source=len(self.inputs))
+        self._emit("gather", (), (index,), "gather", source=source)
         self.inputs.append(index)
         return index
 
@@ -787,6 +820,43 @@ class Builder:
         self._emit("python", (*inputs, *parameters), outputs, phase, function=function,
                    gradient=gradient, name=name, reads=len(inputs))
         return outputs
+
+    # -- features ------------------------------------------------------------------------------
+
+    def column_affine(self, x, before=0.0, scale=1.0, after=0.0, name="column_affine"):
+        """``(x - before) * scale + after`` with constants, one for all columns or one for each."""
+        x, shape = self.packed(x), self.shape(x)
+        columns = self.columns(x)
+        wide = {key: _per_column(values, columns) for key, values in
+                (("before", before), ("scale", scale), ("after", after))}
+        y = self._new(name, columns)
+        self._emit("column_affine", (x,), (y,), **wide)
+        return self.view(y, shape) if len(shape) > 1 else y
+
+    def feature_norm(self, x, mean, variance, least=1e-7, invert=False, name="feature_norm"):
+        """``(x - mean) / max(sqrt(variance), least)``, or its inverse.
+
+        `mean` and `variance` are parameters with one number, or one for each column.
+        """
+        x = self.packed(x)
+        y = self._new(name, self.columns(x))
+        self._emit("feature_norm", (x, mean, variance), (y,), least=float(least),
+                   invert=bool(invert), center=True)
+        return y
+
+    def digitize(self, x, boundaries, name="digitize"):
+        """How many of the ascending `boundaries` are not above x."""
+        x, shape = self.packed(x), self.shape(x)
+        y = self._new(name, self.columns(x))
+        self._emit("digitize", (x,), (y,), boundaries=tuple(map(float, boundaries)))
+        return self.view(y, shape) if len(shape) > 1 else y
+
+    def encode(self, x, depth, kind, name="encode"):
+        """Whole numbers as vectors of `depth`: each ("one_hot") or rows ("multi_hot", "count")."""
+        x = self.packed(x)
+        y = self._new(name, depth * (self.columns(x) if kind == "one_hot" else 1))
+        self._emit("encode", (x,), (y,), depth=int(depth), kind=kind)
+        return y
 
     # -- loss and metrics ----------------------------------------------------------------------
 
@@ -1183,8 +1253,20 @@ class Builder:
         for parameter, attributes in self._constraints:
             self._emit("constrain", (parameter,), (), "update", **attributes)
 
+    def _multiply_sparse(self):
+        """Let products read matrices in compressed rows as they are."""
+        dense = {op.outputs[0]: op for op in self.ops if op.op == "densify"}
+        for i, op in enumerate(self.ops):
+            if op.op == "dense" and op.inputs[0] in dense:
+                source = dense[op.inputs[0]]
+                self.ops[i] = replace(  # whatever the precision, with factors as they are
+                    op, op="sparse_dense", inputs=(*source.inputs, *op.inputs[1:]),
+                    attributes={"activation": op.attributes["activation"],
+                                "params": op.attributes["params"], **source.attributes})
+
     def fuse(self, outputs):
         """Drop operations that nobody reads and fuse elementwise activations into dense ones."""
+        self._multiply_sparse()
         while True:
             read = set(outputs).union(*(op.inputs for op in self.ops))
             kept = [op for op in self.ops
@@ -1202,7 +1284,7 @@ class Builder:
         for op in self.ops:
             if id(op) in skip:
                 continue
-            if op.op == "dense" and op.outputs[0] not in outputs:
+            if op.op in ("dense", "sparse_dense") and op.outputs[0] not in outputs:
                 users = readers.get(op.outputs[0], [])
                 if (len(users) == 1 and users[0].op == "activation"
                         and spec.ACTIVATIONS[users[0].attributes["activation"]].kind
@@ -1325,6 +1407,16 @@ class Builder:
                     tuple(self.totals), parameter_size, trainable_size, gradient_size)
 
 
+def _per_column(values, columns):
+    """A number for each column from one for all or one for each.
+
+    >>> _per_column(2.0, 3), _per_column([1, 2], 2)
+    ((2.0, 2.0, 2.0), (1.0, 2.0))
+    """
+    found = tuple(map(float, values)) if hasattr(values, "__len__") else (float(values),)
+    return found * columns if len(found) == 1 else found
+
+
 def _dense_adjoint(builder, op, gradients, needed):
     x, kernel = op.inputs[:2]
     bias = op.inputs[2] if len(op.inputs) == 3 else None
@@ -1341,6 +1433,19 @@ def _dense_adjoint(builder, op, gradients, needed):
         builder._emit("dense_dx", (dz, kernel), (dx,), "backward", activation="linear", params=(),
                       **extra)
         builder._accumulate(gradients, x, dx)
+
+
+def _sparse_dense_adjoint(builder, op, gradients, needed):
+    """As that of dense, without a gradient of the data."""
+    rows, kernel, *bias = op.inputs
+    dz = _through_activation(builder, op, gradients[op.outputs[0]])
+    if kernel in builder._trainable:
+        builder._emit("sparse_dw", (rows, dz), (builder._gradient_like(kernel),), "backward",
+                      source=op.attributes["source"])
+        builder._kept.add(dz)
+    if bias and bias[0] in builder._trainable:
+        builder._emit("dense_db", (dz,), (builder._gradient_like(bias[0]),), "backward")
+        builder._kept.add(dz)
 
 
 def _through_activation(builder, op, dy):
@@ -1634,8 +1739,31 @@ def _moved_adjoint(builder, op, gradients, needed):
     builder._accumulate(gradients, op.inputs[0], dx)
 
 
+def _column_affine_adjoint(builder, op, gradients, needed):
+    """y = (x - before) scale + after: dx = scale dy."""
+    scale = op.attributes["scale"]
+    zero = (0.0,) * len(scale)
+    dx = _backward(builder, "column_affine", (gradients[op.outputs[0]],), op.inputs[0],
+                   before=zero, scale=scale, after=zero)
+    builder._accumulate(gradients, op.inputs[0], dx)
+
+
+def _feature_norm_adjoint(builder, op, gradients, needed):
+    """y = (x - mean) / s: dx = dy / s; inverted, dx = s dy."""
+    dy, (x, *moments) = gradients[op.outputs[0]], op.inputs
+    dx = _backward(builder, "feature_norm", (dy, *moments), x,
+                   **{**op.attributes, "center": False})
+    builder._accumulate(gradients, x, dx)
+
+
+def _no_adjoint(builder, op, gradients, needed):
+    """Steps and codes: the derivative is 0 wherever there is one."""
+
+
 _ADJOINTS = {
     "dense": _dense_adjoint,
+    "sparse_dense": _sparse_dense_adjoint,
+    "densify": _no_adjoint,
     "activation": _activation_adjoint,
     "prelu": _prelu_adjoint,
     "dropout": _mask_adjoint,
@@ -1665,6 +1793,10 @@ _ADJOINTS = {
     "repeat": _repeat_adjoint,
     "slice": _slice_adjoint,
     "python": _python_adjoint,
+    "column_affine": _column_affine_adjoint,
+    "feature_norm": _feature_norm_adjoint,
+    "digitize": _no_adjoint,
+    "encode": _no_adjoint,
 }
 
 # Adjoints that don't write over a gradient which others need; any other one gets a copy of such.

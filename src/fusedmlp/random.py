@@ -21,6 +21,11 @@ from . import config
 
 __all__ = [
     "SeedGenerator",
+    "beta",
+    "binomial",
+    "categorical",
+    "dropout",
+    "gamma",
     "next_seed",
     "normal",
     "permutation",
@@ -278,6 +283,167 @@ def randint(shape, minval, maxval, dtype="int32", seed=None) -> np.ndarray:
             f"Received: minval={minval!r}, maxval={maxval!r}"
         )
     return np.asarray(generator(seed).integers(minval, maxval, size=shape), dtype=resolved)
+
+
+def categorical(logits, num_samples, dtype="int32", seed=None) -> np.ndarray:
+    """Draw classes with the probabilities ``softmax(logits)``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (rows, classes)
+    num_samples : int
+        Draws for each row.
+    dtype : str
+        Integer type.
+    seed : int or SeedGenerator, optional
+
+    Returns
+    -------
+    ndarray of `dtype`, shape (rows, num_samples)
+
+    Raises
+    ------
+    ValueError
+        If `logits` has another rank, `dtype` is no integer type, or the seed is none.
+
+    References
+    ----------
+    The largest of logits plus Gumbel noise: Gumbel (1954); Maddison et al. (2014),
+    arXiv:1411.0030.
+
+    >>> categorical([[0.0, -1e9], [-1e9, 0.0]], 3, seed=1)
+    array([[0, 0, 0],
+           [1, 1, 1]], dtype=int32)
+    """
+    logits, resolved = np.asarray(logits, np.float64), np.dtype(dtype)
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ValueError(
+            "Argument `logits` must have the shape (rows, classes). "
+            f"Received: shape {logits.shape}"
+        )
+    if resolved.kind not in "iu":
+        raise ValueError(f"Argument `dtype` must be an integer type. Received: {dtype!r}")
+    (count,) = _shape((num_samples,))
+    noise = generator(seed).gumbel(size=(len(logits), count, logits.shape[1]))
+    return (logits[:, None] + noise).argmax(axis=-1).astype(resolved)
+
+
+def binomial(shape, counts, probabilities, dtype=None, seed=None) -> np.ndarray:
+    """Draw the number of successes in `counts` trials.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    counts, probabilities : float or array_like
+        Of each trial; arrays are broadcast to `shape`.
+    dtype, seed
+        As in `normal`.
+
+    Returns
+    -------
+    ndarray of `shape` and `dtype`
+
+    Raises
+    ------
+    ValueError
+        If a count is negative, a probability not from 0 to 1, or shape, dtype or seed are wrong.
+
+    >>> binomial((2,), 10, 1.0, seed=1)
+    array([10., 10.], dtype=float32)
+    """
+    shape, dtype = _shape(shape), _float_dtype(dtype)
+    counts = np.asarray(counts).astype(np.int64)
+    return np.asarray(_drawn("binomial", seed, counts, probabilities, shape), dtype=dtype)
+
+
+def beta(shape, alpha, beta, dtype=None, seed=None) -> np.ndarray:
+    """Draw from the beta distribution with the positive parameters `alpha` and `beta`.
+
+    Arguments, return value and errors are those of `gamma`.
+
+    >>> x = beta((1000,), 2.0, 2.0, seed=1)
+    >>> bool((x > 0).all() and (x < 1).all())
+    True
+    """
+    shape, dtype = _shape(shape), _float_dtype(dtype)
+    return np.asarray(_drawn("beta", seed, alpha, beta, shape), dtype=dtype)
+
+
+def gamma(shape, alpha, dtype=None, seed=None) -> np.ndarray:
+    """Draw from the gamma distribution with the shape parameter `alpha` and scale 1.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    alpha : float or array_like
+        Positive; an array is broadcast to `shape`.
+    dtype, seed
+        As in `normal`.
+
+    Returns
+    -------
+    ndarray of `shape` and `dtype`
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is not positive, or shape, dtype or seed are wrong.
+
+    >>> x = gamma((1000,), 3.0, seed=1)
+    >>> bool(abs(x.mean() - 3) < 0.3)
+    True
+    """
+    shape, dtype = _shape(shape), _float_dtype(dtype)
+    if not (np.asarray(alpha) > 0).all():
+        raise ValueError(f"Argument `alpha` must be positive. Received: alpha={alpha!r}")
+    return np.asarray(_drawn("gamma", seed, alpha, 1.0, shape), dtype=dtype)
+
+
+def _drawn(name, seed, first, second, shape):
+    draw = getattr(generator(seed), name)
+    try:
+        return draw(first, second, size=shape)
+    except ValueError as error:
+        raise ValueError(
+            f"Arguments of `{name}` must be in the range of its parameters and fit the shape "
+            f"{shape}. Received: {first!r} and {second!r} ({error})"
+        ) from None
+
+
+def dropout(inputs, rate, noise_shape=None, seed=None) -> np.ndarray:
+    """Set elements to 0 with probability `rate` and divide the others by ``1 - rate``.
+
+    Parameters
+    ----------
+    inputs : array_like of floats
+    rate : float
+        From 0 and below 1.
+    noise_shape : sequence of int, optional
+        Shape of the mask, broadcast to that of `inputs`.
+    seed : int or SeedGenerator, optional
+
+    Returns
+    -------
+    ndarray of the shape of `inputs`
+
+    Raises
+    ------
+    ValueError
+        If `rate` or `noise_shape` don't fit.
+
+    >>> dropout([1.0, 2.0], 0.0, seed=1)
+    array([1., 2.], dtype=float32)
+    """
+    x = np.asarray(inputs)
+    if x.dtype.kind != "f" or not isinstance(inputs, np.ndarray):
+        x = x.astype(config.floatx())
+    if not 0 <= rate < 1:
+        raise ValueError(f"Argument `rate` must be from 0 and below 1. Received: rate={rate!r}")
+    shape = x.shape if noise_shape is None else tuple(
+        extent if wanted is None else wanted
+        for extent, wanted in zip(x.shape, noise_shape, strict=True))
+    kept = generator(seed).random(shape) >= rate
+    return np.where(kept, x / x.dtype.type(1 - rate), x.dtype.type(0))
 
 
 def shuffle(x, axis=0, seed=None) -> np.ndarray:

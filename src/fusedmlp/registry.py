@@ -19,6 +19,8 @@ __all__ = [
     "Registry",
     "custom_object_scope",
     "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
     "register_keras_serializable",
     "snake_case",
 ]
@@ -81,6 +83,35 @@ def get_custom_objects() -> dict[str, Any]:
     1.5
     """
     return _CUSTOM
+
+
+def get_registered_name(obj: Any) -> str:
+    """The name under which an object is registered, else its own.
+
+    >>> get_registered_name(dict)
+    'dict'
+    """
+    found = [name for name, known in _CUSTOM.items() if known is obj]
+    return max(found, key=lambda name: ">" in name) if found else obj.__name__
+
+
+def get_registered_object(name: str, custom_objects: Mapping | None = None,
+                          module_objects: Mapping | None = None) -> Any:
+    """The object that is registered under a name; None if there is none.
+
+    Parameters
+    ----------
+    name : str
+    custom_objects, module_objects : mapping, optional
+        Further names, before and after the registered ones.
+
+    >>> get_registered_object("half", {"half": 0.5})
+    0.5
+    """
+    for table in (_CUSTOM, custom_objects or {}, module_objects or {}):
+        if name in table:
+            return table[name]
+    return None
 
 
 @contextlib.contextmanager

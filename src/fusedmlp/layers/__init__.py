@@ -40,6 +40,16 @@ from .normalization import (
     RMSNormalization,
     UnitNormalization,
 )
+from .preprocessing import (
+    CategoryEncoding,
+    Discretization,
+    HashedCrossing,
+    Hashing,
+    IntegerLookup,
+    Normalization,
+    Rescaling,
+    StringLookup,
+)
 from .shapes import ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Reshape
 from .spectral import SpectralNormalization, Wrapper
 
@@ -51,17 +61,22 @@ __all__ = [
     "AlphaDropout",
     "Average",
     "BatchNormalization",
+    "CategoryEncoding",
     "Concatenate",
     "Dense",
+    "Discretization",
     "Dot",
     "Dropout",
     "Embedding",
     "Flatten",
     "GaussianDropout",
     "GaussianNoise",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -70,14 +85,17 @@ __all__ = [
     "Maxout",
     "Minimum",
     "Multiply",
+    "Normalization",
     "PReLU",
     "Permute",
     "RMSNormalization",
     "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
     "Softmax",
     "SpectralNormalization",
+    "StringLookup",
     "Subtract",
     "UnitNormalization",
     "Wrapper",
@@ -93,13 +111,14 @@ __all__ = [
     "subtract",
 ]
 
-_REGISTRY = Registry("layer", Layer, (Activation, ActivityRegularization, Add, AlphaDropout,
-                                      Average, BatchNormalization, Concatenate, Dense, Dot, Dropout,
-                                      ELU, Embedding, Flatten, GaussianDropout, GaussianNoise,
-                                      Identity, InputLayer, Lambda, LayerNormalization, LeakyReLU,
-                                      Maximum, Maxout, Minimum, Multiply, Operation, PReLU, Permute,
-                                      RMSNormalization, ReLU, RepeatVector, Reshape, Softmax,
-                                      SpectralNormalization, Subtract, UnitNormalization, Wrapper))
+_REGISTRY = Registry("layer", Layer, (
+    Activation, ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization,
+    CategoryEncoding, Concatenate, Dense, Discretization, Dot, Dropout, ELU, Embedding, Flatten,
+    GaussianDropout, GaussianNoise, HashedCrossing, Hashing, Identity, InputLayer, IntegerLookup,
+    Lambda, LayerNormalization, LeakyReLU, Maximum, Maxout, Minimum, Multiply, Normalization,
+    Operation, PReLU, Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax,
+    SpectralNormalization, StringLookup, Subtract, UnitNormalization, Wrapper,
+))
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

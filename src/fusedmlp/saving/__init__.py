@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from ..registry import custom_object_scope, get_custom_objects, register_keras_serializable
+from ..registry import (
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
 from .model import load_model, save_model
+from .objects import deserialize_keras_object, serialize_keras_object
 from .onnx_export import export_onnx, to_onnx
 from .onnx_import import from_onnx, import_onnx
 from .sklearn_mlp import from_sklearn
@@ -15,10 +22,13 @@ CustomObjectScope = custom_object_scope
 __all__ = [
     "CustomObjectScope",
     "custom_object_scope",
+    "deserialize_keras_object",
     "export_onnx",
     "from_onnx",
     "from_sklearn",
     "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
     "import_onnx",
     "load_model",
     "load_torch_weights",
@@ -27,6 +37,7 @@ __all__ = [
     "save_model",
     "save_torch_weights",
     "save_weights",
+    "serialize_keras_object",
     "to_onnx",
     "torch_state_dict",
 ]

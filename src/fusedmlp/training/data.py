@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import checks
 from ..losses.functions import as_signs
+from .compressed import CompressedRows, is_sparse
 from .objective import BoundObjective
 from .ports import Port, spread
 from .stored import Stored, is_stored
@@ -31,12 +32,14 @@ class Samples(NamedTuple):
     """Arrays in the order of a plan's inputs: each input, then of each output its labels of each
     kind, and its weights if it has any (`weighted` says which have).
 
-    Those that stay in a file are `Stored` or `Converted`.
+    Those that stay in a file are `Stored` or `Converted`, sparse ones are `CompressedRows`
+    (`sparse` says of each input whether it is; it is empty where none is).
     """
 
     arrays: tuple
     rows: int
     weighted: tuple
+    sparse: tuple = ()
 
 
 class Converted:
@@ -77,8 +80,10 @@ def features(x, name: str, columns: int | None, dtype: np.dtype,
     >>> features([[1, 2]], "x", 2, np.dtype("float32"))
     array([[1., 2.]], dtype=float32)
     """
-    if isinstance(x, Stored):
+    if isinstance(x, (CompressedRows, Stored)):
         array = x
+    elif is_sparse(x):
+        array = CompressedRows.of(x, name, dtype)
     elif is_stored(x, dtype):
         array = Stored(x, dtype, name)
     else:
@@ -422,7 +427,17 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
         weighted.append(weight is not None and bool(output.kinds))
         if weighted[-1]:
             arrays.append(weight)
-    return Samples(tuple(arrays), rows, tuple(weighted)), objective
+    return Samples(tuple(arrays), rows, tuple(weighted), sparse_inputs(x)), objective
+
+
+def sparse_inputs(x: tuple) -> tuple:
+    """Of each input whether it is a matrix in compressed rows; empty where none is.
+
+    >>> sparse_inputs((np.zeros((2, 2)),))
+    ()
+    """
+    found = tuple(isinstance(a, CompressedRows) for a in x)
+    return found if any(found) else ()
 
 
 def _class_weights_of(class_weight, ports):

@@ -34,7 +34,7 @@ class Execution(NamedTuple):
 
 
 def lower(model, rows: int, objective: BoundObjective | None = None, weighted: tuple = (),
-          optimizer=None) -> tuple[Plan, dict[str, str]]:
+          optimizer=None, sparse: tuple = ()) -> tuple[Plan, dict[str, str]]:
     """Lower a model to a plan.
 
     Parameters
@@ -49,6 +49,8 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         Whether the data has sample weights, for each output; empty where none has.
     optimizer : Optimizer, optional
         Without it the plan evaluates.
+    sparse : tuple of bool
+        Whether data is a matrix in compressed rows, for each input; empty where none is.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
     inputs, outputs = model.ports()
     one = len(inputs) == 1
     predictions = model.lower_graph(builder, [
-        builder.input(port.columns, "x" if one else port.name) for port in inputs])
+        builder.input(port.columns, "x" if one else port.name, sparse=bool(sparse) and sparse[i])
+        for i, port in enumerate(inputs)])
     sizes = {"parameter_size": model.arena.size, "trainable_size": model.updated_size}
     if objective is None:
         return builder.finish(predictions, **sizes), builder.owners
@@ -104,16 +107,16 @@ class Executions:
         self._kept.clear()
 
     def get(self, model, rows: int, objective: BoundObjective | None = None,
-            weighted: tuple = (), optimizer=None) -> Execution:
+            weighted: tuple = (), optimizer=None, sparse: tuple = ()) -> Execution:
         """The execution for these arguments of `lower`, made now if it has not been yet."""
         key = (rows, id(objective), weighted, backend.key(), config.epsilon(),
-               None if optimizer is None else optimizer.fingerprint())
+               None if optimizer is None else optimizer.fingerprint(), sparse)
         slots = () if optimizer is None else _slots(optimizer, model)
         execution = self._kept.get(key)
         # An `id` may have been another object's before, hence the comparison.
         if (execution is None or execution.objective is not objective
                 or execution.slots is not slots):
-            plan, owners = lower(model, rows, objective, weighted, optimizer)
+            plan, owners = lower(model, rows, objective, weighted, optimizer, sparse)
             executor = backend.executor(plan, model.arena, slots, model.seed)
             execution = Execution(plan, executor, objective, slots, owners)
             self._kept[key] = execution

@@ -42,7 +42,7 @@ def pieces(samples: Samples, order: np.ndarray, size: int, first: int, stop: int
     >>> [piece.stop for piece in pieces(samples, identity_order(5), 2, 0, 3)]
     [3]
     """
-    blocks = [a.block_rows for a in samples.arrays if not isinstance(a, np.ndarray)]
+    blocks = [a.block_rows for a in samples.arrays if hasattr(a, "block_rows")]
     if not blocks:
         yield Piece(samples.arrays, order, size, first, stop)
         return
@@ -85,6 +85,7 @@ class ArrayFeed:
     def __init__(self, model, samples: Samples, objective, size: int, shuffle: bool,
                  steps_per_epoch: int | None):
         self.objective, self.weighted = objective, samples.weighted
+        self.sparse = samples.sparse
         self._model, self._samples, self._size = model, samples, size
         self.rows = min(size, samples.rows)
         self._passes = math.ceil(samples.rows / size)  # steps of a pass over the data
@@ -148,7 +149,8 @@ class BatchFeed:
         self._model, self._batches, self._prepare = model, batches, prepare
         self.asked, self._counts = steps_per_epoch, counts
         samples, self.objective = self._checked(batches.peek(), 0)
-        self.weighted, self.rows = samples.weighted, samples.rows
+        self.weighted, self.sparse = samples.weighted, samples.sparse
+        self.rows = samples.rows
         if steps_per_epoch is None and batches.endless:
             raise ValueError(
                 f"Argument `{argument}` must be given for data without an end. Received: None"
@@ -184,10 +186,11 @@ class BatchFeed:
                 break
             self._seen += 1
             samples, objective = self._checked(batch, self._seen - 1)
-            if objective is not self.objective or samples.weighted != self.weighted:
+            if (objective is not self.objective or samples.weighted != self.weighted
+                    or samples.sparse != self.sparse):
                 raise ValueError(
-                    "Batches must be alike: targets of one rank, and sample weights in all or in "
-                    f"none. Received: another kind in batch {self._seen - 1}"
+                    "Batches must be alike: targets of one rank, and sample weights, or sparse "
+                    f"input, in all or in none. Received: another kind in batch {self._seen - 1}"
                 )
             steps += 1
             yield Piece(samples.arrays, identity_order(samples.rows), samples.rows, 0, 1)

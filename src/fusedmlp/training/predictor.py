@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import backend, checks, tree
 from . import data as adapters
+from .compressed import CompressedRows
 from .execution import Executions
 
 __all__ = ["Predictor"]
@@ -77,7 +78,8 @@ class Predictor:
         return self._call(x, out)
 
     def _call(self, x, out):
-        arrays = adapters.inputs(x, "x", self._inputs, self._dtype)
+        arrays = tuple(a.dense() if isinstance(a, CompressedRows) else a
+                       for a in adapters.inputs(x, "x", self._inputs, self._dtype))
         rows = len(arrays[0])
         if rows > self.batch:
             raise ValueError(

@@ -247,7 +247,8 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (rows, columns), or batches
-            Arrays, lists, tensors and data frames of real numbers; for a model with several inputs
+            Arrays, lists, tensors, data frames and sparse matrices of SciPy (which a first Dense
+            layer takes as they are) with real numbers; for a model with several inputs
             a list of such in their order, or a dict by their names.  Converted once to the model's
             dtype, or, where they are memory-mapped or an HDF5 dataset, block by block.  Or data
             that comes as batches ``(x, y)`` or ``(x, y, sample_weight)``: a generator, a data
@@ -550,7 +551,8 @@ class Trainer:
         others = objective.begin()
         for piece in feed.epoch() if watched or reported else feed.blocks():
             rows = max(feed.rows, min(piece.size, len(piece.order)))
-            execution = self._executions.get(self, rows, objective, feed.weighted)
+            execution = self._executions.get(self, rows, objective, feed.weighted,
+                                             sparse=feed.sparse)
             if execution.executor is not executor:
                 totals = None if executor is None else executor.totals.copy()
                 executor, feed.rows = execution.executor, rows
@@ -621,7 +623,7 @@ class Trainer:
         samples, objective = _in_memory(self._prepare_batch((x, y, sample_weight), _TRAIN_NAMES,
                                                             class_weight))
         execution = self._executions.get(self, samples.rows, objective, samples.weighted,
-                                         self.optimizer)
+                                         self.optimizer, samples.sparse)
         return self._one_batch(execution, samples, objective, return_dict, self.optimizer)
 
     @_exclusive
@@ -638,7 +640,8 @@ class Trainer:
         """
         self._require_compiled("test_on_batch", optimizer=False)
         samples, objective = _in_memory(self._prepare_batch((x, y, sample_weight), _TRAIN_NAMES))
-        execution = self._executions.get(self, samples.rows, objective, samples.weighted)
+        execution = self._executions.get(self, samples.rows, objective, samples.weighted,
+                                         sparse=samples.sparse)
         return self._one_batch(execution, samples, objective, return_dict)
 
     def _one_batch(self, execution, samples, objective, return_dict, optimizer=None):
@@ -790,12 +793,13 @@ class Trainer:
         (inputs, outputs), dtype = self._ports_for(x, "x"), np.dtype(self.dtype)
         x = adapters.inputs(x, "x", inputs, dtype)
         self._ready(inputs)
-        execution = self._executions.get(self, block_rows(self))
+        sparse = adapters.sparse_inputs(x)
+        execution = self._executions.get(self, block_rows(self), sparse=sparse)
         if execution is not self._predicting:
             self._predicting, plan = execution, execution.plan
             flops = sum(map(plan.flops, plan.ops)) // plan.batch_size
             self._most_rows = max(1, _CALL_FLOPS // max(flops, 1))
-            if self.plain:
+            if self.plain and not sparse:
                 self._fast = (dtype, inputs[0].columns, outputs[0].columns, self._most_rows,
                               execution.executor.forward, backend.kernels())
         return x
@@ -951,7 +955,7 @@ def _regrouped(arrays, counts, ports):
     """Input, targets and weights from all their arrays one after another."""
     inputs, outputs = counts
     x, y, w = arrays[:inputs], arrays[inputs : inputs + outputs], arrays[inputs + outputs :]
-    x = [a if isinstance(a, Stored) else a.reshape(len(a), *port.shape[1:])
+    x = [a if not isinstance(a, np.ndarray) else a.reshape(len(a), *port.shape[1:])
          for a, port in zip(x, ports, strict=True)]
     return (x[0] if inputs == 1 else x, y[0] if outputs == 1 else y,
             None if all(a is None for a in w) else w[0] if outputs == 1 else w)
@@ -1007,6 +1011,7 @@ class _TestArrays:
 
     def __init__(self, model, samples, objective, batch_size, steps):
         self.objective, self.weighted = objective, samples.weighted
+        self.sparse = samples.sparse
         self._model, self._samples = model, samples
         self._size = batch_size or _DEFAULT_BATCH
         self._rows = samples.rows if steps is None else min(samples.rows, steps * self._size)
@@ -1022,7 +1027,7 @@ class _TestArrays:
         if self.objective.by_batch:
             return self._pieces(self._size)
         # otherwise the numbers are the same for any size
-        stored = [a.block_rows for a in self._samples.arrays if not isinstance(a, np.ndarray)]
+        stored = [a.block_rows for a in self._samples.arrays if hasattr(a, "block_rows")]
         return self._pieces(min(block_rows(self._model), *stored, sys.maxsize))
 
     def _pieces(self, size):
@@ -1049,7 +1054,8 @@ class _Training:
 
     def _bind(self, rows):
         self.execution = self.model._executions.get(self.model, rows, self.objective,
-                                                    self.feed.weighted, self.optimizer)
+                                                    self.feed.weighted, self.optimizer,
+                                                    self.feed.sparse)
         self.executor = self.execution.executor
         self.arena = self.model.arena
         self.params = self.optimizer.fingerprint()
