@@ -133,6 +133,139 @@ def test_executor_is_that_of_the_backend_in_use(backend):
     np.testing.assert_allclose(out[:, 0], np.arange(12.0).reshape(4, 3) @ [1.0, 10.0, 100.0])
 
 
+# -- devices -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A function that makes the "cuda" backend believe in an environment, and forget what it saw.
+    """
+    from fusedmlp.kernels.cuda import driver
+
+    def make(*, installed=True, simulated=False, library=None):
+        monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", str(int(simulated)))
+        monkeypatch.setattr(backends.importlib.util, "find_spec",
+                            lambda name: SimpleNamespace() if installed else None)
+        monkeypatch.setattr(driver, "_library", None)
+        monkeypatch.setattr(driver.ctypes, "CDLL", Driver(library).load)
+        monkeypatch.setattr(backends, "_loaded",
+                            {k: v for k, v in backends._loaded.items() if k != "cuda"})
+        return backends.importlib.import_module("fusedmlp.kernels.cuda")
+
+    return make
+
+
+class Driver:
+    """A CUDA driver of which nothing is there but what a program may ask before it computes."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def load(self, name):
+        if self.answers is None:
+            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+        return self
+
+    def cuInit(self, flags):
+        return self.answers.get("init", 0)
+
+    def cuGetErrorName(self, code, name):
+        name._obj.value = b"CUDA_ERROR_NO_DEVICE"
+        return 0
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = self.answers.get("count", 1)
+        return 0
+
+    def cuDriverGetVersion(self, version):
+        version._obj.value = self.answers.get("version", 13000)
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        value._obj.value = self.answers.get("capability", (9, 0))[attribute - 75]
+        return 0
+
+    def cuDeviceGetName(self, name, size, device):
+        name.value = b"NVIDIA H100 80GB HBM3"
+        return 0
+
+    def cuDeviceTotalMem_v2(self, size, device):
+        size._obj.value = 79 * 2**30
+        return 0
+
+
+@pytest.mark.parametrize(("library", "reason"), [
+    (None, r"no NVIDIA driver was found \(install"),
+    ({"init": 100}, r"no usable GPU: cuInit answers 100 \(CUDA_ERROR_NO_DEVICE\); nvidia-smi"),
+    ({"count": 0}, r"shows no GPU \(CUDA_VISIBLE_DEVICES"),
+    ({"version": 12080}, r"serves CUDA 12\.8, older than 13\.0 \(install driver 580"),
+    ({"capability": (7, 0)}, r"has compute capability 7\.0, less than 7\.5"),
+])
+def test_what_keeps_a_gpu_from_being_used_has_its_remedy(cuda, library, reason):
+    cuda(library=library)
+    before = backends.kernels()
+    with pytest.raises(RuntimeError, match=rf"'cuda' backend cannot be used: .*{reason}"):
+        backends.choose("cuda")
+    with pytest.raises(RuntimeError, match=reason), backends.device("gpu"):
+        pytest.fail("no GPU, but the block runs")
+    assert backends.kernels() is before
+    assert backends.choose("auto") != "cuda"
+    assert backends.choose(before.name) == before.name
+
+
+def test_all_that_is_missing_is_said_at_once(cuda):
+    found = cuda(installed=False).missing()
+    assert "no NVIDIA driver" in found
+    assert "pip install 'fusedmlp[cuda]'" in found
+    assert cuda(library={}).missing() == ""
+    found = cuda(installed=False, simulated=True).missing()
+    assert "driver" not in found
+    assert "fusedmlp[cuda]" in found
+    assert cuda(simulated=True).missing() == ""
+
+
+def test_a_device_describes_itself(cuda):
+    assert cuda(library={}).describe() == {
+        "device": "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB", "driver": "CUDA 13.0"}
+    assert "for tests only" in cuda(simulated=True).describe()["device"]
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", "cpu:0"])
+def test_device_cpu_keeps_a_backend_of_the_processor(backend, name):
+    gpu = backends._BACKENDS[backend.name].gpu
+    with backends.device(name):
+        assert not backends._BACKENDS[backends.current()].gpu
+        assert (backends.kernels() is backend) is not gpu
+    assert backends.kernels() is backend
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "GPU:0"])
+def test_device_gpu_lasts_for_its_block(made, name):
+    made(whole(), automatic=False)
+    backends._BACKENDS["made"] = backends._BACKENDS["made"]._replace(gpu=True)
+    before = backends.current()
+    with backends.device(name):
+        assert backends.current() == "made"
+        with backends.device("cpu"):
+            assert backends.current() in ("cython", "numpy")
+        assert backends.current() == "made"
+        with pytest.raises(ZeroDivisionError), backends.device("cpu"):
+            raise ZeroDivisionError
+        assert backends.current() == "made"
+    assert backends.current() == before
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ("tpu", "'cpu', 'gpu', 'cuda'"), (0, "'cpu', 'gpu', 'cuda'"), (None, "'cpu', 'gpu', 'cuda'"),
+    ("", "'cpu', 'gpu', 'cuda'"), ("gpu:1", "CUDA_VISIBLE_DEVICES"), ("cpu:", "another number")])
+def test_unknown_devices(wrong, message):
+    before = backends.kernels()
+    with (pytest.raises(ValueError, match=rf"Argument `name` must .*{message}.* Received: "),
+          backends.device(wrong)):
+        pytest.fail("the block runs")
+    assert backends.kernels() is before
+
+
 # -- rejections ----------------------------------------------------------------------------------
 
 PARTS = {

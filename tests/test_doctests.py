@@ -22,7 +22,9 @@ def module_names():
     for package in (fusedmlp, fusedmlp.kernels):
         found += [module.name for module in
                   pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-    skipped = tuple(f"{row.module}." for row in backends._BACKENDS.values() if row.compiled)
+    rejected = backends.rejected()
+    skipped = tuple(f"{row.module}." for row in backends._BACKENDS.values()
+                    if row.compiled or row.name in rejected)
     return sorted({name for name in found if not f"{name}.".startswith(skipped)})
 
 

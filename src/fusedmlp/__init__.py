@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         saving,
         utils,
     )
+    from .backend import device
     from .dtype_policies import DTypePolicy
     from .initializers import Initializer
     from .layers import Input, Layer
@@ -63,6 +64,7 @@ _NAMES = {
     "Optimizer": "optimizers",
     "Sequential": "models",
     "Variable": "variable",
+    "device": "backend",
 }
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "device",
     "dtype_policies",
     "initializers",
     "layers",

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_THREADS",
     "choose",
     "current",
+    "device",
     "executor",
     "instruction_set",
     "kernels",
@@ -43,20 +45,23 @@ __all__ = [
     "threads",
 ]
 
+_FAMILIES = {"cpu": False, "gpu": True, "cuda": True}  # of devices, and whether that is a GPU
+
 
 class _Row(NamedTuple):
     name: str
     module: str
-    automatic: bool  # whether "auto" may pick it; a slow import must be asked for
+    automatic: bool  # whether "auto" may pick it; a GPU and a slow import must be asked for
     compiled: bool  # whether it consists of extension modules, with settings in `native`
     remedy: str
+    gpu: bool = False  # whether it computes on a GPU
 
 
 _BACKENDS = {
     row.name: row
     for row in (
         _Row("cuda", "fusedmlp.kernels.cuda", False, False,
-             "Use FUSEDMLP_BACKEND=auto or another backend."),
+             "Use FUSEDMLP_BACKEND=auto or another backend.", gpu=True),
         _Row("cython", "fusedmlp.kernels.cpu", True, True,
              "Install a C compiler and reinstall fusedmlp from source "
              "(pip install --force-reinstall --no-binary fusedmlp fusedmlp), "
@@ -95,8 +100,9 @@ def load(name):
     types.SimpleNamespace
         With an attribute for each module of `fusedmlp.kernels.KERNELS`, ``name``, ``native``: the
         module that sets threads and instruction set, or None where the backend has no such
-        settings, and every name of `fusedmlp.kernels.QUICK`, which is a function that returns None
-        where the backend has no such door.
+        settings, every name of `fusedmlp.kernels.QUICK`, which is a function that returns None
+        where the backend has no such door, and ``describe``, a function without arguments that
+        says in a dict what else a person may want to know.
 
     Raises
     ------
@@ -166,7 +172,10 @@ def _row(name, extra=()):
 
 
 def _import(row):
-    importlib.import_module(row.module)
+    package = importlib.import_module(row.module)
+    missing = getattr(package, "missing", str)()  # asked before anything slow is imported
+    if missing:
+        raise ImportError(missing)
     modules = {module: importlib.import_module(f"{row.module}.{module}") for module in KERNELS}
     missing = [f"{module}.{function}" for module, functions in KERNELS.items()
                for function in functions if not hasattr(modules[module], function)]
@@ -175,7 +184,8 @@ def _import(row):
     native = importlib.import_module(f"{row.module}.native") if row.compiled else None
     quick = {function: getattr(modules[module], function, _no_door)
              for module, functions in QUICK.items() for function in functions}
-    return SimpleNamespace(name=row.name, native=native, **modules, **quick)
+    return SimpleNamespace(name=row.name, native=native, **modules, **quick,
+                           describe=getattr(package, "describe", dict))
 
 
 def _no_door(*arguments):
@@ -273,6 +283,62 @@ def _select(name):
         except RuntimeError:
             continue
     return load(candidates[-1].name)
+
+
+@contextmanager
+def device(name):
+    """Within the block, compute on a device; then again with the backend that was in use before.
+
+    The choice is one of the whole process, as that of `choose` is.
+
+    Parameters
+    ----------
+    name : str
+        "cpu", "gpu" or "cuda", which is the same; ":0" may follow.  "cpu" leaves a backend that
+        computes on the CPU as it is, and else takes the best of them.
+
+    Raises
+    ------
+    ValueError
+        If it is another, or has another number.
+    RuntimeError
+        If there is no such device, or something is missing; the message says what to do.
+
+    Examples
+    --------
+    >>> with device("cpu"):
+    ...     current() in ("cython", "numpy")
+    True
+    >>> with device("tpu"):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    ValueError: Argument `name` must be one of 'cpu', 'gpu', 'cuda'. Received: 'tpu'
+    """
+    global _active
+    wanted = _family(name)
+    before = kernels()
+    if _BACKENDS[before.name].gpu != wanted:
+        choose(next(row.name for row in _BACKENDS.values() if row.gpu) if wanted else "auto")
+    try:
+        yield
+    finally:
+        _active = before
+
+
+def _family(name):
+    """Whether the device of that name is a GPU."""
+    family, _, number = name.lower().partition(":") if isinstance(name, str) else ("", "", "")
+    if family not in _FAMILIES:
+        raise ValueError(
+            f"Argument `name` must be one of {', '.join(map(repr, _FAMILIES))}. Received: {name!r}"
+        )
+    if ":" in name and number != "0":
+        raise ValueError(
+            "Argument `name` must not have another number than 0: of several GPUs, "
+            f"CUDA_VISIBLE_DEVICES chooses the one to be used. Received: {name!r}"
+        )
+    return _FAMILIES[family]
 
 
 def kernels():

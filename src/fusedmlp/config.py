@@ -44,7 +44,7 @@ _epsilon = 1e-7
 
 
 def backend() -> str:
-    """Name of the backend that computes: "cython" or "numpy".
+    """Name of the backend that computes: "cython", "numpy" or "cuda".
 
     Raises
     ------
@@ -66,7 +66,8 @@ def set_backend(name: str) -> None:
     Parameters
     ----------
     name : {"auto", "cython", "numpy", "cuda"}
-        "auto" takes the best that can be used here.
+        "auto" takes the best on the CPU that can be used here; "cuda" computes on the GPU.
+        See also `fusedmlp.device`.
 
     Raises
     ------
@@ -321,7 +322,9 @@ def _entries(in_use):
             entries.append({"name": name, "status": "rejected", "reason": reasons[name]})
             continue
         entry = {"name": name, "status": "in use" if name == in_use else "available"}
-        native = _backend.load(name).native
+        namespace = _backend.load(name)
+        entry.update(namespace.describe())
+        native = namespace.native
         if native is not None:
             entry["instruction_set"] = native.isa()
             entry["instruction_sets"] = list(native.available())

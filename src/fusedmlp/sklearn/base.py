@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from contextlib import ExitStack, contextmanager
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -242,28 +243,31 @@ class MultilayerPerceptron(BaseEstimator, ABC):
             )
         return True
 
-    def _check_device(self):
-        """ValueError where the device can't be used; nothing is ever computed elsewhere."""
-        if self.device != "cuda":
+    @contextmanager
+    def _on_device(self):
+        """Within the block the device computes; ValueError where it can't be used."""
+        if self.device == "auto":
+            yield
             return
-        reason = backend.rejected().get("cuda")
-        if reason is not None or backend.current() != "cuda":
-            raise ValueError(
-                "Parameter 'device' of this estimator can't be 'cuda' here: "
-                f"{reason or 'another backend is in use, see fusedmlp.config.set_backend'}. "
-                "Expected 'auto' or 'cpu', or a working CUDA backend (see python -m fusedmlp info)."
-                " Received: 'cuda'"
-            )
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(backend.device(self.device))
+            except RuntimeError as error:
+                raise ValueError(
+                    f"Parameter 'device' of this estimator can't be {self.device!r} here: {error} "
+                    "Expected 'auto' or 'cpu', or a working CUDA backend (see python -m fusedmlp "
+                    f"info). Received: {self.device!r}"
+                ) from error
+            yield
 
     # -- fit -----------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight=None, validation=(None, None, None), incremental=False):
-        with limit(self.n_jobs):
+        with self._on_device(), limit(self.n_jobs):
             return self._fit_limited(X, y, sample_weight, validation, incremental)
 
     def _fit_limited(self, X, y, sample_weight, validation, incremental):
         self._hidden_sizes()
-        self._check_device()
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         given = y
         X, y = self._validate_input(X, y, incremental, reset=first_pass)
@@ -333,7 +337,7 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         """What the network gives for X, shape (rows, outputs)."""
         check_is_fitted(self)
         X = self._features(X, reset=False)
-        with limit(self.n_jobs):
+        with self._on_device(), limit(self.n_jobs):
             return self._network.predict(X, self.coefs_, self.intercepts_)
 
     def __sklearn_is_fitted__(self):

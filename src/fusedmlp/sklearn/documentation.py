@@ -70,6 +70,8 @@ compat : {"exact", "fast"}, default="exact"
 dtype : {"float32", "float64"}, default=None
     What to compute in; None stands for the dtype of X, float64 where it is neither.
 device : {"auto", "cpu", "cuda"}, default="auto"
+    What to compute on in `fit` and predictions: "cuda" is the GPU, and an error where it can't be
+    used; "auto" the backend in use, see `fusedmlp.config.set_backend`.
 n_jobs : int, default=None
     Threads; results do not depend on it.  None takes what the process may, and a fair share
     within a worker of joblib."""
