@@ -414,3 +414,26 @@ def test_verbose(tmp_path, capsys):
     assert "m.onnx" in capsys.readouterr().out
     with pytest.raises(ValueError, match="`overwrite`"):
         saving.export_onnx(network(), tmp_path / "m.onnx", overwrite=False)
+
+
+def test_every_operation_of_a_prediction_has_a_form():
+    """Operations with an adjoint are those that layers emit; what is absent says why here."""
+    from fusedmlp import plan
+    from fusedmlp.saving import onnx_export
+
+    only_in_training = {"dropout", "alpha_dropout", "gaussian_dropout", "gaussian_noise",
+                        "standardize"}
+    there = {"activation", *onnx_forms.OPERATIONS, *onnx_export._SPECIAL, *only_in_training}
+    in_python = {"python"}  # refused by name
+    assert not plan._ADJOINTS.keys() - there - in_python
+
+
+def test_python_has_no_form(tmp_path):
+    class Sine(L.Layer):
+        def call(self, x):
+            return np.sin(x)
+
+    model = fm.Sequential([fm.Input((3,)), L.Dense(2), Sine(name="sine")])
+    with pytest.raises(ValueError, match=r"ONNX form.*Received: 'python' at 'sine"):
+        model.export(tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())

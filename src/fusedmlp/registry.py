@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from . import spec
 
@@ -146,9 +146,17 @@ class Registry:
         Found under their own name and its snake_case form.
     aliases : mapping of str to type, optional
         Further names.
+
+    Attributes
+    ----------
+    all : list of Registry
+        Those of all kinds, of the class.
     """
 
+    all: ClassVar[list[Registry]] = []
+
     def __init__(self, kind, base, classes, aliases=None):
+        Registry.all.append(self)
         self.kind, self.base = kind, base
         self.names = {}
         for cls in classes:

@@ -20,6 +20,7 @@ import numpy as np
 from ..layers.layer import Layer
 from ..models import Functional, Sequential
 from ..registry import snake_case
+from ..variable import Variable
 from .files import optional
 from .matching import Match, by_order
 
@@ -78,8 +79,14 @@ def _container(items, path, visited):
 
 
 def _own(layer):
-    """The variables of a layer itself, the trainable ones first."""
-    own = getattr(layer, "_variables", [])
+    """The variables of a layer itself, the trainable ones first.
+
+    A layer around another one that has the other's `kernel` as an attribute has it once more.
+    """
+    own = list(getattr(layer, "_variables", []))
+    kernel = getattr(layer, "kernel", None)
+    if isinstance(getattr(layer, "layer", None), Layer) and isinstance(kernel, Variable):
+        own.append(kernel)
     return [v for v in own if v.trainable] + [v for v in own if not v.trainable]
 
 

@@ -11,18 +11,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from .. import initializers, layers, losses, metrics, optimizers
-from ..registry import get_custom_objects
+from .. import spec
+from ..registry import Registry, get_custom_objects
 
 __all__ = ["translate"]
 
-_REGISTRIES = tuple(module._REGISTRY for module in
-                    (layers, initializers, optimizers, losses, metrics))
 _NEUTRAL = (None, False, [], {})  # values which say that an option is not used
 # Options that mean something only beside another one, which is not used then.
 _BESIDE_ANOTHER = {"ema_momentum", "jit_compile", "renorm_momentum"}
 _RENAMED = {"batch_input_shape": "batch_shape"}  # of Keras 2
-_VARIABLE_DTYPES = {"mixed_float16": "float32", "mixed_bfloat16": "float32"}
+_POLICIES = {"mixed_float16": "float32"}  # whose variables are so
 _FUNCTIONS = ("function", "builtin_function_or_method")
 
 
@@ -65,17 +63,38 @@ def _translate(item, unknown):
     if isinstance(item, Mapping):
         if isinstance(item.get("class_name"), str):
             return _translate_object(item, unknown)
-        return {key: _translate(value, unknown) for key, value in item.items()}
+        return _translate_items(item, unknown)
     if isinstance(item, (list, tuple)):
         return [_translate(value, unknown) for value in item]
     return item
+
+
+def _translate_items(items, unknown):
+    result = {key: _translate(value, unknown) for key, value in items.items()}
+    if isinstance(result.get("activation"), dict):
+        result["activation"] = _as_function(result["activation"])
+    return result
+
+
+def _as_function(described):
+    """An activation that is given as a layer, such as LeakyReLU, as the function that it applies.
+
+    >>> _as_function({"class_name": "LeakyReLU", "config": {"name": "l", "negative_slope": 0.1}})
+    {'class_name': 'leaky_relu', 'config': {'negative_slope': 0.1}}
+    """
+    name, config = described["class_name"].lower(), described["config"]
+    for row in spec.ACTIVATIONS.values():
+        if row.name.replace("_", "") == name:
+            params = {key: config[key] for key, _ in row.params if config.get(key) is not None}
+            return {"class_name": row.name, "config": params}
+    return described
 
 
 def _translate_object(item, unknown):
     name, config = item["class_name"], item.get("config")
     if name.endswith("DTypePolicy") or name == "Policy":
         dtype = config["name"]
-        return _VARIABLE_DTYPES.get(dtype, dtype)
+        return _POLICIES.get(dtype, dtype)
     if name in _FUNCTIONS:
         return config
     if name == "__tuple__":
@@ -93,7 +112,7 @@ def _translate_object(item, unknown):
     name, cls = found or (name, None)
     inner = config if isinstance(config, Mapping) else {}
     inner = {_RENAMED.get(key, key): value for key, value in inner.items()}
-    inner = {key: _translate(value, unknown) for key, value in inner.items()}
+    inner = _translate_items(inner, unknown)
     result = {"class_name": name, "config": _accepted(cls, inner)}
     for key in ("name", "inbound_nodes"):  # of a layer in a functional model
         if key in item:
@@ -103,7 +122,9 @@ def _translate_object(item, unknown):
 
 def _find(item, name):
     """(name for the registries, class or None) of the object; None if it is unknown."""
-    for table in (get_custom_objects(), *(registry.names for registry in _REGISTRIES)):
+    module = item.get("module") or ""
+    registries = sorted(Registry.all, key=lambda registry: registry.kind not in module)
+    for table in (get_custom_objects(), *(registry.names for registry in registries)):
         for candidate in (item.get("registered_name"), name):
             if candidate in table:
                 return candidate, table[candidate]

@@ -17,7 +17,7 @@ from .._version import __version__
 from ..models import Model
 from ..training.execution import lower
 from .files import check_target, optional, write_bytes
-from .onnx_forms import ACTIVATIONS, OPERATIONS, GraphWriter, chosen
+from .onnx_forms import ACTIVATIONS, LAYERS, OPERATIONS, GraphWriter, chosen
 from .weights import check_built
 
 __all__ = ["export_onnx", "to_onnx"]
@@ -125,18 +125,20 @@ def _graph(model, opset):
         given = writer.unique(port.name)
         inputs.append(helper.make_tensor_value_info(
             given, _KINDS[plan.buffers[index].dtype], ("rows", *port.shape[1:])))
-        tensors[index] = _reshaped(writer, given, port.shape, (port.columns,))
+        tensors[index] = _reshaped(writer, given, port.shape, (plan.buffers[index].columns,))
     for buffer in plan.buffers:
         if buffer.role == "parameter":
             variable = variables[buffer.offset]
             tensors[buffer.index] = writer.array(variable.numpy(), variable.path)
+    writer.parameters = dict(tensors)
     names = {}  # what the outputs are to be called, where the operation can call them so
     for index, port in zip(plan.outputs, results, strict=True):
         if len(port.shape) == 2:
             names.setdefault(index, writer.reserve(port.name))
     for op in plan.ops:
         if op.op != "gather":
-            tensors[op.outputs[0]] = _operation(writer, plan, op, tensors, names)
+            made = _operation(writer, plan, op, tensors, names)
+            tensors.update(dict.fromkeys(op.outputs, made))
     for index, port in zip(plan.outputs, results, strict=True):
         own = names.pop(index, None)
         name = tensors[index]
@@ -178,7 +180,10 @@ def _operation(writer, plan, op, tensors, outputs):
             f"{', '.join(sorted((*OPERATIONS, *_SPECIAL, 'activation')))}. "
             f"Received: {op.op!r} at {output!r}"
         )
-    names = {**op.attributes, **dict(zip(("x", "a", "b"), inputs, strict=False))}
+    names = {**op.attributes, **dict(zip(("x", "a", "b"), inputs, strict=False)),
+             "width": plan.buffers[index].columns}
+    if "index" in names:
+        names["index"] = list(names["index"])
     return writer.write(OPERATIONS[op.op], names, output)
 
 
@@ -223,6 +228,42 @@ def _broadcast(writer, plan, op, inputs, output):
     return writer.write(form, {"x": inputs[0], "width": width, "factor": factor}, output)
 
 
+def _ones_and_zeros(writer, plan, op, inputs):
+    """gamma and beta, of which an operation may lack one or both; plain constants then."""
+    more, columns = list(inputs), plan.buffers[op.outputs[0]].columns
+    gamma = more.pop(0) if op.attributes["scale"] else np.ones(columns, plan.dtype)
+    beta = more.pop(0) if op.attributes["center"] else np.zeros(columns, plan.dtype)
+    return {"gamma": gamma, "beta": beta, "epsilon": op.attributes["epsilon"]}
+
+
+def _row_norm(writer, plan, op, inputs, output):
+    names = _ones_and_zeros(writer, plan, op, inputs[1:])
+    form = chosen(LAYERS[op.attributes["kind"]], writer.opset, writer.dtype)
+    return writer.write(form, {"x": inputs[0], **names}, output)
+
+
+def _fold_statistics(writer, plan, op, inputs, output):
+    return output  # the operation that reads it takes care of it
+
+
+def _scale_shift(writer, plan, op, inputs, output):
+    """With moving statistics that were folded into factor and summand: batch normalization."""
+    fold = next((other for other in plan.ops if other.op == "fold_statistics"
+                 and other.outputs == op.inputs[1:]), None)
+    if fold is None:
+        return writer.write(OPERATIONS["scale_shift"],
+                            dict(zip(("x", "a", "b"), inputs, strict=True)), output)
+    mean, variance, *more = (writer.parameters[i] for i in fold.inputs)
+    names = {"x": inputs[0], "mean": mean, "variance": variance,
+             **_ones_and_zeros(writer, plan, fold, more)}
+    return writer.write(chosen(LAYERS["batch"], writer.opset, writer.dtype), names, output)
+
+
+def _prelu(writer, plan, op, inputs, output):
+    form = chosen(LAYERS["prelu"], writer.opset, writer.dtype)
+    return writer.write(form, {"x": inputs[0], "alpha": inputs[1]}, output)
+
+
 def _concatenate(writer, plan, op, inputs, output):
     groups = op.attributes["groups"]
     if groups > 1:
@@ -246,4 +287,6 @@ def _slice(writer, plan, op, inputs, output):
 
 _BROADCAST = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 _SPECIAL = {"affine": _affine, "broadcast": _broadcast, "concatenate": _concatenate,
-            "dense": _dense, "row_sum": _row_sum, "slice": _slice}
+            "dense": _dense, "fold_statistics": _fold_statistics, "prelu": _prelu,
+            "row_norm": _row_norm, "row_sum": _row_sum, "scale_shift": _scale_shift,
+            "slice": _slice}

@@ -23,8 +23,8 @@ import numpy as np
 
 from .. import spec
 
-__all__ = ["ACTIVATIONS", "ARITHMETIC", "LAYER_NORMALIZATION", "OPERATIONS", "GraphReader",
-           "GraphWriter", "chosen"]
+__all__ = ["ACTIVATIONS", "ARITHMETIC", "LAYERS", "OPERATIONS", "GraphReader", "GraphWriter",
+           "chosen"]
 
 _SOFTPLUS = "Max(x, 0.0) + Log(1.0 + Exp(-Abs(x)))"
 
@@ -144,7 +144,6 @@ ACTIVATIONS = {
 
 # Other operations of a plan, by their inputs in order (x, a, b) and their attributes.
 OPERATIONS = {
-    "prelu": "PRelu(x, a)",
     "add": "x + a",
     "subtract": "x - a",
     "multiply": "x * a",
@@ -155,6 +154,26 @@ OPERATIONS = {
     "log": "Log(x)",
     "row_dot": "ReduceSum(x * a, [1], keepdims=1)",
     "scale_rows": "x * a",
+    "scale_shift": "x * a + b",
+    "reshape": "Reshape(x, [-1, width])",
+    "take_columns": "Gather(x, index, axis=1)",
+    "embedding": "Reshape(Gather(a, Cast(x, to=7)), [-1, width])",
+}
+
+# Layers with weights beside the product, chosen and recognised as activations are.
+LAYERS = {
+    "prelu": ("PRelu(x, alpha)", "Max(x, 0.0) + alpha * Min(x, 0.0)"),
+    "batch": ("BatchNormalization(x, gamma, beta, mean, variance, epsilon=epsilon)",
+              "(x - mean) / Sqrt(variance + epsilon) * gamma + beta"),
+    "layer": ("LayerNormalization(x, gamma, beta, axis=-1, epsilon=epsilon)",
+              "z = x - ReduceMean(x, [-1])\n"
+              "z / Sqrt(ReduceMean(z * z, [-1]) + epsilon) * gamma + beta",
+              "z = x - ReduceMean(x, [-1])\n"
+              "z / Sqrt(ReduceMean(Pow(z, 2.0), [-1]) + epsilon) * gamma + beta"),
+    "rms": ("x / Sqrt(ReduceMean(x * x, [-1]) + epsilon) * gamma",
+            "x * Reciprocal(Sqrt(ReduceMean(Pow(x, 2.0), [-1]) + epsilon)) * gamma",
+            "RMSNormalization(x, gamma, axis=-1, epsilon=epsilon)"),
+    "unit": ("x / Max(Sqrt(ReduceSum(x * x, [-1])), 1e-12)",),
 }
 
 # Operations on one tensor as import finds them: what they are, the form, and the constants that
@@ -178,17 +197,12 @@ ARITHMETIC = (
      lambda start, stop: {"start": start, "columns": stop - start}),
 )
 
-# The same for import alone: what others make of layer normalization before opset 17.
-LAYER_NORMALIZATION = (
-    "z = x - ReduceMean(x, [-1])\n"
-    "z / Sqrt(ReduceMean(Pow(z, 2.0), [-1]) + epsilon) * gamma + beta"
-)
-
-# Operators since a version, and those without a float64 kernel in ONNX Runtime, which are written
-# for float64 only where there is no other form.
-_SINCE = {"Gelu": 20, "Mish": 18, "Swish": 24}
-_FLOAT32 = {"Atan", "Celu", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish",
-            "Selu", "Softplus", "Softsign"}
+# Operators since a version, and those that ONNX Runtime does not have for float64, or whose
+# attributes are float32: they are written for float64 only where there is no other form.
+_SINCE = {"Gelu": 20, "LayerNormalization": 17, "Mish": 18, "RMSNormalization": 23, "Swish": 24}
+_FLOAT32 = {"Atan", "BatchNormalization", "Celu", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish",
+            "LayerNormalization", "LeakyRelu", "Mish", "PRelu", "RMSNormalization", "Selu",
+            "Softplus", "Softsign"}
 _AXES_ARE_INPUT = {"ReduceMax": 18, "ReduceMean": 18, "ReduceSum": 13}
 _OUTPUTS = {"Split": 2, "TopK": 2}
 _INTEGERS = {"CumSum": (1,)}  # inputs that are integers though they are no lists

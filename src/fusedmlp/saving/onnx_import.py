@@ -17,7 +17,7 @@ from .. import activations, layers, spec
 from ..layers.arithmetic import Operation
 from ..models import Model, Sequential
 from .files import optional, read_bytes
-from .onnx_forms import ARITHMETIC, LAYER_NORMALIZATION, OPERATIONS, GraphReader
+from .onnx_forms import ARITHMETIC, LAYERS, OPERATIONS, GraphReader
 
 __all__ = ["from_onnx", "import_onnx"]
 
@@ -255,7 +255,7 @@ class _Import:
         if found is not None:
             row, params, source = found
             return _Step("Activation", (source,), {"activation": _activation(row, params)})
-        for read in (_READERS.get(node.op_type), _arithmetic):
+        for read in (_form, _READERS.get(node.op_type), _arithmetic):
             step = read(self.reader, node) if read is not None else None
             if step is not None:
                 return step
@@ -328,11 +328,6 @@ def _add(reader, node):
             step = _matmul(reader, maker)
             if step is not None and bias.size in (1, step.arguments["units"]):
                 return _dense(step.weights[0], np.ravel(bias), *step.inputs)
-    for found in reader.match(LAYER_NORMALIZATION, node.output[0]):
-        gamma, beta = found["gamma"], found["beta"]
-        if isinstance(gamma, np.ndarray) and isinstance(beta, np.ndarray):
-            return _Step("LayerNormalization", (found["x"],), {"epsilon": found["epsilon"]},
-                         (gamma, beta))
     return _merge(reader, node)
 
 
@@ -376,7 +371,32 @@ def _concat(reader, node):
     return _Step("Concatenate", tuple(node.input), {})
 
 
+def _form(reader, node):
+    """Normalizations and slopes, as one node or as several."""
+    for kind, forms in LAYERS.items():
+        for form in forms:
+            for found in reader.match(form, node.output[0]):
+                step = _of_form(kind, **found)
+                if step is not None:
+                    return step
+    return None
+
+
+def _of_form(kind, x, epsilon=None, **weights):
+    """The step of a form, if the input is a tensor and the rest are constants."""
+    if not isinstance(x, str) or any(isinstance(w, str) for w in weights.values()):
+        return None
+    name, order = {
+        "batch": ("BatchNormalization", ("gamma", "beta", "mean", "variance")),
+        "layer": ("LayerNormalization", ("gamma", "beta")), "rms": ("RMSNormalization", ("gamma",)),
+        "unit": ("UnitNormalization", ()), "prelu": ("PReLU", ("alpha",)),
+    }[kind]
+    arguments = {} if epsilon is None else {"epsilon": float(epsilon)}
+    return _Step(name, (x,), arguments, tuple(np.ravel(weights[key]) for key in order))
+
+
 def _batch_normalization(reader, node):
+    """With a momentum of its own, which prediction does not need."""
     weights = tuple(reader.constants.get(name) for name in node.input[1:5])
     if any(w is None for w in weights) or reader.attribute(node, "training_mode"):
         return None
@@ -386,21 +406,16 @@ def _batch_normalization(reader, node):
 
 
 def _layer_normalization(reader, node):
-    weights = tuple(reader.constants.get(name) for name in node.input[1:])
-    if any(w is None for w in weights) or reader.attribute(node, "axis") not in (1, -1):
+    """Without a bias."""
+    gamma = reader.constants.get(node.input[1])
+    if gamma is None or len(node.input) > 2 or reader.attribute(node, "axis") not in (1, -1):
         return None
-    arguments = {"epsilon": float(reader.attribute(node, "epsilon")), "center": len(weights) == 2}
-    return _Step("LayerNormalization", (node.input[0],), arguments, weights)
-
-
-def _prelu(reader, node):
-    alpha = reader.constants.get(node.input[1])
-    return None if alpha is None else _Step("PReLU", (node.input[0],), {}, (np.ravel(alpha),))
+    arguments = {"epsilon": float(reader.attribute(node, "epsilon")), "center": False}
+    return _Step("LayerNormalization", (node.input[0],), arguments, (gamma,))
 
 
 _READERS = {
     "MatMul": _matmul, "Gemm": _gemm, "Concat": _concat, "Div": _divide, "ReduceSum": _reduce_sum,
-    "PRelu": _prelu,
     "BatchNormalization": _batch_normalization, "LayerNormalization": _layer_normalization,
     **dict.fromkeys(_MERGES, _merge), "Add": _add,
 }
