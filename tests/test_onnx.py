@@ -425,7 +425,43 @@ def test_every_operation_of_a_prediction_has_a_form():
                         "standardize"}
     there = {"activation", *onnx_forms.OPERATIONS, *onnx_export._SPECIAL, *only_in_training}
     in_python = {"python"}  # refused by name
-    assert not plan._ADJOINTS.keys() - there - in_python
+    of_sparse_data = {"sparse_dense", "densify"}  # a graph takes dense rows
+    assert not plan._ADJOINTS.keys() - there - in_python - of_sparse_data
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["rescaling", "normalization", "inverse", "discretization",
+                                  "one hot", "multi hot", "count"])
+def test_preprocessing(name, dtype):
+    x = rows(3, dtype)
+    whole = np.floor(np.abs(x) * 3) - 1  # also out of range
+    layer, data = {
+        "rescaling": (lambda: L.Rescaling([0.5, 2.0, 1.0], offset=-1.0), x),
+        "normalization": (lambda: L.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 0.0, 4.0]),
+                          x),
+        "inverse": (lambda: L.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 9.0, 4.0],
+                                            invert=True), x),
+        "discretization": (lambda: L.Discretization(bin_boundaries=[-1.0, 0.0, 0.5]), x),
+        "one hot": (lambda: L.CategoryEncoding(4, output_mode="one_hot"), whole[:, :1]),
+        "multi hot": (lambda: L.CategoryEncoding(4, output_mode="multi_hot"), whole),
+        "count": (lambda: L.CategoryEncoding(4, output_mode="count"), whole),
+    }[name]
+    model = fm.Sequential([fm.Input((data.shape[1],), dtype=dtype), layer(),
+                           L.Dense(2, dtype=dtype)])
+    agree(saving.to_onnx(model), model, np.ascontiguousarray(data))
+
+
+def test_weights_in_arithmetic():
+    class Own(L.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(3,), initializer="normal", name="w")
+
+        def call(self, x):
+            return L.concatenate([x * self.w, x - self.w, self.w + 0.0 * x, x / (self.w + x)])
+
+    x = fm.Input((3,))
+    model = fm.Model(x, Own()(x))
+    agree(saving.to_onnx(model), model, rows(3))
 
 
 def test_python_has_no_form(tmp_path):

@@ -218,6 +218,10 @@ def _row_sum(writer, plan, op, inputs, output):
     return writer.write(form, {"x": inputs[0], "factor": factor}, output)
 
 
+def _repeat(writer, plan, op, inputs, output):
+    return inputs[0]  # only arithmetic reads it, and ONNX repeats the row on its own
+
+
 def _broadcast(writer, plan, op, inputs, output):
     factor, index = op.attributes["factor"], op.outputs[0]
     readers = [other for other in plan.ops if index in other.inputs]
@@ -285,8 +289,43 @@ def _slice(writer, plan, op, inputs, output):
                         output)
 
 
+def _column_affine(writer, plan, op, inputs, output):
+    names, form = {"x": inputs[0]}, "x"
+    for key, neutral, more in (("before", 0.0, "({} - before)"), ("scale", 1.0, "{} * scale"),
+                               ("after", 0.0, "{} + after")):
+        values = np.array(op.attributes[key], plan.dtype)
+        if (values != neutral).any():
+            names[key], form = values, more.format(form)
+    return writer.write(form if form != "x" else "Identity(x)", names, output)
+
+
+def _feature_norm(writer, plan, op, inputs, output):
+    form = "x * s + mean" if op.attributes["invert"] else "(x - mean) / s"
+    names = dict(zip(("x", "mean", "variance"), inputs, strict=True))
+    return writer.write(f"s = Max(Sqrt(variance), least)\n{form}",
+                        {**names, "least": op.attributes["least"]}, output)
+
+
+def _digitize(writer, plan, op, inputs, output):
+    boundaries = np.array(op.attributes["boundaries"], plan.dtype)
+    return writer.write(
+        "ReduceSum(Where(Reshape(x, [0, -1, 1]) < boundaries, 0.0, 1.0), [2], keepdims=0)",
+        {"x": inputs[0], "boundaries": boundaries}, output)
+
+
+def _encode(writer, plan, op, inputs, output):
+    hits = "Where(Equal(Floor(Reshape(x, [0, -1, 1])), places), 1.0, 0.0)"
+    form = {"one_hot": "Reshape({}, [0, -1])", "multi_hot": "ReduceMax({}, [1], keepdims=0)",
+            "count": "ReduceSum({}, [1], keepdims=0)"}[op.attributes["kind"]]
+    places = np.arange(op.attributes["depth"], dtype=plan.dtype)
+    return writer.write(form.format(hits), {"x": inputs[0], "places": places}, output)
+
+
 _BROADCAST = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
-_SPECIAL = {"affine": _affine, "broadcast": _broadcast, "concatenate": _concatenate,
-            "dense": _dense, "fold_statistics": _fold_statistics, "prelu": _prelu,
-            "row_norm": _row_norm, "row_sum": _row_sum, "scale_shift": _scale_shift,
-            "slice": _slice}
+_SPECIAL = {
+    "affine": _affine, "broadcast": _broadcast, "column_affine": _column_affine,
+    "concatenate": _concatenate, "dense": _dense, "digitize": _digitize, "encode": _encode,
+    "feature_norm": _feature_norm, "fold_statistics": _fold_statistics, "prelu": _prelu,
+    "repeat": _repeat, "row_norm": _row_norm, "row_sum": _row_sum, "scale_shift": _scale_shift,
+    "slice": _slice,
+}
