@@ -30,6 +30,8 @@ class Workload:
         Adam with Keras's defaults; SGD with Nesterov momentum 0.9 and learning rate 0.01.
     dropout : float
         After every hidden layer.
+    policy : {"float32", "mixed_bfloat16"}
+        Keras's dtype policy: whether the factors of products are rounded to bfloat16.
     tolerance : float
         Largest relative difference of a loss from that of float64 arithmetic.
     quick : bool
@@ -45,6 +47,7 @@ class Workload:
     loss: str = "softmax_cross_entropy"
     optimizer: str = "adam"
     dropout: float = 0.0
+    policy: str = "float32"
     tolerance: float = 2e-4
     quick: bool = False
 
@@ -71,8 +74,8 @@ class Workload:
 
     def __str__(self):
         text = f"{'-'.join(map(str, self.widths))}, batch {self.batch}"
-        usual = ("relu", "softmax_cross_entropy", "adam")
-        chosen = (self.activation, self.loss, self.optimizer)
+        usual = ("relu", "softmax_cross_entropy", "adam", "float32")
+        chosen = (self.activation, self.loss, self.optimizer, self.policy)
         text += "".join(
             f", {name}" for name, default in zip(chosen, usual, strict=True) if name != default
         )
@@ -81,7 +84,8 @@ class Workload:
 
 _W = Workload
 
-# Dropout draws other random numbers in every library, so only means over an epoch agree.
+# Dropout draws other random numbers in every library, so only means over an epoch agree.  What
+# mixed_bfloat16 rounds besides the factors differs, too.
 TRAIN = {
     row.name: row
     for row in (
@@ -98,6 +102,10 @@ TRAIN = {
         _W("gelu", (54, 256, 128, 7), 256, 40, activation="gelu"),
         _W("momentum", (64, 100, 10), 200, 50, optimizer="momentum"),
         _W("dropout", (54, 256, 128, 7), 256, 40, dropout=0.2, tolerance=0.05),
+        _W("mnist-bfloat16", (784, 256, 128, 10), 128, 40, policy="mixed_bfloat16",
+           tolerance=0.05),
+        _W("wide-bfloat16", (784, 1024, 1024, 10), 512, 8, policy="mixed_bfloat16",
+           tolerance=0.05),
     )
 }
 

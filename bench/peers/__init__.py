@@ -36,7 +36,7 @@ import importlib.util
 
 from ..machine import version
 
-__all__ = ["ADAPTERS", "Unsupported", "load", "settings", "versions"]
+__all__ = ["ADAPTERS", "Unsupported", "load", "only_float32", "settings", "versions"]
 
 ADAPTERS = (
     "fused", "numpy_", "torch_", "keras_", "jax_step", "jax_scan", "sklearn_", "thinc_",
@@ -47,6 +47,12 @@ ADAPTERS = (
 
 class Unsupported(Exception):
     """The library has no such function; the message says what it lacks."""
+
+
+def only_float32(work):
+    """Of a library without mixed precision."""
+    if work.policy != "float32":
+        raise Unsupported(f"no {work.policy}")
 
 
 def load(chosen=None):

@@ -17,15 +17,22 @@ _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh,
                 "gelu": partial(jax.nn.gelu, approximate=False)}
 
 
+def _product(work, x, kernel):
+    if work.policy == "mixed_bfloat16":
+        return jnp.matmul(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16),
+                          preferred_element_type=jnp.float32)
+    return x @ kernel
+
+
 def forward(work, layers, x, key=None):
     """Logits; with a key, dropout after every hidden layer."""
     for number, (kernel, bias) in enumerate(layers[:-1]):
-        x = _ACTIVATIONS[work.activation](x @ kernel + bias)
+        x = _ACTIVATIONS[work.activation](_product(work, x, kernel) + bias)
         if work.dropout and key is not None:
             keep = jax.random.bernoulli(jax.random.fold_in(key, number), 1 - work.dropout, x.shape)
             x = jnp.where(keep, x / (1 - work.dropout), 0)
     kernel, bias = layers[-1]
-    return x @ kernel + bias
+    return _product(work, x, kernel) + bias
 
 
 def _loss(layers, work, x, y, key):

@@ -12,10 +12,10 @@ def network(keras, work, layers, last=None):
     """The workload's model with the given weights; `last` activates the output."""
     model = keras.Sequential([keras.Input((work.widths[0],))])
     for width in work.widths[1:-1]:
-        model.add(keras.layers.Dense(width, activation=work.activation))
+        model.add(keras.layers.Dense(width, activation=work.activation, dtype=work.policy))
         if work.dropout:
-            model.add(keras.layers.Dropout(work.dropout))
-    model.add(keras.layers.Dense(work.widths[-1], activation=last))
+            model.add(keras.layers.Dropout(work.dropout, dtype=work.policy))
+    model.add(keras.layers.Dense(work.widths[-1], activation=last, dtype=work.policy))
     model.set_weights([array for pair in layers for array in pair])
     return model
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import oracle
 from ..workloads import LEARNING_RATE
-from . import Unsupported
+from . import Unsupported, only_float32
 
 NAME = "NumPy"
 DISTRIBUTIONS = ("numpy",)
@@ -14,6 +14,7 @@ DISTRIBUTIONS = ("numpy",)
 
 class Trainer:
     def __init__(self, work, x, y, layers):
+        only_float32(work)
         if work.activation == "gelu":
             raise Unsupported("NumPy has no error function")
         self.x, self.y = x, y

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from ..workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, MOMENTUM
-from . import Unsupported
+from . import Unsupported, only_float32
 
 NAME = "scikit-learn"
 DISTRIBUTIONS = ("scikit-learn",)
@@ -21,6 +21,7 @@ class _Started(MLPClassifier):
 
 
 def _classifier(work, layers):
+    only_float32(work)
     if work.loss != "softmax_cross_entropy":
         raise Unsupported("its squared error is half of Keras's, summed over outputs")
     if work.activation == "gelu":

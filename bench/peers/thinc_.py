@@ -8,7 +8,7 @@ import numpy as np
 from thinc.api import Adam, Relu, Softmax, chain
 
 from ..workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE
-from . import Unsupported
+from . import Unsupported, only_float32
 
 NAME = "thinc"
 DISTRIBUTIONS = ("thinc",)
@@ -16,6 +16,7 @@ DISTRIBUTIONS = ("thinc",)
 
 class Trainer:
     def __init__(self, work, x, y, layers):
+        only_float32(work)
         if work.activation != "relu":
             raise Unsupported(f"no layer with {work.activation} in float32 that keeps its formula")
         if work.loss != "softmax_cross_entropy" or work.dropout:

@@ -39,6 +39,7 @@ class Trainer:
         self.work = work
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
         self.model = _network(work, layers)
+        self.mixed = work.policy == "mixed_bfloat16"
         classes = work.loss == "softmax_cross_entropy"
         self.loss = nn.CrossEntropyLoss() if classes else nn.MSELoss()
         if work.optimizer == "adam":
@@ -56,7 +57,8 @@ class Trainer:
             for start in range(0, rows, batch):
                 index = order[start:start + batch]
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = self.loss(self.model(self.x[index]), self.y[index])
+                with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+                    loss = self.loss(self.model(self.x[index]), self.y[index])
                 loss.backward()
                 self.optimizer.step()
                 total += loss.detach()

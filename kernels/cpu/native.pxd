@@ -267,9 +267,10 @@ cdef bint threads_always() noexcept nogil
 cdef int run(int threads, fm_task task, void *argument) noexcept nogil
 cdef void barrier(int threads) noexcept nogil
 
-# A sleeping thread takes tens of microseconds to wake: work below this runs on the caller alone.
+# A sleeping thread takes tens of microseconds to wake, one that ran just now a few: work below this
+# runs on the caller alone.
 cdef inline int threads_for(double nanoseconds) noexcept nogil:
-    return thread_limit() if nanoseconds > 100e3 or threads_always() else 1
+    return thread_limit() if nanoseconds > 60e3 or threads_always() else 1
 
 
 cdef inline fm_panels row_major(const void *at, long ld, int itemsize) noexcept nogil:
