@@ -1,6 +1,17 @@
-"""Programs to run and to read: ``python -m fusedmlp.examples.digits``.
+"""Programs to run and to read; ``python -m fusedmlp.examples`` lists them.
 
+`digits` shows what the library is for.  The programs of the textbook take one subject each, from a
+single neuron to the hidden layers of a network, print its numbers and draw its picture.
 `mnist_style`, `autoencoder`, `imbalanced`, `regression`, `several` (inputs and outputs) and
 `wide_and_deep` are what users of Keras write; with ``import keras`` in the place of
 ``import fusedmlp as keras`` they are programs of Keras.
 """
+
+CHAPTERS = {
+    "What the library is for": ("digits",),
+    "Neurons and networks": (
+        "neuron", "two_two_one", "matrix_form", "forward_by_hand", "activations", "dying_relu"),
+    "As users of Keras write": (
+        "mnist_style", "autoencoder", "imbalanced", "regression", "several", "wide_and_deep"),
+}
+"""The programs by subject, in the order in which a course takes them."""
