@@ -11,6 +11,9 @@ CHAPTERS = {
     "What the library is for": ("digits",),
     "Neurons and networks": (
         "neuron", "two_two_one", "matrix_form", "forward_by_hand", "activations", "dying_relu"),
+    "Single layers, and what they cannot do": (
+        "perceptron", "adaline", "linear_regression", "logistic_regression",
+        "support_vector_machine", "softmax_regression", "xor"),
     "As users of Keras write": (
         "mnist_style", "autoencoder", "imbalanced", "regression", "several", "wide_and_deep"),
 }

@@ -58,6 +58,22 @@ def outputs(model: Any, x) -> list[np.ndarray]:
     return fm.Model(model.inputs, [layer.output for layer in model.layers]).predict(x, verbose=0)
 
 
+def standardize(x: np.ndarray, *others: np.ndarray) -> Any:
+    """Columns with mean 0 and deviation 1; others by the same mean and deviation."""
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    scaled = [(array - mean) / deviation for array in (x, *others)]
+    return scaled if others else scaled[0]
+
+
+def scikit_learn(fit: Callable) -> Any:
+    """What a function gives that uses scikit-learn; None where it is not installed."""
+    try:
+        return fit()
+    except ImportError:
+        print("scikit-learn is not there to compare with: pip install 'fusedmlp[sklearn]'\n")
+        return None
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence], digits: int = 4) -> None:
     """Print rows in columns: numbers with so many digits to the right, texts to the left."""
     def text(value):
@@ -133,6 +149,21 @@ def draw_matrix(axis: Any, matrix: np.ndarray, title: str = "", most: float | No
     for (i, j), value in np.ndenumerate(matrix):
         axis.text(j, i, number(value), ha="center", va="center")
     axis.set(title=title, xticks=[], yticks=[], frame_on=False)
+
+
+def draw_line(axis: Any, weights: Sequence[float], bias: float, level: float = 0.0,
+              **options: Any) -> None:
+    """Draw where weights[0] x1 + weights[1] x2 + bias is a level; the limits stay as they are."""
+    x, limits = np.array(axis.get_xlim()), axis.get_ylim()
+    axis.plot(x, (level - bias - weights[0] * x) / weights[1], **options)
+    axis.set(xlim=x, ylim=limits)
+
+
+def draw_classes(axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str] = ()) -> None:
+    """Draw points of two columns, those of each class of y in a colour and shape of its own."""
+    for value, color, marker, name in zip(np.unique(y), (BLUE, RED, GREEN), "o^s",
+                                          names or ("", "", ""), strict=False):
+        axis.plot(*x[y == value].T, marker, color=color, markersize=4, label=name, zorder=3)
 
 
 def draw_network(axis: Any, values: Sequence[Sequence], weights: Sequence[np.ndarray] = (),
