@@ -109,7 +109,7 @@ def test_names_shapes_and_parts():
     assert model.count_params() == sum(v.size for v in model.variables)
     assert len({id(v) for v in model.variables}) == len(model.variables) == 10
     lines = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     assert any("Connected to" in line for line in lines)
     assert any("both (Concatenate)" in line and "shared, shared" in line for line in lines)
 

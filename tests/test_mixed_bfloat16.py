@@ -214,7 +214,7 @@ def test_policy_is_saved(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "reason"), [
-    ("mixed_float16", "range"), ("bfloat16", "small updates"), ("mixed", "one of"), (3, "Received"),
+    ("float16", "range"), ("bfloat16", "small updates"), ("mixed", "one of"), (3, "Received"),
 ])
 def test_other_policies_are_refused(name, reason):
     with pytest.raises(ValueError, match=reason):

@@ -48,6 +48,19 @@ __all__ = [
 _FAMILIES = {"cpu": False, "gpu": True, "cuda": True}  # of devices, and whether that is a GPU
 
 
+# Names of `keras.backend`, and the modules that they are in here.
+_KERAS = {
+    "backend": "config", "clear_session": "utils", "epsilon": "config", "floatx": "config",
+    "is_keras_tensor": "utils", "set_epsilon": "config", "set_floatx": "config",
+}
+
+
+def __getattr__(name):
+    if name in _KERAS:
+        return getattr(importlib.import_module(f"fusedmlp.{_KERAS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 class _Row(NamedTuple):
     name: str
     module: str

@@ -15,11 +15,11 @@ from .training.callbacks import (
 from .training.checkpoints import BackupAndRestore, ModelCheckpoint
 from .training.loggers import CSVLogger, TensorBoard
 from .training.monitors import EarlyStopping, ReduceLROnPlateau
-from .training.steering import LearningRateScheduler, TerminateOnNaN
+from .training.steering import LearningRateScheduler, SwapEMAWeights, TerminateOnNaN
 
 __all__ = ["BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History",
            "LambdaCallback", "LearningRateScheduler", "ModelCheckpoint", "ProgbarLogger",
-           "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN"]
+           "ReduceLROnPlateau", "SwapEMAWeights", "TensorBoard", "TerminateOnNaN"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,9 @@
 the matrix products of dense layers, forward and backward, where the processor can (AVX512_BF16, and
 the NumPy backend by rounding); sums, biases, activations, losses, variables and the optimizer stay
 float32, and so do the arrays that come out.  Where the processor can't, products are float32 and a
-warning says so.  This module knows no layer.
+warning says so.  ``mixed_float16``, which scripts written for GPUs ask for, is computed in float32,
+as a warning says: its range is too small to train without scaling the loss, and CPUs gain nothing
+by it.  This module knows no layer.
 
 Keras 3's ``mixed_bfloat16`` also rounds what layers pass on; here only factors of products are
 rounded, so results are a little nearer to float32.
@@ -15,16 +17,17 @@ rounded, so results are a little nearer to float32.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from . import config
 
 __all__ = ["DTypePolicy", "dtype_policy", "get", "set_dtype_policy"]
 
-_COMPUTE = {"float32": "float32", "float64": "float64", "mixed_bfloat16": "bfloat16"}
+_COMPUTE = {"float32": "float32", "float64": "float64", "mixed_bfloat16": "bfloat16",
+            "mixed_float16": "float32"}
 _WHY_NOT = {
     "float16": "its range is too small to train without scaling the loss",
-    "mixed_float16": "its range is too small to train without scaling the loss",
     "bfloat16": "variables in bfloat16 would lose small updates",
 }
 
@@ -36,7 +39,7 @@ class DTypePolicy:
 
     Parameters
     ----------
-    name : {"float32", "float64", "mixed_bfloat16"}
+    name : {"float32", "float64", "mixed_bfloat16", "mixed_float16"}
 
     Attributes
     ----------
@@ -46,6 +49,11 @@ class DTypePolicy:
     ------
     ValueError
         If the name is another.
+
+    Warns
+    -----
+    UserWarning
+        For "mixed_float16", which is computed in float32.
 
     References
     ----------
@@ -67,6 +75,9 @@ class DTypePolicy:
                 + (f" ({name!r} is not offered: {reason})" if reason else "")
                 + f". Received: {name!r}"
             )
+        if name == "mixed_float16":
+            warnings.warn("The dtype policy 'mixed_float16' is computed in float32; "
+                          "'mixed_bfloat16' is the one that is faster here", stacklevel=2)
         self._name = name
 
     @property
@@ -82,7 +93,7 @@ class DTypePolicy:
     @property
     def variable_dtype(self) -> str:
         """The dtype of variables, and of everything but those factors."""
-        return "float32" if self._name == "mixed_bfloat16" else self._name
+        return "float32" if self._name.startswith("mixed_") else self._name
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make an equal policy."""

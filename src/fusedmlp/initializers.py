@@ -96,20 +96,29 @@ class Initializer:
 
 
 class Constant(Initializer):
-    """All elements equal `value`, a number.
+    """All elements equal `value`, a number, or an array that is repeated over the shape.
 
+    >>> Constant([1.0, 2.0])((2, 2)).tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
     >>> Constant(2.5)((3,))
     array([2.5, 2.5, 2.5], dtype=float32)
     """
 
-    def __init__(self, value: float = 0.0):
-        self.value = checks.number(value, "value")
+    def __init__(self, value: float | np.ndarray = 0.0):
+        self.value = (checks.float_array(value, "value") if np.ndim(value)
+                      else checks.number(value, "value"))
 
     def __call__(self, shape, dtype=None):
-        return np.full(shape, self.value, dtype=dtype or config.floatx())
+        try:
+            return np.full(shape, self.value, dtype=dtype or config.floatx())
+        except ValueError:
+            raise ValueError(
+                f"Argument `value` of Constant must fit the shape {tuple(shape)}. "
+                f"Received: shape {np.shape(self.value)}"
+            ) from None
 
     def get_config(self):
-        return {"value": self.value}
+        return {"value": self.value.tolist() if np.ndim(self.value) else self.value}
 
 
 class Zeros(Initializer):

@@ -25,8 +25,8 @@ array([[1.5, 0. ]])
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -113,6 +113,8 @@ def activation(x: ArrayLike, name: str, *, out: Array | None = None, **params: A
         y = backend.kernels().quick_activation(x, name, out)
         if y is not None:
             return y
+    if type(x) is not np.ndarray and hasattr(x, "_keras_history"):  # symbolic, known to layers
+        return x.activated(name, params)
     row, values, axis = _resolve(name, params)
     return _activation(row, values, axis, checks.float_array(x, "x"), out)
 
@@ -1230,7 +1232,7 @@ def _check_axes(x, name="x"):
 
 def _matrix(x):
     """A contiguous array (..., m) as (n, m)."""
-    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _columns(x):
@@ -1588,3 +1590,26 @@ def _flat(arrays, names):
             if len(set(map(id, arrays))) == len(arrays):
                 return (arrays if len(shape) == 1 else [a.reshape(-1) for a in arrays]), ()
     return checks.updated_arrays(arrays, names, "grad")
+
+
+# -- the names of keras.ops ----------------------------------------------------------------------
+
+
+def __getattr__(name: str) -> Any:
+    """What `keras.ops` has besides: functions of arrays and activations, loaded on first use."""
+    if not name.startswith("_"):
+        from . import numeric
+
+        found = getattr(numeric, name) if name in numeric.__all__ else None
+        if found is None and (name in spec.ACTIVATIONS or any(
+                name in row.aliases for row in spec.ACTIVATIONS.values())):
+            from . import activations
+
+            found = getattr(activations, name)
+        if found is not None:
+            globals()[name] = found
+            return found
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}. "
+            f"{spec.nearest(name, [*__all__, *numeric.__all__, *spec.ACTIVATIONS], 'name')}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -58,8 +58,10 @@ def float_dtype(dtype: Any, argument: str = "dtype") -> str:
     return name
 
 
-class Variable:
+class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     """A named array of one or two dimensions that a layer reads and an optimizer may update.
+
+    Arithmetic on it gives arrays, or symbolic tensors with such.
 
     Parameters
     ----------
@@ -201,6 +203,14 @@ class Variable:
         else:
             self.assign_part(self.arena, array)
 
+    def assign_add(self, value) -> None:
+        """Add to the value; errors as in `assign`."""
+        self.assign(self.value + np.asarray(value))
+
+    def assign_sub(self, value) -> None:
+        """Subtract from the value; errors as in `assign`."""
+        self.assign(self.value - np.asarray(value))
+
     def place(self, arena: np.ndarray, offset: int, pitch: int, updated: bool = True,
               on_move: Callable[[], None] | None = None) -> None:
         """Move the value into `arena`, where it takes `pitch` padded columns.
@@ -253,6 +263,14 @@ class Variable:
                 f"Argument `copy` can't be False where the dtype changes. Received: dtype={dtype!r}"
             )
         return self.value.astype(self.value.dtype if dtype is None else dtype, copy=bool(copy))
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if any(hasattr(x, "_keras_history") for x in inputs):
+            return NotImplemented  # symbolic tensors know what to do with variables
+        plain = [x.value if isinstance(x, Variable) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     def __len__(self):
         return len(self.value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import numpy as np
 
 from .. import tree
@@ -42,8 +45,10 @@ def layer_costs(layer, inputs, dtype: str) -> tuple[int, int]:
     return sum(map(plan.flops, ops)), sum(map(plan.bytes, ops))
 
 
-def summary_lines(model) -> list[str]:
-    """The lines that `model.summary` prints; ValueError if the model is not built."""
+def summary_lines(model, line_length: int | None = None, positions=None,
+                  expand_nested: bool = False, show_trainable: bool = False,
+                  layer_range=None) -> list[str]:
+    """The lines that `model.summary` prints; its arguments and errors are those of that method."""
     if not model.built:
         raise ValueError(
             f"Model {model.name!r} has nothing to show before it is built: give it an Input, or "
@@ -52,7 +57,9 @@ def summary_lines(model) -> list[str]:
     model.place()
     calls = _calls(model)
     connected = any(len(call[3]) != 1 for call in calls) or _branches(model)
-    rows = [("Layer (type)", "Output", "Params", "Flops/row", "Bytes/row", "Connected to")]
+    shown_calls = _within(calls, layer_range)
+    rows = [("Layer (type)", "Output", "Params", "Flops/row", "Bytes/row", "Trainable",
+             "Connected to")]
     totals = np.zeros(3, dtype=np.int64)
     seen: set[int] = set()
     for layer, inputs, output, sources in calls:
@@ -61,15 +68,19 @@ def summary_lines(model) -> list[str]:
         seen.add(id(layer))
         numbers = (parameters, *costs)
         totals += numbers
-        shown = [str(t.shape) for t in tree.leaves(output)]
-        rows.append((f"{layer.name} ({type(layer).__name__})", ", ".join(shown),
-                     *(f"{n:,}" for n in numbers), ", ".join(sources) or "-"))
-    rows.append(("Total", "", *(f"{n:,}" for n in totals.tolist()), ""))
-    count = 6 if connected else 5
-    widths = [max(len(row[i]) for row in rows) for i in range(count)]
+        if any(call[0] is layer for call in shown_calls):
+            rows.append((_named(layer), _shapes(output), *(f"{n:,}" for n in numbers),
+                         _mark(layer), ", ".join(sources) or "-"))
+            if expand_nested:
+                rows += _nested(layer, model.dtype, 1)
+    rows.append(("Total", "", *(f"{n:,}" for n in totals.tolist()), "", ""))
+    columns = [0, 1, 2, 3, 4, *([5] if show_trainable else []), *([6] if connected else [])]
+    rows = [[row[i] for i in columns] for row in rows]
+    widths = _widths(rows, line_length, positions)
     lines = [
         "  ".join(cell.rjust(width) if 2 <= i < 5 else cell.ljust(width)
-                  for i, (cell, width) in enumerate(zip(row, widths, strict=False))).rstrip()
+                  for i, (cell, width) in enumerate(
+                      (_cut(c, w), w) for c, w in zip(row, widths, strict=True))).rstrip()
         for row in rows
     ]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
@@ -84,6 +95,84 @@ def summary_lines(model) -> list[str]:
         lines.append(f"Optimizer: {model.optimizer.name}, {_memory(state)} of state, "
                      f"{model.optimizer.iterations:,} updates made")
     return lines
+
+
+def _named(layer):
+    return f"{layer.name} ({type(layer).__name__})"
+
+
+def _shapes(output):
+    return ", ".join(str(t.shape) for t in tree.leaves(output))
+
+
+def _mark(layer):
+    return "-" if not layer.variables else "yes" if layer.trainable else "no"
+
+
+def _nested(layer, dtype, depth):
+    """The rows of the layers within a model that is a layer; their costs are counted with it."""
+    if not hasattr(layer, "_signature"):
+        return []
+    rows = []
+    for inner, inputs, output, sources in _calls(layer):
+        costs = (0, 0) if inputs is None else layer_costs(inner, inputs, dtype)
+        numbers = (sum(v.size for v in inner.variables), *costs)
+        rows.append(("  " * depth + _named(inner), _shapes(output),
+                     *(f"{n:,}" for n in numbers), _mark(inner), ", ".join(sources) or "-"))
+        rows += _nested(inner, dtype, depth + 1)
+    return rows
+
+
+def _within(calls, layer_range):
+    """The calls from the first to the last layer that are asked for."""
+    if layer_range is None:
+        return calls
+    if not isinstance(layer_range, (list, tuple)) or len(layer_range) != 2:
+        raise ValueError(
+            "Argument `layer_range` must be a pair of names, or regular expressions. "
+            f"Received: {layer_range!r}"
+        )
+    found = []
+    for pattern in layer_range:
+        places = [i for i, call in enumerate(calls) if re.match(pattern, call[0].name)]
+        if not places:
+            raise ValueError(
+                f"Argument `layer_range` must name layers of the model. Received: {pattern!r}, "
+                f"which is none of {', '.join(repr(call[0].name) for call in calls)}"
+            )
+        found.append(places)
+    first, last = min(found[0] + found[1]), max(found[0] + found[1])
+    return calls[first : last + 1]
+
+
+def _widths(rows, line_length, positions):
+    """How wide columns are: as their longest cell, unless something else is asked for."""
+    count = len(rows[0])
+    widths = [max(len(row[i]) for row in rows) for i in range(count)]
+    if positions is not None:
+        if len(positions) != count:
+            raise ValueError(
+                f"Argument `positions` must have one number for each of {count} columns. "
+                f"Received: {positions!r}"
+            )
+        whole = 1 if positions[-1] > 1 else line_length or 80
+        ends = [0, *(int(p * whole) for p in positions)]
+        return [max(3, b - a - 2) for a, b in pairwise(ends)]
+    if line_length is not None:
+        excess = sum(widths) + 2 * (count - 1) - line_length
+        for i in (0, 1, *range(5, count)):  # names and shapes; numbers stay whole
+            taken = min(max(excess, 0), max(widths[i] - 12, 0))
+            widths[i] -= taken
+            excess -= taken
+    return widths
+
+
+def _cut(cell, width):
+    """
+    >>> _cut("dense_1 (Dense)", 10)
+    'dense_1 (…'
+    """
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
 
 
 def _branches(model):

@@ -6,6 +6,7 @@ among their layers.  With numbers they are one pass over the data, as with tenso
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Operation(Layer):
     ----------
     function : str
         One of "add", "subtract", "multiply", "divide", "maximum", "minimum" (of two tensors),
-        "affine", "power", "log", "activation", "row_sum" and "slice" (of one).
+        "affine", "power", "log", "activation", "row_sum", "slice" and "column" (of one).
     variable : Variable, optional
         Of "product" (``x @ variable``) and "parameter" (its row for each row of x).
     params : dict
@@ -62,6 +63,8 @@ class Operation(Layer):
             return (shape[0], 1)
         if self.function == "slice":
             return (shape[0], self.params["columns"])
+        if self.function == "column":
+            return (shape[0],)
         return shape
 
     def lower(self, builder, x):
@@ -74,6 +77,8 @@ class Operation(Layer):
             return builder.repeat(parameter, self.name)
         if self.function == "activation":
             return builder.activation(x, self.params["name"], tuple(self.params["params"]))
+        if self.function == "column":
+            return builder.slice(x, self.params["start"], 1, name=self.name)
         return getattr(builder, self.function)(x, **self.params, name=self.name)
 
     def get_config(self):
@@ -163,7 +168,7 @@ def row_total(x, mean: bool):
 
 
 def part(x, index):
-    """``x[:, start:stop]``, neighbouring columns of all rows.
+    """``x[:, start:stop]``, neighbouring columns of all rows, or ``x[:, i]``, one of shape (rows,).
 
     Raises
     ------
@@ -171,10 +176,12 @@ def part(x, index):
         If it is another index.
     """
     wanted = (f"A symbolic tensor of shape {x.shape} takes an index [:, start:stop] of "
-              f"neighbouring columns. Received: {index!r}")
+              f"neighbouring columns, or [:, i]. Received: {index!r}")
     if not isinstance(index, tuple) or len(index) != 2 or x.ndim != 2 or index[0] != slice(None):
         raise IndexError(wanted)
     columns = x.shape[1]
+    if isinstance(index[1], (int, np.integer)) and -columns <= index[1] < columns:
+        return apply("column", x, start=int(index[1]) % columns)
     if isinstance(index[1], slice):
         start, stop, step = index[1].indices(columns)
         if step != 1 or stop <= start:
@@ -216,19 +223,62 @@ def ufunc(tensor, function, method, inputs, kwargs):
 
 
 def array_function(tensor, function, args, kwargs):
-    """Sums and means over columns, and concatenations; SymbolicError for anything else."""
+    """Sums and means over columns, concatenations, shapes; SymbolicError for anything else."""
     if function in (np.sum, np.mean) and args and isinstance(args[0], KerasTensor):
         axis = kwargs.get("axis", args[1] if len(args) > 1 else None)
         if args[0].ndim == 2 and axis in (1, -1) and kwargs.get("keepdims") and len(args) < 3 \
                 and set(kwargs) <= {"axis", "keepdims"}:
             return row_total(args[0], function is np.mean)
+    if function is np.split and args[0] is tensor and tensor.ndim == 2:
+        return _split(tensor, *args[1:], **kwargs)
     if function is np.concatenate and set(kwargs) <= {"axis"}:
         from .merging import concatenate
 
         axis = kwargs.get("axis", args[1] if len(args) > 1 else 0)
         if axis and all(isinstance(part, KerasTensor) for part in args[0]):
             return concatenate(list(args[0]), axis=axis)
+    if function in _SHAPING and args and args[0] is tensor and len(args) + len(kwargs) == 2:
+        found = _SHAPING[function](tensor, *args[1:], *kwargs.values())
+        if found is not None:
+            return found
     tensor._refuse(f"`numpy.{function.__name__}` has no operation for it")
+
+
+def _split(x, parts, axis=0):
+    """Equal parts of the columns, or parts that end at some columns."""
+    columns = x.shape[1]
+    if axis not in (1, -1):
+        x._refuse("its rows can't be split")
+    if isinstance(parts, (int, np.integer)):
+        if columns % parts:
+            raise ValueError(
+                f"Argument `indices_or_sections` must divide {columns} columns. Received: {parts}")
+        parts = range(columns // parts, columns, columns // parts)
+    ends = [0, *parts, columns]
+    return [part(x, (slice(None), slice(a, b))) for a, b in pairwise(ends)]
+
+
+def _reshaped(x, shape):
+    """The tensor with samples of another shape; None where rows would be mixed."""
+    from .shapes import Reshape
+
+    shape = tuple(shape)
+    return Reshape(shape[1:])(x) if len(shape) > 1 and shape[0] in (-1, None) else None
+
+
+def _expanded(x, axis):
+    place = axis % (x.ndim + 1) if isinstance(axis, int) else 0
+    return _reshaped(x, (None, *x.shape[1:place], 1, *x.shape[place:])) if place else None
+
+
+def _squeezed(x, axis):
+    place = axis % x.ndim if isinstance(axis, int) else 0
+    if not place or x.ndim < 3 or x.shape[place] != 1:
+        return None
+    return _reshaped(x, (None, *x.shape[1:place], *x.shape[place + 1 :]))
+
+
+_SHAPING = {np.reshape: _reshaped, np.expand_dims: _expanded, np.squeeze: _squeezed}
 
 
 # -- operators of tensors ------------------------------------------------------------------------

@@ -113,6 +113,8 @@ class Embedding(Layer):
         self.built = True
 
     def compute_output_shape(self, input_shape):
+        if len(input_shape) == 1:  # a column, as `x[:, 0]` gives it
+            return (None, self.output_dim)
         return (*axes_shape(input_shape, f"layer {self.name!r}"), self.output_dim)
 
     def lower(self, builder, x):

@@ -41,9 +41,8 @@ class InputLayer(Layer):
     """
 
     def __init__(self, shape=None, batch_size: int | None = None, dtype: Any = None,
-                 sparse: bool | None = None, batch_shape=None, input_tensor=None,
-                 optional: bool = False, name: str | None = None, ragged: bool | None = None,
-                 **kwargs):
+                 sparse: bool | None = None, ragged: bool | None = None, batch_shape=None,
+                 input_tensor=None, optional: bool = False, name: str | None = None, **kwargs):
         for argument, value in (("sparse", sparse), ("ragged", ragged), ("optional", optional),
                                 ("input_tensor", input_tensor)):
             if value:
@@ -115,8 +114,8 @@ def _data_dtype(dtype):
 
 
 def Input(shape=None, batch_size: int | None = None, dtype: Any = None,
-          sparse: bool | None = None, batch_shape=None, name: str | None = None, tensor=None,
-          optional: bool = False) -> KerasTensor:
+          sparse: bool | None = None, ragged: bool | None = None, batch_shape=None,
+          name: str | None = None, tensor=None, optional: bool = False) -> KerasTensor:
     """Where a network begins: a symbolic tensor of the shape and dtype of its samples.
 
     Layers are called on it, and a `Model` is made of it and of what came out; or it is the first
@@ -135,7 +134,7 @@ def Input(shape=None, batch_size: int | None = None, dtype: Any = None,
         ``(batch_size, columns)``, in place of `shape` and `batch_size`.
     name : str, optional
         Also the key of the data where it is passed as a dict.
-    sparse, tensor, optional
+    sparse, ragged, tensor, optional
         There for scripts written for Keras; no other value than the default has a meaning.
 
     Raises
@@ -151,5 +150,6 @@ def Input(shape=None, batch_size: int | None = None, dtype: Any = None,
     >>> model.input_shape, model.dtype
     ((None, 8), 'float64')
     """
-    layer = InputLayer(shape, batch_size, dtype, sparse, batch_shape, tensor, optional, name)
+    layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional,
+                       name)
     return layer.output

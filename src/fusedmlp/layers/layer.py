@@ -291,7 +291,7 @@ class Layer:
     def _lowered(self, builder, inputs):
         """`lower` for tensors of a plan."""
         def seen(t):  # as samples of the tensor's shape, whatever made the buffer
-            shape = t.shape[1:]
+            shape = t.shape[1:] or (1,)  # a column of shape (rows,)
             same = builder.shape(t.buffer) == shape
             return t.buffer if same else builder.view(t.buffer, shape)
 
@@ -390,6 +390,26 @@ class Layer:
                 f"Received: input shape {tuple(input_shape)}"
             )
         return columns
+
+    @property
+    def losses(self) -> list[float]:
+        """The penalties of the weights as they are now, one for each that has a regularizer."""
+        return [float(v.regularizer(v.value)) for v in self.variables
+                if v.regularizer is not None]
+
+    def add_loss(self, loss) -> None:
+        """Refused: penalties are said by regularizers, which a plan can differentiate.
+
+        Raises
+        ------
+        NotImplementedError
+        """
+        raise NotImplementedError(
+            f"Layer {self.name!r} can't add to the loss while it is called: give it an "
+            "`activity_regularizer`, put a `layers.ActivityRegularization` behind it, give "
+            "`add_weight` a `regularizer`, or write a loss of your own. "
+            f"Received: {loss!r}"
+        )
 
     @property
     def _fixed_dtype(self) -> str | None:

@@ -104,6 +104,12 @@ class KerasTensor:
             "layer of one's own, or the function of a `layers.Lambda`, may use all of NumPy"
         )
 
+    def activated(self, name: str, params: dict) -> KerasTensor:
+        """An activation of it, by name and parameters."""
+        from .. import activations
+
+        return getattr(activations, name)(self, **params)
+
     def __array__(self, *args, **kwargs):
         self._refuse()
 

@@ -140,13 +140,13 @@ def serialize(loss: Loss) -> dict[str, Any]:
     return _REGISTRY.serialize(get(loss) if known else loss)
 
 
-def deserialize(config, custom_objects: Mapping | None = None) -> Loss:
-    """A loss from its config dict or name; ValueError if it is unknown.
+def deserialize(name, custom_objects: Mapping | None = None) -> Loss:
+    """A loss from its name or config dict; ValueError if it is unknown.
 
     >>> deserialize(serialize(MeanSquaredError())).name
     'mean_squared_error'
     """
-    return _as_loss(_REGISTRY.deserialize(config, custom_objects))
+    return _as_loss(_REGISTRY.deserialize(name, custom_objects))
 
 
 def get(identifier) -> Loss | None:

@@ -237,6 +237,11 @@ class Model(Trainer, Layer):
         return self.ports()
 
     @property
+    def keyed_outputs(self) -> bool:
+        """Whether the outputs are a dict."""
+        return self._signature is not None and isinstance(self._signature[1], dict)
+
+    @property
     def plain(self) -> bool:
         """Whether it takes one array with columns and gives one."""
         return all(isinstance(part, KerasTensor) and len(part.shape) == 2
@@ -413,18 +418,30 @@ class Model(Trainer, Layer):
 
     # -- showing and saving --------------------------------------------------------------------
 
-    def summary(self, print_fn=None) -> None:
+    def summary(self, line_length: int | None = None, positions=None, print_fn=None,
+                expand_nested: bool = False, show_trainable: bool = False,
+                layer_range=None) -> None:
         """Print a table of the layers: output, parameters, and work and traffic for one row.
 
         Parameters
         ----------
+        line_length : int, optional
+            Most characters of a line; long names and shapes are cut.
+        positions : list of float, optional
+            Where each column ends, as shares of `line_length` (80 by default) or in characters.
         print_fn : callable, optional
             Called with each line; `print` by default.
+        expand_nested : bool
+            Whether the layers within a model within it have lines of their own.
+        show_trainable : bool
+            Whether to say which layers are trainable.
+        layer_range : pair of str, optional
+            Names, or regular expressions, of the first and the last layer to show.
 
         Raises
         ------
         ValueError
-            If the model is not built.
+            If the model is not built, or `layer_range` names no layer.
 
         Examples
         --------
@@ -441,7 +458,8 @@ class Model(Trainer, Layer):
         """
         from ..diagnostics.summary import summary_lines
 
-        for line in summary_lines(self):
+        for line in summary_lines(self, line_length, positions, expand_nested, show_trainable,
+                                  layer_range):
             (print_fn or print)(line)
 
     def save(self, filepath: str | Path, overwrite: bool = True) -> None:
@@ -532,6 +550,20 @@ class Model(Trainer, Layer):
 
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(f"{type(self).__name__} must define `get_config`")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> Model:
+        """A model from what `get_config` returned, with new weights.
+
+        `Model` itself makes a functional or sequential one of a config of such.
+        """
+        if cls is Model and "layers" in config:
+            from .functional import Functional
+            from .sequential import Sequential
+
+            kind = Functional if "input_layers" in config else Sequential
+            return kind.from_config(config, custom_objects)
+        return super().from_config(config)
 
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):

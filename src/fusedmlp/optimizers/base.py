@@ -31,6 +31,37 @@ __all__ = ["Optimizer", "with_common_arguments"]
 _ORDER = np.zeros(1, np.int64)
 
 
+class LearningRate(float):
+    """A learning rate: a float that also can be assigned to, as a variable of Keras can.
+
+    >>> from fusedmlp.optimizers import SGD
+    >>> sgd = SGD(0.1)
+    >>> sgd.learning_rate.assign(0.05)
+    >>> sgd.learning_rate, sgd.learning_rate.numpy()
+    (0.05, 0.05)
+    """
+
+    _optimizer: Any = None
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, value: float) -> LearningRate:
+        """The rate of an optimizer, which `assign` changes."""
+        rate = cls(value)
+        rate._optimizer = optimizer
+        return rate
+
+    def assign(self, value) -> None:
+        """Set the optimizer's rate; TypeError if it follows a schedule."""
+        self._optimizer.learning_rate = float(value)
+
+    def numpy(self) -> float:
+        """The number."""
+        return float(self)
+
+    def __reduce__(self):
+        return float, (float(self),)
+
+
 class Optimizer:
     """Base class of the optimizers: SGD, Adam and the others, all with these arguments.
 
@@ -125,7 +156,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        return float(self.learning_rates(self.steps, 1)[0])
+        return LearningRate.of(self, self.learning_rates(self.steps, 1)[0])
 
     @learning_rate.setter
     def learning_rate(self, value):
@@ -138,7 +169,7 @@ class Optimizer:
                     "the optimizer a number to begin with, or set another schedule. "
                     f"Received: {value!r}"
                 )
-            value = checks.number(value, "learning_rate", low=0)
+            value = float(checks.number(value, "learning_rate", low=0))
         self._learning_rate = value
 
     def learning_rates(self, first_step: int, count: int) -> np.ndarray:
@@ -395,6 +426,36 @@ class Optimizer:
         number = self.slot_names.index("average")
         for k, variable in enumerate(var_list):
             _assign(variable, self._state.read(number, k))
+
+    def exchange_averages(self, var_list: Sequence, keep: bool = False) -> None:
+        """Let variables and their moving averages change places.
+
+        Parameters
+        ----------
+        var_list : sequence of Variable or ndarray
+            Those that the optimizer was built for.
+        keep : bool
+            Whether the averages get the variables' values and these stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If there are no averages (``use_ema=True``), or the variables are others.
+        """
+        if not self.use_ema:
+            raise ValueError(
+                "Moving averages are kept with use_ema=True alone. Received: use_ema=False")
+        if self._state is None or not self.iterations:  # they are the variables still
+            return
+        variables = list(var_list)
+        if not self.fits(variables):
+            raise self._others("var_list", variables)
+        number = self.slot_names.index("average")
+        for k, variable in enumerate(variables):
+            value = variable.numpy() if isinstance(variable, Variable) else variable.copy()
+            if not keep:
+                _assign(variable, self._state.read(number, k))
+            self._state.write(number, k, value.reshape(self._state.places[k].shape))
 
     def scale_loss(self, loss):
         """`loss` times `loss_scale_factor`, where there is one."""

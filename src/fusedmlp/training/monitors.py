@@ -322,4 +322,4 @@ class ReduceLROnPlateau(MonitorCallback):
 
 def current_rate(optimizer) -> float:
     """The learning rate of the next update."""
-    return optimizer.learning_rate
+    return float(optimizer.learning_rate)

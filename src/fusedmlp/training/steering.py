@@ -10,7 +10,7 @@ from numbers import Real
 from .callbacks import Callback
 from .monitors import current_rate, say
 
-__all__ = ["LearningRateScheduler", "TerminateOnNaN"]
+__all__ = ["LearningRateScheduler", "SwapEMAWeights", "TerminateOnNaN"]
 
 
 class LearningRateScheduler(Callback):
@@ -130,3 +130,81 @@ class TerminateOnNaN(Callback):
             raise RuntimeError(f"The loss is {loss} at batch {batch}, training ends at once")
         say(f"Batch {batch}: the loss is {loss}, training ends")
         self.model.stop_training = True
+
+
+class SwapEMAWeights(Callback):
+    """Judges a model by the moving averages of its weights, and trains it with the weights.
+
+    For each evaluation and prediction, those within `fit` included, the averages that an optimizer
+    with ``use_ema=True`` keeps take the weights' place, and give it back.
+
+    Parameters
+    ----------
+    swap_on_epoch : bool
+        Whether the averages stay in place from the end of an epoch to the beginning of the next
+        one, so that the callbacks after this one, a `ModelCheckpoint` for instance, see them.
+
+    Raises
+    ------
+    ValueError
+        When training, evaluation or prediction begins, if the optimizer keeps no averages.
+
+    References
+    ----------
+    Keras 3, keras.callbacks.SwapEMAWeights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fusedmlp as fm
+    >>> model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1)])
+    >>> model.compile(fm.optimizers.SGD(0.1, use_ema=True), "mse")
+    >>> x = np.ones((10, 2), "float32")
+    >>> history = model.fit(x, x[:, 0], validation_data=(x, x[:, 0]), verbose=0,
+    ...                     callbacks=[SwapEMAWeights()])
+    """
+
+    def __init__(self, swap_on_epoch: bool = False):
+        super().__init__()
+        self.swap_on_epoch = bool(swap_on_epoch)
+        self._averages_in_place = False
+
+    def _put(self, averages: bool):
+        """Have the averages in the model, or the weights."""
+        optimizer = self.model.optimizer
+        if optimizer is None or not optimizer.use_ema:
+            raise ValueError(
+                "SwapEMAWeights needs an optimizer with use_ema=True. "
+                f"Received: {optimizer!r}"
+            )
+        if averages != self._averages_in_place:
+            self.model.place()
+            optimizer.exchange_averages(self.model.trained_variables())
+            self._averages_in_place = averages
+
+    def on_train_begin(self, logs=None):
+        self._put(False)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._put(False)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.swap_on_epoch:
+            return
+        self._put(True)
+        if epoch == self.params["epochs"] - 1 or self.model.stop_training:
+            # training ends with the averages, which the optimizer then puts into the model
+            self.model.optimizer.exchange_averages(self.model.trained_variables(), keep=True)
+            self._averages_in_place = False
+
+    def on_test_begin(self, logs=None):
+        self._put(True)
+
+    def on_test_end(self, logs=None):
+        self._put(False)
+
+    def on_predict_begin(self, logs=None):
+        self._put(True)
+
+    def on_predict_end(self, logs=None):
+        self._put(False)

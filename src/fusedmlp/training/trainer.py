@@ -14,6 +14,7 @@ import math
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
@@ -58,8 +59,9 @@ class Trainer:
     """Training, evaluation and prediction of a network.
 
     The network's half gives `name`, `dtype`, `seed`, `built`, `layers`, `ports` and `ports_for`
-    (what data goes in and comes out), `build_for`, `pack_outputs`, `place` (variables into their
-    arena), `arena`, `updated_size`, `lower_graph`, `widths` and `trainable_variables`.
+    (what data goes in and comes out), `keyed_outputs`, `build_for`, `pack_outputs`, `place`
+    (variables into their arena), `arena`, `updated_size`, `lower_graph`, `widths` and
+    `trainable_variables`.
 
     Attributes
     ----------
@@ -78,7 +80,9 @@ class Trainer:
         self.loss: Any = None
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.run_eagerly = self.jit_compile = False  # there for scripts written for Keras
         self._objective: Objective | None = None
+        self._latest_logs: dict[str, float] = {}
         self._steps_per_execution = 1
         self._running: CallbackList | None = None  # of the `fit` that is running
         self._restored: tuple[int, list] | None = None  # epoch and states of callbacks
@@ -146,6 +150,7 @@ class Trainer:
                 "`self.model.stop_training = True`), then compile and fit again, with "
                 "`initial_epoch` if epochs are to count on"
             )
+        self._refuse_own_steps()
         steps = checks.integer(steps_per_execution, "steps_per_execution", 1)
         found = optimizers.get(optimizer)
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
@@ -153,9 +158,20 @@ class Trainer:
             objective.bind(None, self.ports()[1])
         self.optimizer, self.loss, self._objective = found, loss, objective
         self._steps_per_execution = steps
+        self._latest_logs = {}
         self.stop_training = False
         self._moved()
         self._freeze_trainable()
+
+    def _refuse_own_steps(self):
+        """TypeError for a subclass that writes a step anew, which would never be called."""
+        own = [name for name in _STEPS if hasattr(type(self), name)]
+        if own:
+            raise TypeError(
+                f"{type(self).__name__} must not define `{own[0]}`: a step is compiled from a "
+                "plan, which calls no such method. Give `compile` a loss or metrics of your own, "
+                "layers regularizers, or make steps with `train_on_batch`"
+            )
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile`, as names and config dicts; empty before it."""
@@ -179,7 +195,34 @@ class Trainer:
     @property
     def metrics_names(self) -> list[str]:
         """Names in the order in which `evaluate` returns numbers."""
-        return list(self._bound().in_order) if self.compiled else []
+        return list(self._order(self._bound())) if self.compiled else []
+
+    def _order(self, objective):
+        """Names of the logs in the order of lists; of outputs in a dict as the losses were given.
+
+        Keras goes through a dict of losses in its own order where the outputs are a dict.
+        """
+        names, losses_ = objective.in_order, self._objective.loss
+        if isinstance(losses_, Mapping) and self.built and self.keyed_outputs:
+            given = [f"{key}_loss" for key in losses_ if f"{key}_loss" in objective.loss_names]
+            names = ("loss", *given, *(n for n in names[1:] if n not in given))
+        return names
+
+    def reset_metrics(self) -> None:
+        """Forget the latest numbers; `fit`, `evaluate` and each single batch begin anew anyway."""
+        self._latest_logs = {}
+
+    def get_metrics_result(self) -> dict[str, float]:
+        """The latest numbers by name, of an epoch, an evaluation or of single batches.
+
+        >>> import fusedmlp as fm
+        >>> model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1, kernel_initializer="ones")])
+        >>> model.compile("sgd", "mse")
+        >>> loss = model.test_on_batch([[1.0, 1.0]], [0.0])
+        >>> model.get_metrics_result()
+        {'loss': 4.0}
+        """
+        return dict(self._latest_logs)
 
     def metric_directions(self) -> dict[str, int]:
         """For each metric that has one, 1 where larger is better and -1 where smaller is."""
@@ -370,6 +413,7 @@ class Trainer:
                     break
                 callbacks.on_epoch_begin(epoch)
                 logs = run.epoch(epoch)
+                self._latest_logs = dict(logs)
                 if held_out is not None and checked.evaluates(epoch):
                     numbers = self._evaluate(held_out, callbacks)
                     logs.update((f"val_{name}", value) for name, value in numbers.items())
@@ -530,7 +574,8 @@ class Trainer:
         callbacks = _callback_list(callbacks, verbose, 1, feed.steps)
         callbacks.set_model(self)
         logs = self._evaluate(feed, callbacks)
-        return logs if return_dict else _in_order(logs, feed.objective)
+        self._latest_logs = logs
+        return dict(logs) if return_dict else _in_order(logs, self._order(feed.objective))
 
     def _test_batches(self, x, y, sample_weight, steps, name="x", argument="steps"):
         _refuse_beside_batches(name, y=y, sample_weight=sample_weight)
@@ -660,11 +705,11 @@ class Trainer:
                 executor.run(samples.arrays, identity_order(rows), rows, 0, 1, rates, iteration,
                              math.inf)
                 optimizer.steps = iteration + 1
-        logs = objective.logs(executor.totals)
+        logs = self._latest_logs = objective.logs(executor.totals)
         objective.resume(before)
         executor.check_finite = checked
         executor.totals[...] = totals
-        return logs if return_dict else _in_order(logs, objective)
+        return dict(logs) if return_dict else _in_order(logs, self._order(objective))
 
     # -- predict -------------------------------------------------------------------------------
 
@@ -914,6 +959,8 @@ class Trainer:
 
 
 _NO_RATE = np.zeros(1)
+_STEPS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics",
+          "make_train_function")  # what a model of Keras may define, and a plan never calls
 _ANY_PORT = (Port("output", (None, 1)),)  # of a model that is not built
 _CALL_FLOPS = 10**9  # work of a call that need not be cut up for Ctrl-C
 
@@ -945,9 +992,9 @@ def _refuse_beside_batches(name, **arguments):
             )
 
 
-def _in_order(logs, objective):
+def _in_order(logs, names):
     """The only number, or a list of all."""
-    values = [logs[name] for name in objective.in_order]
+    values = [logs[name] for name in names]
     return values[0] if len(values) == 1 else values
 
 

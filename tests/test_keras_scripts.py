@@ -1,0 +1,306 @@
+"""What scripts written for Keras do besides building and fitting: held against Keras where it is.
+
+Each was found by running such a script with both.
+"""
+
+from __future__ import annotations
+
+import keras_peer
+import numpy as np
+import pytest
+
+import fusedmlp as fm
+from fusedmlp import layers, numeric, ops
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(40, 4)).astype("float32")
+Y = X[:, :1] - 0.5 * X[:, 1:2]
+W = RNG.normal(size=(4, 1)).astype("float32") * 0.3
+
+
+def network(package=fm, optimizer="sgd", units=1, loss="mse", **compiled):
+    """One Dense layer with known weights."""
+    model = package.Sequential([package.Input((4,)), package.layers.Dense(units, name="out")])
+    model.set_weights([np.tile(W, (1, units)), np.zeros(units, "float32")])
+    model.compile(package.optimizers.get(optimizer), loss, **compiled)
+    return model
+
+
+# -- keras.ops -------------------------------------------------------------------------------------
+
+A = np.array([[0.5, -1.5, 2.0], [1.0, 0.25, -0.5]], "float32")
+B = np.array([[2.0, 0.5, 1.0], [-1.0, 3.0, 0.5]], "float32")
+CALLS = {  # where one array, or two, is not what a function takes
+    "append": (A, B), "arange": (3,), "array": (A,), "average": (A, 0),
+    "bincount": (np.array([0, 1, 1]),),
+    "broadcast_to": (A, (2, 2, 3)), "cast": (A, "int32"), "clip": (A, -1.0, 1.0),
+    "concatenate": ([A, B], 1), "cond": (True, lambda: A, lambda: B), "convert_to_numpy": (A,),
+    "diag": (A[0],), "digitize": (A, [0.0, 1.0]), "einsum": ("ij,ij->i", A, B), "empty": None,
+    "empty_like": None, "expand_dims": (A, 1), "eye": (3,), "full": ((2,), 3.0),
+    "full_like": (A, 2.0), "gcd": ([4, 6], [6, 9]), "histogram": None, "hstack": ([A, B],),
+    "identity": (3,), "in_top_k": (np.array([0, 2]), A, 2), "isin": (A, B), "lcm": ([4, 6], [6, 9]),
+    "ldexp": (A, [1, 2, 3]), "linspace": (0.0, 1.0, 5), "logspace": (0.0, 1.0, 5),
+    "matmul": (A, B.T), "meshgrid": (A[0], B[0]), "moments": (A, [0]), "moveaxis": (A, 0, 1),
+    "multi_hot": ([0, 2], 4), "nonzero": (A,), "one_hot": ([0, 2], 4), "ones": ((2, 2),),
+    "outer": (A[0], B[0]), "pad": (A, ((0, 1), (1, 0))), "percentile": (A, 30.0, 1),
+    "quantile": (A, 0.3, 1), "repeat": (A, 2, 1), "reshape": (A, (3, -1)), "roll": (A, 1),
+    "saturate_cast": (A, "uint8"), "searchsorted": (np.sort(A[0]), A[1]),
+    "segment_sum": (A, np.array([0, 1]), 2), "select": ([A > 0], [A], 1.0), "split": (A, 3, 1),
+    "squeeze": (A[:, None], 1), "stack": ([A, B], 1), "swapaxes": (A, 0, 1), "take": (A, [0, 2], 1),
+    "take_along_axis": (A, np.argsort(A, 1), 1), "tensordot": (A, B.T, 1), "tile": (A, (2, 1)),
+    "top_k": (A, 2), "tri": (3,), "unravel_index": None, "vander": (A[0],), "vectorize": None,
+    "vdot": (A, B), "vstack": ([A, B],), "where": (A > 0, A, B), "zeros": ((2, 2),),
+    "arccosh": (np.abs(A) + 1,), "arccos": (A / 2,), "arcsin": (A / 2,), "arctanh": (A / 3,),
+    "cross": (A, B), "corrcoef": (A,), "dot": (A, B.T), "inner": (A, B), "kron": (A, B),
+    "argpartition": None, "median": (A, 1), "norm": (A,), "logsumexp": (A, 1),
+    "normalize": (A,), "std": (A, 0), "var": (A, 0), "is_tensor": None, "dtype": None,
+    "shape": (A,), "stop_gradient": (A,), "convert_to_tensor": (A,), "cumsum": (A, 1),
+    "cumprod": (A, 1), "nan_to_num": (A,), "trace": (A,), "erf": (A,),
+    "log": (np.abs(A),), "log10": (np.abs(A),), "log2": (np.abs(A),), "log1p": (np.abs(A),),
+    "sqrt": (np.abs(A),), "rsqrt": (np.abs(A),), "power": (np.abs(A), B),
+}
+BINARY = {
+    "add", "arctan2", "divide", "equal", "floor_divide", "greater", "greater_equal", "heaviside",
+    "hypot", "isclose", "less", "less_equal", "logaddexp", "logaddexp2", "logical_and",
+    "logical_or", "logical_xor", "maximum", "minimum", "mod", "multiply", "nextafter", "not_equal",
+    "subtract", "true_divide",
+}
+
+
+@pytest.mark.parametrize("name", numeric.__all__)
+def test_ops_of_arrays_are_those_of_keras(name):
+    keras = keras_peer.load()
+    if not hasattr(keras.ops, name):
+        pytest.skip(f"this Keras has no ops.{name}")
+    arguments = CALLS.get(name, (A, B) if name in BINARY else (A,))
+    if arguments is None:
+        assert callable(getattr(ops, name))
+        return
+    found, expected = getattr(ops, name)(*arguments), getattr(keras.ops, name)(*arguments)
+    several = isinstance(expected, (list, tuple))
+    for mine, theirs in zip(found if several else [found], expected if several else [expected],
+                            strict=True):
+        assert np.shape(mine) == np.shape(theirs)
+        np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=2e-5, atol=1e-6)
+
+
+def test_ops_of_symbolic_tensors():
+    x = fm.Input((4,))
+    left, right = ops.split(x, 2, axis=-1)
+    z = ops.concatenate([ops.relu(left), ops.softmax(right)], axis=-1)
+    z = ops.squeeze(ops.expand_dims(z, 1), 1) * ops.exp(-ops.square(x))
+    z = ops.reshape(ops.clip(z, -1.0, 1.0), (-1, 2, 2))
+    model = fm.Model(x, z)
+    relu, (a, b) = np.maximum(X[:, :2], 0), X[:, 2:].T
+    soft = np.stack([1 / (1 + np.exp(b - a)), 1 / (1 + np.exp(a - b))], 1)
+    expected = np.clip(np.concatenate([relu, soft], 1) * np.exp(-X**2), -1, 1).reshape(-1, 2, 2)
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="no operation"):
+        ops.where(x, x, x)
+    with pytest.raises(ValueError, match="divide 4 columns"):
+        ops.split(x, 3, axis=1)
+    with pytest.raises(AttributeError, match="nearest"):
+        ops.meann  # noqa: B018
+
+
+def test_columns_of_a_symbolic_tensor_are_looked_up():
+    class Factors(fm.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = layers.Embedding(5, 3), layers.Embedding(7, 3)
+
+        def call(self, inputs):
+            return ops.sum(self.one(inputs[:, 0]) * self.two(inputs[:, 1]), axis=1, keepdims=True)
+
+    numbers = np.stack([RNG.integers(0, 5, 20), RNG.integers(0, 7, 20)], 1)
+    model = Factors()
+    model.compile("adam", "mse")
+    model.fit(numbers, np.ones(20), epochs=2, verbose=0)
+    one, two = model.get_weights()
+    expected = (one[numbers[:, 0]] * two[numbers[:, 1]]).sum(1, keepdims=True)
+    np.testing.assert_allclose(model.predict(numbers, verbose=0), expected, rtol=1e-5, atol=1e-7)
+
+
+# -- moving averages -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_averages_change_places_as_in_keras(swap_on_epoch):
+    keras = keras_peer.load()
+    seen = []
+    for package in (fm, keras):
+        class Watch(package.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.weights.append(np.concatenate([np.ravel(w) for w in self.model.get_weights()]))
+
+        watch = Watch()
+        watch.weights = []
+        model = network(package)
+        model.compile(package.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
+        history = model.fit(
+            X, Y, epochs=3, batch_size=8, shuffle=False, verbose=0, validation_data=(X, Y),
+            callbacks=[package.callbacks.SwapEMAWeights(swap_on_epoch), watch])
+        seen.append([*watch.weights, history.history["loss"], history.history["val_loss"],
+                     np.ravel(model.get_weights()[0])])
+    for mine, theirs in zip(*seen, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_averages_are_asked_for():
+    with pytest.raises(ValueError, match="use_ema=True"):
+        network().fit(X, Y, verbose=0, callbacks=[fm.callbacks.SwapEMAWeights()])
+    model = network()
+    model.compile(fm.optimizers.SGD(0.1, use_ema=True), "mse")
+    before = model.get_weights()
+    model.evaluate(X, Y, verbose=0, callbacks=[fm.callbacks.SwapEMAWeights()])
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+# -- numbers of single batches, order of lists -----------------------------------------------------
+
+
+def test_numbers_of_single_batches_are_those_of_keras():
+    keras = keras_peer.load()
+    results = []
+    for package in (fm, keras):
+        model = network(package, metrics=["mae"])
+        told = [model.train_on_batch(X[i : i + 10], Y[i : i + 10]) for i in (0, 10)]
+        model.reset_metrics()
+        told += [model.test_on_batch(X[:5], Y[:5]), model.train_on_batch(X[5:20], Y[5:20])]
+        result = model.get_metrics_result()
+        results.append([*told, (result["loss"], result["mae"]),
+                        model.evaluate(X, Y, verbose=0), model.test_on_batch(X[:5], Y[:5])])
+    np.testing.assert_allclose(*results, rtol=1e-4)
+
+
+def test_lists_of_an_evaluation_are_in_the_order_of_the_losses():
+    keras = keras_peer.load()
+    results = []
+    for package in (fm, keras):
+        x = package.Input((4,))
+        outputs = {name: package.layers.Dense(1, name=name) for name in ("zeta", "alpha")}
+        model = package.Model(x, {name: layer(x) for name, layer in outputs.items()})
+        for layer in outputs.values():
+            layer.set_weights([W * len(layer.name), np.zeros(1)])
+        model.compile("sgd", {"zeta": "mse", "alpha": "mae"})
+        results.append(model.evaluate(X, {"alpha": Y, "zeta": Y}, verbose=0))
+    np.testing.assert_allclose(*results, rtol=1e-5)
+
+
+# -- other things that scripts do ------------------------------------------------------------------
+
+
+def test_a_learning_rate_is_a_number_that_can_be_assigned():
+    model = network()
+    model.optimizer.learning_rate.assign(0.25)
+    rate = model.optimizer.learning_rate
+    assert rate == 0.25
+    assert rate.numpy() == 0.25
+    assert repr(rate) == "0.25"
+    assert fm.optimizers.SGD(rate).get_config()["learning_rate"] == 0.25
+    schedule = fm.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    with pytest.raises(TypeError, match="follows a schedule"):
+        fm.optimizers.SGD(schedule).learning_rate.assign(0.1)
+
+
+@pytest.mark.parametrize("name", ["train_step", "test_step", "predict_step", "compute_loss"])
+def test_steps_of_ones_own_are_refused(name):
+    cls = type("Own", (fm.Model,), {name: lambda self, *args, **kwargs: None})
+    x = fm.Input((4,))
+    model = cls(x, layers.Dense(1)(x))
+    with pytest.raises(TypeError, match=f"must not define `{name}`"):
+        model.compile("sgd", "mse")
+
+
+def test_penalties_within_a_call_are_refused():
+    class Own(layers.Layer):
+        def call(self, x):
+            self.add_loss(1.0)
+            return x
+
+    with pytest.raises(NotImplementedError, match="activity_regularizer"):
+        Own()(fm.Input((4,)))
+
+
+def test_penalties_of_weights_are_listed():
+    layer = layers.Dense(2, kernel_regularizer="l2", bias_regularizer=fm.regularizers.L1(0.5))
+    model = fm.Sequential([fm.Input((4,)), layer, layers.Dense(1)])
+    layer.set_weights([np.ones((4, 2)), np.array([1.0, -2.0])])
+    assert model.losses == pytest.approx([0.08, 1.5])
+    assert layer.losses == model.losses
+
+
+def test_constants_may_be_arrays():
+    layer = layers.Dense(2, bias_initializer=fm.initializers.Constant(np.log([2.0, 3.0])))
+    layer.build((None, 4))
+    np.testing.assert_allclose(layer.bias, np.log([2.0, 3.0]), rtol=1e-6)
+    again = layers.deserialize(layers.serialize(layer))
+    again.build((None, 4))
+    np.testing.assert_array_equal(again.bias, layer.bias)
+    with pytest.raises(ValueError, match=r"fit the shape \(3,\)"):
+        fm.initializers.Constant([1.0, 2.0])((3,))
+
+
+def test_models_come_from_configs_of_any_kind():
+    x = fm.Input((4,), name="x")
+    graph = fm.Model(x, layers.Dense(3, name="y")(x), name="graph")
+    assert type(fm.Model.from_config(graph.get_config())) is type(graph)
+    stack = fm.Model.from_config(network().get_config())
+    assert isinstance(stack, fm.Sequential)
+    assert stack.layers[0].name == "out"
+
+
+def test_summaries_show_what_is_asked_for():
+    inner = fm.Sequential([fm.Input((4,)), layers.Dense(3, name="deep")], name="inner")
+    inner.trainable = False
+    model = fm.Sequential([fm.Input((4,)), inner, layers.Dense(1, name="last_of_all_the_layers")])
+
+    def lines(**arguments):
+        found = []
+        model.summary(print_fn=found.append, **arguments)
+        return found
+
+    assert not any("deep" in line for line in lines())
+    assert any(line.startswith("  deep (Dense)") for line in lines(expand_nested=True))
+    shown = lines(show_trainable=True)
+    assert "Trainable" in shown[1]
+    assert "no" in shown[3].split()
+    assert "yes" in shown[4].split()
+    assert not any(line.startswith("inner") for line in lines(layer_range=["last.*", "last.*"]))
+    narrow = lines(line_length=60)
+    assert max(map(len, narrow[1:-1])) <= 60 < max(map(len, lines()))
+    with pytest.raises(ValueError, match=r"`layer_range`.*'nothing'"):
+        model.summary(layer_range=["nothing", "inner"])
+    with pytest.raises(ValueError, match="`positions`"):
+        model.summary(positions=[0.5, 1.0])
+
+
+def test_mixed_float16_is_computed_in_float32():
+    with pytest.warns(UserWarning, match="float32"):
+        layer = layers.Dense(3, dtype="mixed_float16")
+    assert layer.dtype_policy.name == "mixed_float16"
+    assert layer.compute_dtype == layer.variable_dtype == "float32"
+
+
+def test_variables_count_in_arithmetic():
+    v = fm.Variable([1.0, 2.0])
+    v.assign_add([1.0, 1.0])
+    v.assign_sub(0.5 * np.ones(2))
+    assert (v * 2 + v).tolist() == [4.5, 7.5]
+    assert (3.0 / v).tolist()[0] == 2.0
+    assert v in {v}
+    assert v != fm.Variable([1.5, 2.5])
+    assert float(np.sum(v)) == 4.0
+    with pytest.raises(ValueError, match="shape"):
+        v.assign_add([1.0, 2.0, 3.0])
+
+
+def test_names_of_keras_backend():
+    from fusedmlp import backend
+
+    assert backend.floatx() == "float32"
+    assert backend.epsilon() == 1e-7
+    assert backend.backend() == fm.config.backend()
+    backend.clear_session()
+    with pytest.raises(AttributeError):
+        backend.placeholder  # noqa: B018
