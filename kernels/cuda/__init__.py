@@ -5,6 +5,27 @@ for another backend; `missing` says beforehand what keeps the modules beside it 
 
 Where ``NUMBA_ENABLE_CUDASIM=1`` is set, Numba runs kernels in its simulator, thread after thread in
 Python.  That is for tests: the results are those of the kernels, the speed is not.
+
+A module of kernels has the functions of the contract (see `fusedmlp.kernels`), which take NumPy's
+arrays, and for each a launcher, ``enqueue_<name>(stream, ...)``, with the same arguments behind a
+stream, which takes arrays on the device and returns at once.  The executor calls launchers; a
+function of the contract is `device.hosted` around its launcher.
+
+Arrays on the device are `device.Array`: an address, rows, columns, pitch and dtype, made by
+`device.matrix` and `device.vector` from a part of a flat device array of Numba's.  Everything but
+parameters and their gradients lies row by row without padding; these may lie in panels, as in the
+flat arena (`fusedmlp.kernels.layout`), which their `pitch` and `shift` say; a vector is a matrix of
+one row.  What changes from step to step, the learning rate and the counts, is read from the
+device's memory, so that a step can be captured once and replayed: launchers of optimizers and of
+random numbers take `rates`, a float64 array of the learning rate and the number of steps before
+this one.
+
+Kernels are made by factories of the floating-point type from scalar functions (`elementwise`,
+`rules`, ...): a new activation is one row in `fusedmlp.spec` and one pair of functions here.
+`device` is the only module that knows how they are compiled, and whether they run in the simulator.
+
+Sums have a fixed order and use no atomic additions: a step gives the same bits each time, and an
+element of a product the same bits for any number of rows.
 """
 
 import importlib.util

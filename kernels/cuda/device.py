@@ -1,0 +1,396 @@
+"""The door to Numba CUDA: how kernels are written, compiled and launched.
+
+Every other module of this folder writes its kernels with what is here, so that one source runs on a
+GPU, in Numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) and through the compiler without a GPU:
+
+- `kernel` declares a kernel with the types of its arguments.  It is compiled at its first launch,
+  for the device that is there; `declared` lists all of a backend for those who compile them ahead.
+- `scalar` declares a function of numbers that kernels call; `device` one that uses threads.
+- Arrays reach a kernel as bare pointers, ``p[i]``, without the shape and strides that Numba's
+  arrays carry along: an argument costs the same as a number, and an index is not checked for being
+  negative.  In the simulator a pointer is a flat array.
+- The simulator computes with NumPy's scalars, whose functions give an infinity where Python's
+  `math` raises; so the names of `math` are taken from here.
+
+Literals are float64 to Numba, and drag float32 along: constants are written ``R(0.5)``, R being the
+type that a factory makes its functions for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # deprecations inside Numba are none of our users' business
+    from numba import cuda
+    from numba.core import config, types
+
+__all__ = [
+    "BLOCK", "FLAT", "NULL", "SIMULATED", "Array", "Kernel", "block_largest", "block_sum",
+    "by_dtype", "cuda", "declared", "device", "flat", "hosted", "kernel", "larger", "launch",
+    "matrix", "scalar", "team", "vector",
+]
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether kernels run in Numba's simulator, which has no warps and starts a thread per thread."""
+
+BLOCK = 4 if SIMULATED else 256
+"""Threads of a block, where a kernel has no reason for another number."""
+
+_MOST_BLOCKS = 1 if SIMULATED else 132 * 16  # more work is done in rounds
+FLAT = 62
+"""The `shift` of a matrix that is not cut into panels."""
+
+
+# -- declaring -----------------------------------------------------------------------------------
+
+declared = {}
+"""Every kernel that has been made so far, by its name and the dtype that it is for."""
+
+_SCALARS = {"i": types.int64, "u": types.uint32, "d": types.float64}
+
+
+class Kernel:
+    """A kernel with the types of its arguments; compiled at its first launch.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        The Python function.
+    types : tuple of numba types
+    block : int
+        Threads of a block.
+    """
+
+    def __init__(self, name, function, types, block):
+        self.name, self.function, self.types, self.block = name, function, types, block
+        self._compiled = None
+
+    def __call__(self, stream, blocks, *arguments):
+        """Enqueue the kernel on a stream; nothing happens for 0 blocks."""
+        if blocks <= 0:
+            return
+        if self._compiled is None:
+            self._compiled = cuda.jit(self.function) if SIMULATED else cuda.jit(
+                self.types, launch_bounds=self.block)(self.function)
+        if SIMULATED:
+            with _quiet():
+                self._compiled[int(blocks), self.block](*arguments)
+        else:
+            self._compiled[int(blocks), self.block, stream](*arguments)
+
+
+def kernel(signature, R=np.float64, *, name=None, block=BLOCK):
+    """Declare a kernel: ``@kernel("R* R* i", R)``.
+
+    Parameters
+    ----------
+    signature : str
+        A type for each argument: ``R`` the floating-point type, ``d`` float64, ``i`` int64, ``u``
+        uint32, and a ``*`` behind it for a pointer.
+    R : type
+        np.float32 or np.float64.
+    name : str, optional
+        What the kernel is listed under; the function's name unless given.
+    block : int
+        Threads of a block.
+    """
+    def declare(function):
+        found = tuple(_type(word, R) for word in signature.split())
+        made = Kernel(name or function.__name__, function, found, block)
+        declared[made.name, np.dtype(R).name] = made
+        return made
+
+    return declare
+
+
+def _type(word, R):
+    base = types.float32 if R is np.float32 else types.float64
+    base = base if word[0] == "R" else _SCALARS[word[0]]
+    return types.CPointer(base) if word.endswith("*") else base
+
+
+def scalar(function):
+    """Declare a function of numbers, which kernels call."""
+    return function if SIMULATED else cuda.jit(device=True)(function)
+
+
+def device(function):
+    """Declare a function that uses the threads of a block, which kernels call."""
+    return cuda.jit(device=True)(function)
+
+
+def by_dtype(factory):
+    """A factory of R called once for each R; takes anything that names a dtype."""
+    made = {}
+
+    def get(dtype, *rest):
+        key = (np.dtype(dtype).name, *rest)
+        if key not in made:
+            made[key] = factory(np.dtype(dtype).type, *rest)
+        return made[key]
+
+    get.__name__, get.__doc__ = factory.__name__, factory.__doc__
+    return get
+
+
+@contextmanager
+def _quiet():
+    """Overflow and the like are no news; the simulator's threads don't inherit `np.errstate`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# -- functions of numbers ------------------------------------------------------------------------
+
+if SIMULATED:
+    exp, expm1, log, log1p, tanh, sqrt = np.exp, np.expm1, np.log, np.log1p, np.tanh, np.sqrt
+    arctan, hypot, floor, ceil, trunc = np.arctan, np.hypot, np.floor, np.ceil, np.trunc
+    power, isnan, isinf, cosh, sinh = np.power, np.isnan, np.isinf, np.cosh, np.sinh
+
+    def erf(x):
+        return type(x)(math.erf(x))
+
+    def erfc(x):
+        return type(x)(math.erfc(x))
+else:
+    exp, expm1, log, log1p, tanh, sqrt = (
+        math.exp, math.expm1, math.log, math.log1p, math.tanh, math.sqrt)
+    arctan, hypot, floor, ceil, trunc = (
+        math.atan, math.hypot, math.floor, math.ceil, math.trunc)
+    power, isnan, isinf, cosh, sinh = math.pow, math.isnan, math.isinf, math.cosh, math.sinh
+    erf, erfc = math.erf, math.erfc
+
+
+@scalar
+def larger(a, b):
+    """The larger one; NaN counts as the largest."""
+    return a if a >= b or a != a else b
+
+
+# -- arrays --------------------------------------------------------------------------------------
+
+
+class Array(NamedTuple):
+    """Where a matrix lies in the device's memory.
+
+    Attributes
+    ----------
+    data : int or flat array
+        What a kernel is given as pointer: an address, or in the simulator a flat device array.
+    rows, columns : int
+        A vector has one row.
+    pitch : int
+        Elements from one row to the next, or of all panels together.
+    dtype : numpy.dtype
+    shift : int
+        A matrix in panels (see `fusedmlp.kernels.layout`) has panels of ``2**shift`` columns;
+        `FLAT` stands for row by row.
+    """
+
+    data: object
+    rows: int
+    columns: int
+    pitch: int
+    dtype: np.dtype
+    shift: int = FLAT
+
+    @property
+    def size(self):
+        return self.rows * self.columns
+
+    @property
+    def shape(self):
+        return self.rows, self.columns
+
+
+if SIMULATED:
+    NULL = cuda.to_device(np.zeros(1))
+else:
+    NULL = 0
+"""The pointer of an array that is not there."""
+
+
+def matrix(held, rows, columns, offset=0, pitch=None, shift=FLAT):
+    """The `Array` of a part of a flat device array, from element `offset` on.
+
+    `held` is a one-dimensional device array of Numba's, which must outlive the result.
+    """
+    pitch = columns if pitch is None else pitch
+    if SIMULATED:
+        data = held[offset : offset + max(rows * pitch, 1)]
+    else:
+        data = held.device_ctypes_pointer.value or 0
+        data += offset * held.dtype.itemsize
+    return Array(data, rows, columns, pitch, np.dtype(held.dtype), shift)
+
+
+def vector(held, length, offset=0):
+    """The `Array` of a vector; see `matrix`."""
+    return matrix(held, 1, length, offset)
+
+
+def flat(array):
+    """The pointer of an array, `NULL` for None."""
+    return NULL if array is None else array.data
+
+
+# -- launching -----------------------------------------------------------------------------------
+
+
+def launch(work, each=BLOCK):
+    """Blocks for `work` elements of which a block takes `each` at a time; 0 for no work."""
+    return min(-(-work // each), _MOST_BLOCKS)
+
+
+def hosted(enqueue, *changed):
+    """The function of the contract that runs `enqueue` on arrays of NumPy.
+
+    `enqueue` takes a stream and then what the contract says; the arguments named in `changed` are
+    written to.  Its result, where it has one, is returned.  The call waits for the device.
+    """
+    import inspect
+
+    signature = inspect.signature(enqueue)
+    names = list(signature.parameters)[1:]
+
+    def call(*arguments, **named):
+        bound = inspect.signature(call).bind(*arguments, **named).arguments
+        stream = _stream()
+        held = {}  # by identity, so that an array passed twice is one on the device
+
+        def there(value):
+            if not isinstance(value, np.ndarray):
+                return value
+            if id(value) not in held:
+                size = max(value.size, 1)
+                flat_copy = np.zeros(size, value.dtype)
+                flat_copy[: value.size] = value.reshape(-1)
+                held[id(value)] = value, cuda.to_device(flat_copy, stream=stream)
+            array = held[id(value)][1]
+            rows, columns = value.shape if value.ndim == 2 else (1, value.size)
+            return matrix(array, rows, columns)
+
+        result = enqueue(stream, *[there(bound[name]) for name in names])
+        for name in changed:
+            value = bound[name]
+            if isinstance(value, np.ndarray) and value.size:
+                copy = held[id(value)][1].copy_to_host(stream=stream)
+                _synchronize(stream)
+                value[...] = copy[: value.size].reshape(value.shape)
+        _synchronize(stream)
+        return result
+
+    call.__name__ = call.__qualname__ = enqueue.__name__.removeprefix("enqueue_")
+    call.__module__, call.__doc__ = enqueue.__module__, enqueue.__doc__
+    call.__signature__ = signature.replace(
+        parameters=[signature.parameters[name] for name in names])
+    return call
+
+
+_streams = {}
+
+
+def _stream():
+    """One stream for the calls of a process."""
+    if os.getpid() not in _streams:
+        _streams[os.getpid()] = 0 if SIMULATED else cuda.stream()
+    return _streams[os.getpid()]
+
+
+def _synchronize(stream):
+    if not SIMULATED:
+        stream.synchronize()
+
+
+# -- threads that work together ------------------------------------------------------------------
+
+
+@by_dtype
+def block_sum(R):
+    """A function that adds a number of every thread of a block; all get the same sum.
+
+    Threads of the upper half add to the lower half until one is left: the order of the additions
+    depends on the number of threads alone.
+    """
+    @device
+    def block_sum(value):
+        values = cuda.shared.array(BLOCK, R)
+        t = cuda.threadIdx.x
+        values[t] = value
+        cuda.syncthreads()
+        step = BLOCK // 2
+        while step > 0:
+            if t < step:
+                values[t] += values[t + step]
+            cuda.syncthreads()
+            step //= 2
+        total = values[0]
+        cuda.syncthreads()
+        return total
+
+    return block_sum
+
+
+@by_dtype
+def block_largest(R):
+    """A function for the largest number of all threads of a block; NaN counts as the largest."""
+    @device
+    def block_largest(value):
+        values = cuda.shared.array(BLOCK, R)
+        t = cuda.threadIdx.x
+        values[t] = value
+        cuda.syncthreads()
+        step = BLOCK // 2
+        while step > 0:
+            if t < step:
+                values[t] = larger(values[t], values[t + step])
+            cuda.syncthreads()
+            step //= 2
+        largest = values[0]
+        cuda.syncthreads()
+        return largest
+
+    return block_largest
+
+
+@by_dtype
+def team(R, wide):
+    """How many threads work on a row, how many rows a block works on, and their reductions.
+
+    A warp for each row, whose lanes exchange numbers by themselves, or, for `wide` rows, a block.
+    The simulator has no warps: there a block takes their place.
+
+    Returns
+    -------
+    lanes, rows : int
+    add, largest : device functions of one number
+    """
+    if wide or SIMULATED:
+        return BLOCK, 1, block_sum(R), block_largest(R)
+
+    @device
+    def warp_sum(value):
+        step = 16
+        while step > 0:
+            value += cuda.shfl_xor_sync(0xFFFFFFFF, value, step)
+            step //= 2
+        return value
+
+    @device
+    def warp_largest(value):
+        step = 16
+        while step > 0:
+            value = larger(value, cuda.shfl_xor_sync(0xFFFFFFFF, value, step))
+            step //= 2
+        return value
+
+    return 32, BLOCK // 32, warp_sum, warp_largest
