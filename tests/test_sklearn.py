@@ -544,23 +544,55 @@ def test_progress_bar(capsys):
     assert "epoch" in capsys.readouterr().out
 
 
-def test_sparse_rows_are_the_same_rows():
+@pytest.mark.parametrize("params", [
+    {}, {"solver": "lbfgs"}, {"normalization": "batch", "early_stopping": True},
+    {"activation": "prelu", "dropout": 0.2, "compat": "fast"},
+], ids=str)
+@pytest.mark.parametrize("container", [scipy.sparse.csr_matrix, scipy.sparse.csc_array])
+def test_sparse_rows_are_the_same_rows(params, container):
     X, y = digits()
-    for container in (scipy.sparse.csr_matrix, scipy.sparse.csc_array):
-        dense = MLPClassifier(max_iter=4, random_state=0, batch_size=64).fit(X, y)
-        sparse = MLPClassifier(max_iter=4, random_state=0, batch_size=64).fit(container(X), y)
-        assert dense.loss_curve_ == sparse.loss_curve_
-        np.testing.assert_array_equal(dense.predict_proba(X), sparse.predict_proba(container(X)))
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    known = {"max_iter": 4, "random_state": 0, "batch_size": 64, **params}
+    dense = MLPClassifier(**known).fit(X, y, weights)
+    sparse = MLPClassifier(**known).fit(container(X), y, weights)
+    np.testing.assert_allclose(sparse.loss_, dense.loss_, rtol=1e-7)
+    np.testing.assert_allclose(sparse.predict_proba(container(X)), dense.predict_proba(X),
+                               rtol=1e-5)
+    found = sparse.predict_proba(container(X))
+    np.testing.assert_array_equal(found[7:8], sparse.predict_proba(container(X[7:8])))
 
 
-def test_sparse_rows_are_never_dense_together():
+def test_sparse_rows_are_the_same_rows_on_every_backend(backend):
+    X, y = regression()
+    X = np.where(X > 0, X, 0.0).astype(np.float32)
+    known = {"max_iter": 3, "random_state": 0, "batch_size": 32}
+    dense = MLPRegressor(**known).fit(X, y)
+    sparse = MLPRegressor(**known).fit(scipy.sparse.csr_array(X), y)
+    np.testing.assert_allclose(sparse.loss_curve_, dense.loss_curve_, rtol=1e-4)
+    np.testing.assert_allclose(sparse.predict(scipy.sparse.csr_array(X)), dense.predict(X),
+                               rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_sparse_rows_are_never_dense(solver, monkeypatch):
     """A hundred thousand columns: as dense rows they would take 0.8 GB."""
     rng = np.random.default_rng(0)
-    X = scipy.sparse.random(1000, 100_000, 1e-4, "csr", random_state=0)
-    y = rng.integers(0, 2, 1000)
-    X = scipy.sparse.hstack([scipy.sparse.csr_matrix(y[:, None] * 3.0), X[:, 1:]]).tocsr()
-    model = MLPClassifier(2, max_iter=3, random_state=0, learning_rate_init=0.1, batch_size=20)
-    assert model.fit(X, y).score(X, y) > 0.9
+    y, columns = rng.integers(0, 2, 1000), rng.integers(1, 100_000, 5000)
+    noise = scipy.sparse.csr_matrix((np.ones(5000), columns, np.arange(0, 5001, 5)),
+                                    (1000, 100_000))
+    X = (noise + scipy.sparse.csr_matrix((y * 3.0, (np.arange(1000), np.zeros(1000, int))),
+                                         noise.shape)).tocsr()
+    for name in ("toarray", "todense"):
+        monkeypatch.setattr(type(X), name, None)
+    model = MLPClassifier(2, solver=solver, max_iter=3, random_state=0, learning_rate_init=0.1,
+                          batch_size=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert model.score(X, y) > 0.9
+    plans = [execution.plan for execution in model._network._executions._kept.values()]
+    assert len(plans) == 2  # training and prediction
+    assert not any(op.op == "densify" for plan in plans for op in plan.ops)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

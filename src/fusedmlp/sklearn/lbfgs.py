@@ -62,9 +62,8 @@ def objective_function(estimator, X, y, sample_weight=None):
         raw = sample_weight.astype(network.shape.dtype)
         scaled = per_batch(raw, np.arange(rows), rows)
         weights = (scaled, raw) if objective.alpha else (scaled,)
-    if not isinstance(X, np.ndarray):
-        X = X.toarray(order="C")
-    gradients = network.gradients(objective, optimizers.SGD(0.0), X, estimator._labels(y), weights)
+    gradients = network.gradients(objective, optimizers.SGD(0.0), network.data(X),
+                                  estimator._labels(y), weights)
     like = (*estimator.coefs_, *estimator.intercepts_)
     count = len(estimator.coefs_)
 

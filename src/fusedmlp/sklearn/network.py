@@ -18,13 +18,13 @@ import numpy as np
 from .. import layers, spec
 from ..layers import Activation, Dense, Dropout, Input
 from ..models import Sequential
+from ..training.compressed import CompressedRows, is_sparse
 from ..training.execution import Executions, block_rows, identity_order
 from ..training.interrupt import BetweenSteps
 
 __all__ = ["Network", "Shape", "Step"]
 
 _BUDGET = 0.1  # seconds that an executor may run before Ctrl-C gets its turn
-_CHUNK_BYTES = 1 << 22  # of a sparse input that are dense at one time
 _NO_RATE = np.zeros(1)
 _NORMALIZATIONS = {
     "batch": lambda name: layers.BatchNormalization(name=name),
@@ -157,12 +157,16 @@ class Network:
             self._executions.clear()
             self._arena = self.model.arena
 
+    def data(self, x):
+        """A matrix of the network's dtype as executors take it: sparse ones in compressed rows."""
+        return CompressedRows.of(x, "X", np.dtype(self.shape.dtype)) if is_sparse(x) else x
+
     def predict(self, x, coefs=None, intercepts=None) -> np.ndarray:
         """The network's output.
 
         Parameters
         ----------
-        x : ndarray or sparse matrix, shape (rows, columns)
+        x : ndarray, sparse matrix or CompressedRows, shape (rows, columns)
             Of the network's dtype; arrays C-contiguous.
         coefs, intercepts : list of ndarray, optional
             Weights to take over first.
@@ -171,24 +175,16 @@ class Network:
         -------
         ndarray, shape (rows, outputs)
         """
+        x = self.data(x)
         with self._lock:
             if coefs is not None:
                 self.load(coefs, intercepts)
             self._ready()
-            forward = self._executions.get(self.model, block_rows(self.model)).executor.forward
+            execution = self._executions.get(self.model, block_rows(self.model),
+                                             sparse=_compressed(x))
             out = np.empty((x.shape[0], self.shape.outputs), self.shape.dtype)
-            if isinstance(x, np.ndarray):
-                forward(x, out)
-                return out
-            size = self._chunk(1)
-            for start in range(0, x.shape[0], size):
-                forward(x[start : start + size].toarray(order="C"), out[start : start + size])
+            execution.executor.forward(x, out)
             return out
-
-    def _chunk(self, batch):
-        """Rows of a sparse input that are made dense at one time, in whole batches."""
-        row = self.shape.columns * np.dtype(self.shape.dtype).itemsize
-        return max(1, _CHUNK_BYTES // (row * batch)) * batch
 
     def epoch(self, objective, optimizer, x, labels, weights, order, batch,
               watch=None) -> float:
@@ -198,7 +194,7 @@ class Network:
         ----------
         objective : ScikitObjective
         optimizer : Optimizer
-        x : ndarray or CSR matrix, shape (rows, columns)
+        x : ndarray or CompressedRows, shape (rows, columns)
         labels : ndarray
             As the objective's kind wants them.
         weights : tuple of ndarray, shape (rows,) each
@@ -215,39 +211,27 @@ class Network:
         """
         self._ready()
         rows = min(batch, len(order))
-        execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer)
+        execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer,
+                                         _compressed(x))
         executor = execution.executor
         executor.check_finite = False
         executor.totals[...] = 0.0
         steps = math.ceil(len(order) / batch)
         rates = optimizer.learning_rates(optimizer.steps, steps)
-        if isinstance(x, np.ndarray):
-            self._run(executor, optimizer, (x, labels, *weights), order, batch, 0, steps, rates,
-                      watch)
-        else:
-            size = self._chunk(batch)
-            for start in range(0, len(order), size):
-                picked = order[start : start + size]
-                arrays = (x[picked].toarray(order="C"), labels[picked],
-                          *(w[picked] for w in weights))
-                first = start // batch
-                self._run(executor, optimizer, arrays, identity_order(len(picked)), batch, 0,
-                          math.ceil(len(picked) / batch), rates[first:], watch, first)
-        return objective.reported(executor.totals, labels, weights)
-
-    def _run(self, executor, optimizer, arrays, order, batch, step, stop, rates, watch, shift=0):
-        while step < stop:
-            end = stop
+        arrays, step = (x, labels, *weights), 0
+        while step < steps:
+            stop = steps
             if watch is not None:
-                watch[0](shift + step)
-                end = step + 1
+                watch[0](step)
+                stop = step + 1
             with BetweenSteps():
-                done = executor.run(arrays, order, batch, step, end, rates, optimizer.steps,
+                done = executor.run(arrays, order, batch, step, stop, rates, optimizer.steps,
                                     _BUDGET)
                 optimizer.steps += done - step
             step = done
             if watch is not None:
-                watch[1](shift + step - 1)
+                watch[1](step - 1)
+        return objective.reported(executor.totals, labels, weights)
 
     def gradients(self, objective, optimizer, x, labels, weights):
         """A function that computes loss and gradient over all rows.
@@ -255,7 +239,7 @@ class Network:
         Parameters
         ----------
         objective, x, labels, weights
-            As in `epoch`; `x` dense.
+            As in `epoch`.
         optimizer : Optimizer
             One without state, whose rate is taken to be 0.
 
@@ -264,10 +248,11 @@ class Network:
         callable
             From (coefs, intercepts) to (loss, gradients of coefs, gradients of intercepts).
         """
-        rows = len(x)
+        rows = x.shape[0]
         order, arrays = identity_order(rows), (x, labels, *weights)
         self._ready()
-        execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer)
+        execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer,
+                                         _compressed(x))
         executor = execution.executor
         executor.check_finite = False
         places = {buffer.name: buffer.index for buffer in execution.plan.buffers
@@ -316,6 +301,11 @@ class Network:
 def _heeded(weights):
     """Whether the network's one output has sample weights, as `Executions.get` asks."""
     return (True,) if weights else ()
+
+
+def _compressed(x):
+    """Whether the network's one input is in compressed rows, as `Executions.get` asks."""
+    return () if isinstance(x, np.ndarray) else (True,)
 
 
 def _dense(name, units, activation):

@@ -23,7 +23,6 @@ from .objective import per_batch
 __all__ = ["fit"]
 
 
-
 def fit(estimator, X, y, sample_weight, validation, incremental):
     """Train an estimator whose network is prepared.
 
@@ -80,8 +79,11 @@ class _Epochs:
     """The epochs of one fit."""
 
     def __init__(self, estimator, X, y, sample_weight, validation, batch):
-        self.estimator, self.X, self.batch, self.validation = estimator, X, batch, validation
+        self.estimator, self.batch = estimator, batch
         self.network, self.optimizer = estimator._network, estimator._optimizer
+        self.X, self.validation = self.network.data(X), validation
+        if validation is not None:
+            self.validation = (self.network.data(validation[0]), *validation[1:])
         self.objective = estimator._objective(y.shape)
         self.labels = estimator._labels(y)
         self.sample_weight = None
