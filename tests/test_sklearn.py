@@ -27,7 +27,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fusedmlp as fm
 from fusedmlp import backend as backends
 from fusedmlp import sklearn as ours
-from fusedmlp.sklearn import MLPClassifier, MLPRegressor, from_sklearn, threads, to_sklearn
+from fusedmlp.sklearn import MLPClassifier, MLPRegressor, base, from_sklearn, threads, to_sklearn
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -412,6 +412,58 @@ def test_optimizers_of_the_library(solver):
     assert not isinstance(solver, fm.optimizers.Optimizer) or solver.iterations == 0
 
 
+_ALL_OPTIMIZERS = sorted(base.OPTIMIZERS - {"lbfgs"})
+_SLOW = {"adadelta": 1.0, "ftrl": 1.0, "adagrad": 0.05, "sgd": 0.1}
+
+
+@pytest.mark.parametrize("solver", _ALL_OPTIMIZERS)
+def test_every_optimizer_lowers_the_loss(solver):
+    X, y = digits()
+    rate = _SLOW.get(solver, 0.01)
+    model = MLPClassifier(20, solver=solver, max_iter=30, random_state=0, learning_rate_init=rate)
+    curve = model.fit(X, y).loss_curve_
+    assert np.isfinite(curve).all()
+    assert curve[-1] < 0.99 * curve[0]
+    again = pickle.loads(pickle.dumps(model))
+    assert again.partial_fit(X, y).loss_curve_ == model.partial_fit(X, y).loss_curve_
+
+
+@pytest.mark.parametrize("solver", ["sgd", "rmsprop"])
+def test_learning_rate_schedules(solver):
+    X, y = digits()
+    falling = fm.optimizers.schedules.PiecewiseConstantDecay([19], [0.01, 0.0])
+    model = MLPClassifier(solver=solver, learning_rate=falling, max_iter=4, random_state=0,
+                          momentum=0, batch_size=40)
+    curve = model.fit(X, y).loss_curve_
+    assert curve[1] < curve[0]
+    assert curve[-1] == pytest.approx(curve[-2], rel=1e-9)
+    rested = [w.copy() for w in model.coefs_]
+    model.partial_fit(X, y)
+    for before, after in zip(rested, model.coefs_, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_lbfgs_of_the_library():
+    """An epoch is one iteration over all rows; state, pickles and early stopping as elsewhere."""
+    X, y = digits()
+    solver = fm.optimizers.LBFGS()
+    whole = MLPClassifier(20, solver=solver, max_iter=12, random_state=0).fit(X, y)
+    assert whole.loss_curve_[-1] < 0.1 * whole.loss_curve_[0]
+    assert whole.n_iter_ == len(whole.loss_curve_) == 12
+    parts = MLPClassifier(20, solver=solver, max_iter=6, random_state=0, warm_start="state")
+    parts = pickle.loads(pickle.dumps(parts.fit(X, y)))
+    assert parts.fit(X, y).loss_ == whole.loss_
+    sparse = MLPClassifier(20, solver=solver, max_iter=12, random_state=0)
+    sparse.fit(scipy.sparse.csr_array(X), y)
+    assert sparse.loss_ == pytest.approx(whole.loss_, rel=1e-3)
+    stopped = MLPClassifier(20, solver=solver, max_iter=100, tol=1e-3, early_stopping=True,
+                            n_iter_no_change=3, random_state=0).fit(X, y)
+    assert stopped.early_stopped_
+    assert stopped.n_iter_ < 100
+    with pytest.raises(ValueError, match=r"'batch_size' must be 'auto'.*Received: 32"):
+        MLPClassifier(solver=solver, batch_size=32).fit(X, y)
+
+
 @pytest.mark.parametrize("loss", ["mse", "crossentropy",
                                   fm.losses.CategoricalCrossentropy(label_smoothing=0.1)], ids=str)
 def test_losses_of_the_library(loss):
@@ -428,6 +480,68 @@ def test_a_loss_of_the_library_is_scikit_learns_up_to_its_factor():
     whole = MLPRegressor("mean_squared_error", max_iter=9, random_state=0, alpha=0.0)
     whole.fit(X, y)  # Adam hardly sees the factor of the gradient
     np.testing.assert_allclose(whole.loss_curve_, 2 * np.array(half.loss_curve_), rtol=1e-4)
+
+
+def test_a_loss_of_ones_own():
+    def squares(y_true, y_pred):
+        return ((y_true - y_pred) ** 2).mean(axis=-1)
+
+    for estimator, (X, y) in ((MLPClassifier, digits()), (MLPRegressor, regression(2))):
+        known = {"max_iter": 4, "random_state": 0}
+        own = estimator(loss=squares, **known).fit(X, y)
+        np.testing.assert_allclose(own.loss_curve_, estimator(loss="mse", **known).fit(
+            X, y).loss_curve_, rtol=1e-6)
+        clone(own).set_params(loss="mse")
+
+
+@pytest.mark.parametrize(("loss", "message"), [
+    ("sparse_categorical_crossentropy", "single column"), ("kl_divergence", "single column"),
+    ("categorical_focal_crossentropy", "single column"), ("gaussian_nll", "targets are others"),
+    ("circle", "targets are others"),
+])
+def test_losses_that_two_classes_can_not_have(loss, message):
+    X, y = digits(2)
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(loss=loss).fit(X, y)
+
+
+@pytest.mark.parametrize(("loss", "outputs", "message"), [
+    ("binary_crossentropy", 1, "from 0 to 1"), ("categorical_crossentropy", 1, "single column"),
+    ("sparse_categorical_crossentropy", 2, "one class per row"),
+])
+def test_losses_that_do_not_fit_the_targets(loss, outputs, message):
+    X, y = regression(outputs)
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(loss).fit(X, y)
+
+
+def test_a_loss_that_is_not_finite_is_told():
+    X, y = regression()
+    with pytest.warns(ConvergenceWarning, match="another output activation"):
+        MLPRegressor(fm.losses.Poisson(), max_iter=2, random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_loss_with_variances(outputs, solver):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (1000, 1))
+    scale = np.where(X[:, 0] > 0, 0.5, 0.05)
+    y = np.column_stack([X[:, 0], -X[:, 0]]) + rng.normal(0, 1, (1000, 2)) * scale[:, None]
+    y = y[:, 0] if outputs == 1 else y
+    model = MLPRegressor("gaussian_nll", 30, learning_rate_init=0.02, random_state=0,
+                         solver=solver, early_stopping=solver == "adam")
+    mean, std = model.fit(X, y).predict(X, return_std=True)
+    assert mean.shape == std.shape == ((1000,) if outputs == 1 else (1000, outputs))
+    np.testing.assert_array_equal(mean, model.predict(X))
+    assert model.n_outputs_ == outputs
+    assert model.coefs_[-1].shape == (30, 2 * outputs)
+    assert 0.3 < std[X[:, 0] > 0.2].mean() < 0.7
+    assert std[X[:, 0] < -0.2].mean() < 0.2
+    with pytest.raises(ValueError, match="columns for"):
+        to_sklearn(model)
+    with pytest.raises(ValueError, match=r"loss='gaussian_nll'. Received: loss='squared_error'"):
+        MLPRegressor(max_iter=1).fit(X, y).predict(X, return_std=True)
 
 
 def test_an_unknown_loss_is_named():

@@ -8,6 +8,7 @@ and its plans in `network`, what is minimised in `objective`.
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -22,6 +24,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .. import backend, losses, optimizers, spec
 from ..callbacks import Callback
 from ..optimizers import Optimizer
+from ..training.objective import BoundOutput, in_python
+from ..training.ports import Port
 from . import inputs, lbfgs, stochastic
 from .network import Network, Shape, Step
 from .objective import LibraryObjective, ScikitObjective
@@ -50,7 +54,7 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "loss": [str, losses.Loss],
+        "loss": [str, losses.Loss, callable],
         "shuffle": ["boolean"],
         "random_state": ["random_state"],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -147,7 +151,11 @@ class MultilayerPerceptron(BaseEstimator, ABC):
             )
         output = self.output_activation
         output = _OURS[self._default_output()] if output is None else _canonical(output)
-        return Shape(columns, tuple(hidden), self.n_outputs_, output, np.dtype(dtype).name)
+        return Shape(columns, tuple(hidden), self._columns(), output, np.dtype(dtype).name)
+
+    def _columns(self):
+        """Columns of the network's output."""
+        return self.n_outputs_
 
     def _prepare_network(self, columns, dtype, first_pass):
         """The network for these parameters, with the weights that there are."""
@@ -224,9 +232,13 @@ class MultilayerPerceptron(BaseEstimator, ABC):
                 )
             return ScikitObjective(self.loss, self.n_outputs_, self._takes_classes(), self.alpha,
                                    kernels)
-        rows = targets_shape[0]
-        found = losses.resolve(self.loss, targets_shape, (rows, self.n_outputs_))
-        return LibraryObjective(found, self.n_outputs_, self.alpha, kernels)
+        columns = self._network.shape.outputs
+        shape = (targets_shape[0], columns)
+        found = losses.resolve(self.loss, targets_shape, shape)
+        if in_python(found):  # gets targets in the shape of predictions
+            targets_shape = shape
+        output = BoundOutput(Port("output", (None, columns)), targets_shape, found, 1.0, [])
+        return LibraryObjective(output, self.n_outputs_, self.alpha, kernels)
 
     def _takes_classes(self):
         """Whether labels are class numbers."""
@@ -290,6 +302,12 @@ class MultilayerPerceptron(BaseEstimator, ABC):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."
+            )
+        if not np.isfinite(self.loss_):
+            warnings.warn(
+                f"The loss is {self.loss_}, though the weights are finite: predictions lie where "
+                f"loss={self.loss!r} is not defined; another output activation may help.",
+                ConvergenceWarning, stacklevel=5,
             )
         return self
 

@@ -50,7 +50,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
     ----------
     {scikit}
     loss : str or fusedmlp.losses.Loss, default="log_loss"
-        Any loss of `fusedmlp.losses` in its place.
+        Any loss of `fusedmlp.losses` in its place, or a function of targets (classes as columns
+        of 0 and 1) and predictions, both of shape (rows, columns), that returns one number per row.
     class_weight : dict, list of dict or "balanced", default=None
         Factors of the loss by class, as `sklearn.utils.class_weight.compute_sample_weight` takes
         them; they multiply `sample_weight`.
@@ -158,11 +159,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
 
     def _labels(self, y):
         objective = self._objective(y.shape)
-        if y.ndim == 1 and objective.kinds == ("dense",):
+        if y.ndim == 1 and objective.kinds != ("classes",):
             y = np.eye(self.n_outputs_, dtype=bool)[y]
-        if y.ndim == 1:
-            return y
-        return objective.prepared(np.ascontiguousarray(y, self._network.shape.dtype))
+        return objective.prepared(y)
 
     def _weighted(self, y, sample_weight, incremental):
         if self.class_weight is None:

@@ -132,6 +132,8 @@ def _check_representable(estimator: MultilayerPerceptron):
         wrong = f"normalization={estimator.normalization!r}"
     elif estimator.output_activation is not None:
         wrong = f"output_activation={estimator.output_activation!r}"
+    elif hasattr(estimator, "coefs_") and estimator.coefs_[-1].shape[1] != estimator.n_outputs_:
+        wrong = f"{estimator.coefs_[-1].shape[1]} columns for {estimator.n_outputs_} outputs"
     elif hasattr(estimator, "encoder_"):
         wrong = "categorical columns"
     if wrong is not None:

@@ -21,6 +21,7 @@ from ..models import Sequential
 from ..training.compressed import CompressedRows, is_sparse
 from ..training.execution import Executions, block_rows, identity_order
 from ..training.interrupt import BetweenSteps
+from ..training.iteration import iterate
 
 __all__ = ["Network", "Shape", "Step"]
 
@@ -210,15 +211,16 @@ class Network:
             The sum over rows of the reported loss.
         """
         self._ready()
-        rows = min(batch, len(order))
+        arrays, rows = (x, labels, *weights), min(batch, len(order))
         execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer,
                                          _compressed(x))
         executor = execution.executor
         executor.check_finite = False
         executor.totals[...] = 0.0
-        steps = math.ceil(len(order) / batch)
+        if optimizer.whole_data:
+            return self._iterate(objective, optimizer, executor, arrays, order, watch)
+        steps, step = math.ceil(len(order) / batch), 0
         rates = optimizer.learning_rates(optimizer.steps, steps)
-        arrays, step = (x, labels, *weights), 0
         while step < steps:
             stop = steps
             if watch is not None:
@@ -232,6 +234,21 @@ class Network:
             if watch is not None:
                 watch[1](step - 1)
         return objective.reported(executor.totals, labels, weights)
+
+    def _iterate(self, objective, optimizer, executor, arrays, order, watch):
+        """An epoch of an optimizer that takes all rows in one step."""
+        def loss_of(totals):
+            return objective.reported(totals, arrays[1], arrays[2:]) / len(order)
+
+        if watch is not None:
+            watch[0](0)
+        with BetweenSteps():
+            parameters = self.model.arena[:self.model.updated_size]
+            if iterate(optimizer, executor, parameters, arrays, order, loss_of):
+                self.model.stop_training = True
+        if watch is not None:
+            watch[1](0)
+        return loss_of(executor.totals) * len(order)
 
     def gradients(self, objective, optimizer, x, labels, weights):
         """A function that computes loss and gradient over all rows.

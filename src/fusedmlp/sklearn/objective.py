@@ -18,7 +18,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import xlogy
 
-from ..losses.functions import as_signs
+from .. import spec
+from ..training import data
+from ..training.objective import in_python
+from ..training.own import lower_loss
 
 __all__ = ["LibraryObjective", "ScikitObjective", "per_batch"]
 
@@ -76,12 +79,15 @@ class ScikitObjective:
 
     def __init__(self, loss, columns, classes, alpha, kernels):
         self.loss, self.columns, self.alpha, self.kernels = loss, columns, alpha, kernels
+        self.dtype = np.dtype(kernels[0][1].dtype)
         self.outputs = (self,)
         self.kinds = ("classes",) if classes else ("dense",)
 
     def prepared(self, labels):
-        """Labels as the loss takes them."""
-        return labels
+        """Labels as the loss takes them: class numbers, or columns of the network's dtype."""
+        if self.kinds == ("classes",):
+            return labels
+        return np.ascontiguousarray(labels, self.dtype)
 
     def lower(self, builder, predictions, labels, weights, gradient):
         """Add loss and penalty to a plan under construction; a list holds one of each output."""
@@ -136,26 +142,53 @@ class ScikitObjective:
 
 
 class LibraryObjective(ScikitObjective):
-    """A loss of `fusedmlp.losses`, with scikit-learn's penalty.
+    """A loss of `fusedmlp.losses` or a function, with scikit-learn's penalty.
 
     Parameters
     ----------
-    loss : fusedmlp.losses.Loss
+    output : fusedmlp.training.objective.BoundOutput
+        The loss, bound to the network's output.
+    targets : int
+        Columns of the estimator's targets.
+    alpha, kernels
+        As above.
+
+    Raises
+    ------
+    ValueError
+        If the loss can't be that of an estimator.
     """
 
-    def __init__(self, loss, columns, alpha, kernels):
-        if loss.labels in ("halves", "groups"):
+    def __init__(self, output, targets, alpha, kernels):
+        loss, columns = output.loss, output.port.columns
+        if loss.labels == "groups" or (loss.labels == "halves" and columns == targets):
             raise ValueError(
-                "Argument `loss` must be one whose targets are the estimator's. "
+                "Parameter 'loss' must be one whose targets are the estimator's. "
                 f"Received: {loss!r}, whose targets are others"
             )
-        super().__init__(loss, columns, loss.labels == "classes", alpha, kernels)
+        row = spec.LOSSES.get(getattr(loss, "row", ""))
+        shares = row is not None and row.accepts and (row.kind == "row" or not row.average)
+        if columns == 1 and shares:  # which alone in a row is always all
+            raise ValueError(
+                "Parameter 'loss' must be one for a single column, such as 'binary_crossentropy', "
+                "where the network has one: of two classes, or one target. "
+                f"Received: {loss!r}, whose predictions are shares of a row"
+            )
+        super().__init__(loss, columns, False, alpha, kernels)
+        self.kinds, self._output = output.kinds, output
 
     def prepared(self, labels):
-        return as_signs(labels) if self.loss.labels == "signs" else labels
+        """Labels as the loss takes them; ValueError for those that it has no value for."""
+        (kind,), output = self.kinds, self._output
+        return data.labels(labels, "y", kind, self.columns, self.dtype, output.ignore_class,
+                           output.wanted_by(kind), output.interval(kind))
 
     def _lower_loss(self, builder, prediction, labels, sample_weight, gradient):
-        self.loss.lower(builder, prediction, labels, sample_weight, 1.0, gradient)
+        arguments = prediction, labels, sample_weight, 1.0, gradient
+        if in_python(self.loss):
+            lower_loss(builder, self.loss, *arguments)
+        else:
+            self.loss.lower(builder, *arguments)
 
     def reported(self, totals, labels, weights):
         return float(totals[0, 0])

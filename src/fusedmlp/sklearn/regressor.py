@@ -9,6 +9,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array
 
+from .. import losses
 from .base import MultilayerPerceptron
 from .documentation import documented
 from .inputs import features_and_targets
@@ -29,7 +30,9 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
     ----------
     loss : {{"squared_error", "poisson"}}, str or fusedmlp.losses.Loss, default="squared_error"
         "poisson" has an exponential output and takes targets of at least 0.  Any loss of
-        `fusedmlp.losses` may stand in its place.
+        `fusedmlp.losses` may stand in its place, or a function of targets and predictions, both of
+        shape (rows, columns), that returns one number per row.  With "gaussian_nll" the network
+        predicts variances, too (see `predict`).
     {scikit}
     {beyond}
 
@@ -91,11 +94,17 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
         return "exp" if self.loss == "poisson" else "identity"
 
     def _labels(self, y):
-        y = np.ascontiguousarray(y, dtype=self._network.shape.dtype)
         return self._objective(y.shape).prepared(y)
 
+    def _columns(self):
+        """As many as targets, or two for each where the loss is that of a distribution."""
+        if self.loss in self._scikit_losses:
+            return self.n_outputs_
+        shape = (1, self.n_outputs_)
+        return self.n_outputs_ * (1 + (losses.resolve(self.loss, shape, shape).labels == "halves"))
+
     def _score_outputs(self, outputs, y, sample_weight):
-        return r2_score(y, outputs, sample_weight=sample_weight)
+        return r2_score(y, outputs[:, : self.n_outputs_], sample_weight=sample_weight)
 
     # -- fit and predict -----------------------------------------------------------------------
 
@@ -144,17 +153,46 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), True)
 
-    def predict(self, X):
+    def predict(self, X, return_std=False):
         """Predict targets.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return standard deviations, too, which a network has that was fitted with
+            ``loss="gaussian_nll"``.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Of the dtype in which the network computes.
+        std : ndarray like y
+            Where asked for.
+
+        Raises
+        ------
+        ValueError
+            If standard deviations are asked for and the network has none.
+
+        >>> import numpy as np
+        >>> from fusedmlp.sklearn import MLPRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.uniform(-1, 1, (2000, 1))
+        >>> y = X[:, 0] + rng.normal(0, np.where(X[:, 0] > 0, 0.5, 0.1))
+        >>> model = MLPRegressor("gaussian_nll", learning_rate_init=0.01, random_state=0).fit(X, y)
+        >>> model.predict([[-0.5], [0.5]], return_std=True)[1].round(1)
+        array([0.1, 0.5])
         """
         outputs = self._outputs(X)
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+        mean, log_variance = np.split(outputs, [self.n_outputs_], axis=1)
+        if mean.shape[1] == 1:
+            mean, log_variance = mean.ravel(), log_variance.ravel()
+        if not return_std:
+            return mean
+        if not log_variance.size:
+            raise ValueError(
+                "Argument `return_std` needs a network that predicts variances: expected "
+                f"loss='gaussian_nll'. Received: loss={self.loss!r}"
+            )
+        return mean, np.exp(log_variance / 2)

@@ -65,6 +65,13 @@ def _split(estimator, X, y, sample_weight):
 
 
 def _batch_size(estimator, rows):
+    if estimator._optimizer.whole_data:
+        if estimator.batch_size != "auto" and estimator.batch_size < rows:
+            raise ValueError(
+                "Parameter 'batch_size' must be 'auto' for a solver that wants all data at once. "
+                f"Received: {estimator.batch_size} with {rows} rows"
+            )
+        return rows
     if isinstance(estimator.batch_size, str):
         return min(200, rows)
     if estimator.batch_size > rows:

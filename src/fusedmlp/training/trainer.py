@@ -28,6 +28,7 @@ from .callbacks import CallbackList, History
 from .execution import Executions, block_rows, identity_order, lower
 from .feed import ArrayFeed, BatchFeed, pieces
 from .interrupt import BetweenSteps
+from .iteration import iterate
 from .nonfinite import origin
 from .objective import Objective
 from .ports import Port, is_several
@@ -1179,24 +1180,10 @@ class _Training:
             method(0)
         if model.arena is not self.arena:
             self._rebind(piece.size)
-        executor, size = self.executor, model.updated_size
-        executor.check_finite, self.arena = False, model.arena
-        seen = {}
-
-        def evaluate(point):
-            if seen.get("point") is None or not np.array_equal(seen["point"], point):
-                model.arena[:size] = point
-                executor.totals[...] = 0.0
-                executor.run(piece.arrays, piece.order, piece.size, 0, 1, _NO_RATE,
-                             optimizer.steps, math.inf)
-                seen.update(point=point.copy(), loss=self.objective.logs(executor.totals)["loss"],
-                            gradient=executor.gradients[:size].astype(np.float64))
-            return seen["loss"], seen["gradient"]
-
-        start = model.arena[:size].copy()
+        executor, self.arena = self.executor, model.arena
         with BetweenSteps():
-            point, done = optimizer.iterate(evaluate, start)
-            evaluate(point)  # which leaves parameters and totals as they are there
+            done = iterate(optimizer, executor, model.arena[:model.updated_size], piece.arrays,
+                           piece.order, lambda totals: self.objective.logs(totals)["loss"])
         if done:
             model.stop_training = True
         if self.ended:
