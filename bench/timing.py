@@ -2,8 +2,9 @@
 
 A turn of one contender warms up for `WARM_SECONDS`, then times batches of calls for `TURN_SECONDS`
 (at least one call each); its value is the median batch, so that one interruption by another process
-does not count.  Between turns the process waits until threads that the previous contender left
-spinning have gone to sleep, so that nobody pays for another's pool.  Who begins a round rotates.
+does not count.  A call of `LONG_SECONDS` or more is a turn by itself.  Between turns the process
+waits until threads that the previous contender left spinning have gone to sleep, so that nobody
+pays for another's pool.  Who begins a round rotates.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import statistics
 import time
 
-__all__ = ["TURN_SECONDS", "WARM_SECONDS", "alternate", "median", "settle"]
+__all__ = ["LONG_SECONDS", "TURN_SECONDS", "WARM_SECONDS", "alternate", "median", "settle"]
 
 TURN_SECONDS = 0.02
 WARM_SECONDS = 0.005
+LONG_SECONDS = 0.5
 _BATCH_SECONDS = 0.0002
 _LONGEST_SETTLE = 0.5
 _QUIET = 0.1  # processor seconds per second
@@ -41,6 +43,8 @@ def _batch(function, calls):
 def _calls(function):
     """How many calls make a batch long enough for the clock."""
     calls = 1
+    if _batch(function, calls) >= LONG_SECONDS:
+        return calls
     while min(_batch(function, calls) for _ in range(3)) < _BATCH_SECONDS:
         calls *= 2
     return calls
@@ -49,7 +53,9 @@ def _calls(function):
 def _turn(function, calls):
     end = time.perf_counter() + WARM_SECONDS
     while True:
-        _batch(function, calls)
+        first = _batch(function, calls)
+        if first >= LONG_SECONDS:
+            return first / calls
         if time.perf_counter() >= end:
             break
     batches = []

@@ -5,9 +5,12 @@ Loss and gradient over all rows are one step of a training plan whose learning r
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy
 import scipy.optimize
+import threadpoolctl
 from sklearn.utils.optimize import _check_optimize_result
 
 from .. import optimizers
@@ -75,6 +78,12 @@ def objective_function(estimator, X, y, sample_weight=None):
     return loss_and_gradient
 
 
+@functools.cache
+def _pools():
+    """The thread pools of the process; finding them takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
+
+
 def fit(estimator, X, y, sample_weight):
     """Train an estimator whose network is prepared; see `stochastic.fit` for the arguments.
 
@@ -103,11 +112,12 @@ def fit(estimator, X, y, sample_weight):
     options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
     if _PRINTS:
         options["iprint"] = 1 if estimator.verbose else -1
-    result = scipy.optimize.minimize(
-        objective_function(estimator, X, y, sample_weight), pack(like[:count], like[count:]),
-        method="L-BFGS-B", jac=True, options=options,
-        callback=after_iteration if estimator.callbacks else None,
-    )
+    objective = objective_function(estimator, X, y, sample_weight)
+    with _pools().limit(limits=1, user_api="blas"):  # its products are far too small to share
+        result = scipy.optimize.minimize(
+            objective, pack(like[:count], like[count:]), method="L-BFGS-B", jac=True,
+            options=options, callback=after_iteration if estimator.callbacks else None,
+        )
     estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = float(result.fun)
     arrays = unpack(result.x, like)

@@ -182,7 +182,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
         >>> y = X[:, 0] + rng.normal(0, np.where(X[:, 0] > 0, 0.5, 0.1))
         >>> model = MLPRegressor("gaussian_nll", learning_rate_init=0.01, random_state=0).fit(X, y)
         >>> model.predict([[-0.5], [0.5]], return_std=True)[1].round(1)
-        array([0.1, 0.5])
+        array([0.2, 0.5])
         """
         outputs = self._outputs(X)
         mean, log_variance = np.split(outputs, [self.n_outputs_], axis=1)
