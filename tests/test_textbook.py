@@ -15,6 +15,7 @@ from fusedmlp.examples import show
 
 SHARED = {"__main__", "show"}
 FIRST, *TEXTBOOK, LAST = examples.CHAPTERS
+QUICKER = {"twenty_lines": {"STEPS": 20}}  # numbers that the pictures don't depend on
 PROGRAMS = [name for title in TEXTBOOK for name in examples.CHAPTERS[title]]
 
 
@@ -35,7 +36,10 @@ def test_programs_as_people_run_them(name, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     floatx = fm.config.floatx()
-    importlib.import_module(f"fusedmlp.examples.{name}").main([])
+    module = importlib.import_module(f"fusedmlp.examples.{name}")
+    for constant, value in QUICKER.get(name, {}).items():
+        monkeypatch.setattr(module, constant, value)
+    module.main([])
     assert fm.config.floatx() == floatx
     printed = capsys.readouterr()
     assert printed.err == ""

@@ -14,6 +14,7 @@ CHAPTERS = {
     "Single layers, and what they cannot do": (
         "perceptron", "adaline", "linear_regression", "logistic_regression",
         "support_vector_machine", "softmax_regression", "xor"),
+    "Learning": ("losses", "backprop", "deep_chain", "twenty_lines"),
     "As users of Keras write": (
         "mnist_style", "autoencoder", "imbalanced", "regression", "several", "wide_and_deep"),
 }

@@ -49,6 +49,8 @@ def report(curves):
 def draw(figure, curves):
     """A panel for each: the function and its derivative."""
     figure.set_size_inches(11, 11)
+    figure.set_layout_engine("none")
+    figure.subplots_adjust(left=0.03, right=0.99, bottom=0.03, top=0.93, hspace=0.25)
     axes = figure.subplots(6, 6, sharex=True).flat
     for axis, (name, (values, slopes)) in zip(axes, curves.items(), strict=False):
         jumps = np.abs(np.diff(values)) > 0.4  # drawn with a gap

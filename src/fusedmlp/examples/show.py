@@ -40,17 +40,19 @@ def in_float64(function: Callable) -> Callable:
 
 
 def gradients(model: Any, x, y) -> list[np.ndarray]:
-    """What the library takes as gradients of a model's loss, one array per weight.
+    """What the library takes as gradients of a model's loss, one array per trainable weight.
 
     A step of plain gradient descent subtracts learning rate times gradient; with a rate of 1 the
     difference of the weights before and after is the gradient.  The model keeps its weights.
     """
     model.compile(fm.optimizers.SGD(1.0), model.loss)
-    before = model.get_weights()
+    weights = model.get_weights()
+    before = [variable.numpy() for variable in model.trainable_variables]
     model.train_on_batch(x, y)
-    after = model.get_weights()
-    model.set_weights(before)
-    return [old - new for old, new in zip(before, after, strict=True)]
+    found = [old - variable.numpy()
+             for old, variable in zip(before, model.trainable_variables, strict=True)]
+    model.set_weights(weights)
+    return found
 
 
 def outputs(model: Any, x) -> list[np.ndarray]:
@@ -138,7 +140,7 @@ def picture(draw: Callable, path: Path) -> bool:
 def number(value: float | str) -> str:
     """A number as it is written into a picture, with a true minus sign."""
     if not isinstance(value, str):
-        value = f"{value:.{3 if abs(value) < 1 else 4}g}"
+        value = f"{value:.{2 if abs(value) < 0.1 else 3 if abs(value) < 1 else 4}g}"
     return value.replace("-", "\N{MINUS SIGN}")
 
 

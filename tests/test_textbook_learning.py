@@ -1,0 +1,86 @@
+"""The numbers of the programs about losses, gradients and training, on each backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fusedmlp.examples import backprop, deep_chain, losses, twenty_lines
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def test_twenty_lines_are_three(monkeypatch, capsys):
+    monkeypatch.setattr(twenty_lines, "STEPS", 25)
+    numbers = twenty_lines.compute()
+    ours, theirs = numbers["fusedmlp"]["losses"], numbers["NumPy"]["losses"]
+    assert ours.shape == theirs.shape == (25,)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    assert theirs[-1] < theirs[0] / 3
+    assert all(row["seconds"] > 0 for row in numbers.values())
+    twenty_lines.report(numbers)
+    assert "of NumPy's time" in capsys.readouterr().out
+
+
+def test_vehicles():
+    numbers = losses.compute()["vehicles"]
+    raw, scaled = numbers["as measured"], numbers["standardized"]
+    # -2/6 sum y x: of the three cars (4, 4, 4), (6, 5.5, 5), (500, 600, 550) and (1, 1, 1)
+    np.testing.assert_allclose(raw["gradient"], [-4, -5.5, -550, -1], rtol=1e-13)
+    x = (losses.VEHICLES - losses.VEHICLES.mean(axis=0)) / losses.VEHICLES.std(axis=0)
+    np.testing.assert_allclose(scaled["gradient"], [*(-x[:3].sum(axis=0) / 3), -1], rtol=1e-12)
+    for row in (raw, scaled):
+        assert row["losses"][0] == 0.5
+        assert (np.diff(row["losses"]) < 0).all()
+    assert scaled["losses"][-1] < 1e-3 < 0.05 < raw["losses"][-1]
+
+
+def test_bits():
+    bits = losses.compute()["bits"]
+    assert round(bits["H(p, q)"], 2) == 1.42
+    assert bits["H(p, q)"] == pytest.approx(-0.6 * np.log2(0.9) - 0.4 * np.log2(0.1), rel=1e-12)
+    assert bits["H(q, p)"] == pytest.approx(-0.9 * np.log2(0.6) - 0.1 * np.log2(0.4), rel=1e-12)
+    assert bits["H(p)"] == pytest.approx(-0.6 * np.log2(0.6) - 0.4 * np.log2(0.4), rel=1e-12)
+    assert bits["H(p)"] < bits["H(p, q)"]
+
+
+def test_softmax_and_its_jacobian():
+    numbers = losses.compute()
+    p = numbers["softmax"]
+    np.testing.assert_allclose(p, [0.224, 0.672, 0.091, 0.0136], atol=5e-4)
+    # to three digits behind the point, the last cut off
+    np.testing.assert_array_equal(np.floor(1000 * p[[1, 3]]), [671, 13])
+    np.testing.assert_allclose(p, np.exp(losses.LOGITS) / np.exp(losses.LOGITS).sum(), rtol=1e-14)
+    np.testing.assert_allclose(numbers["jacobian"], np.diag(p) - np.outer(p, p), rtol=1e-13)
+    np.testing.assert_allclose(np.diag(numbers["jacobian"]), p * (1 - p), rtol=1e-13)
+    y = np.eye(4)[losses.LABEL]
+    np.testing.assert_allclose(numbers["fused"], p - y, rtol=1e-13)
+    np.testing.assert_allclose(numbers["chained"], p - y, rtol=1e-13)
+    assert numbers["fused loss"] == pytest.approx(-np.log(p[losses.LABEL]), rel=1e-13)
+    assert numbers["far"][0] == 2000
+    assert list(numbers["far"][1]) == [-1, 1]
+
+
+def test_chain_rule():
+    for depth, row in backprop.compute().items():
+        assert len(row["factors"]) == 2 * depth + 2
+        assert row["chain"][0] == pytest.approx(row["product"], rel=1e-12)
+        # by the last weight: 2 (p - y) a_n
+        *_, last, p = row["units"]
+        assert row["chain"][-2] == pytest.approx(2 * (p - backprop.Y) * last, rel=1e-12)
+        assert row["matrices"] < 1e-14
+        assert row["differences"] < 1e-8
+
+
+def test_deep_chain():
+    numbers = deep_chain.compute()
+    first = {setting: {name: norms[0] for name, norms in row.items()}
+             for setting, row in numbers.items()}
+    small, large, made, normalized = first.values()
+    assert all(norms[-1] == 1 for row in numbers.values() for norms in row.values())
+    assert max(small.values()) < 0.05  # all vanish, the sigmoid at least by (1/2)^9 (1/4)^9
+    assert small["sigmoid"] < (1 / 8) ** 8
+    assert min(large[name] for name in ("relu", "elu", "selu")) > 100  # explode
+    for row in (made, normalized):
+        assert row["sigmoid"] < 1e-3
+        assert all(0.1 < value < 10 for name, value in row.items() if name != "sigmoid")
