@@ -50,8 +50,8 @@ def draw(figure, curves):
     """A panel for each: the function and its derivative."""
     figure.set_size_inches(11, 11)
     figure.set_layout_engine("none")
-    figure.subplots_adjust(left=0.03, right=0.99, bottom=0.03, top=0.93, hspace=0.25)
-    axes = figure.subplots(6, 6, sharex=True).flat
+    axes = figure.subplots(6, 6, sharex=True, sharey=True, gridspec_kw={
+        "left": 0.03, "right": 0.99, "bottom": 0.03, "top": 0.94, "hspace": 0.25}).flat
     for axis, (name, (values, slopes)) in zip(axes, curves.items(), strict=False):
         jumps = np.abs(np.diff(values)) > 0.4  # drawn with a gap
         axis.plot(X[1:], np.where(jumps, np.nan, values[1:]), color=BLUE)
@@ -64,7 +64,7 @@ def draw(figure, curves):
         axis.tick_params(labelbottom=True)
     for axis in figure.axes[len(curves):]:
         axis.set_axis_off()
-    figure.suptitle("Activation functions (blue) and their derivatives (red)")
+    figure.suptitle("Activation functions (blue) and their derivatives (red)", y=0.985)
 
 
 def main(argv=None):
