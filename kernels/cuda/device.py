@@ -67,10 +67,14 @@ class Kernel:
     types : tuple of numba types
     block : int
         Threads of a block.
+    launch_bounds : (int, int)
+        What the compiler is told: these, and the blocks that a processor is to hold at least.
     """
 
     def __init__(self, name, function, types, block):
         self.name, self.function, self.types, self.block = name, function, types, block
+        # with the second number ptxas takes the registers it needs rather than spill
+        self.launch_bounds = (block, 1)
         self._compiled = None
 
     def __call__(self, stream, blocks, *arguments):
@@ -79,7 +83,7 @@ class Kernel:
             return
         if self._compiled is None:
             self._compiled = cuda.jit(self.function) if SIMULATED else cuda.jit(
-                self.types, launch_bounds=self.block)(self.function)
+                self.types, launch_bounds=self.launch_bounds)(self.function)
         if SIMULATED:
             with _quiet():
                 self._compiled[int(blocks), self.block](*arguments)
@@ -255,12 +259,14 @@ def hosted(enqueue, *changed):
     """The function of the contract that runs `enqueue` on arrays of NumPy.
 
     `enqueue` takes a stream and then what the contract says; the arguments named in `changed` are
-    written to.  Its result, where it has one, is returned.  The call waits for the device.
+    written to.  What has a default is the executor's business, and no part of the contract.  The
+    call waits for the device.
     """
     import inspect
 
     signature = inspect.signature(enqueue)
-    names = list(signature.parameters)[1:]
+    names = [name for name, one in signature.parameters.items()
+             if one.default is inspect.Parameter.empty][1:]
 
     def call(*arguments, **named):
         bound = inspect.signature(call).bind(*arguments, **named).arguments
@@ -279,7 +285,7 @@ def hosted(enqueue, *changed):
             rows, columns = value.shape if value.ndim == 2 else (1, value.size)
             return matrix(array, rows, columns)
 
-        result = enqueue(stream, *[there(bound[name]) for name in names])
+        kept = enqueue(stream, *[there(bound[name]) for name in names])
         for name in changed:
             value = bound[name]
             if isinstance(value, np.ndarray) and value.size:
@@ -287,7 +293,7 @@ def hosted(enqueue, *changed):
                 _synchronize(stream)
                 value[...] = copy[: value.size].reshape(value.shape)
         _synchronize(stream)
-        return result
+        del kept
 
     call.__name__ = call.__qualname__ = enqueue.__name__.removeprefix("enqueue_")
     call.__module__, call.__doc__ = enqueue.__module__, enqueue.__doc__
