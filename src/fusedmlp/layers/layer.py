@@ -477,7 +477,7 @@ class Layer:
         """Layers that are attributes of this one, also within lists and dicts, each once."""
         found: dict[int, Layer] = {}
         for name, value in vars(self).items():
-            if name not in _OWN:
+            if type(value) not in _PLAIN and name not in _OWN:
                 _collect(value, found)
         return list(found.values())
 
@@ -590,6 +590,7 @@ class Layer:
 
 # Attributes of the base classes, in which no layers are looked for.
 _OWN = frozenset(("_inbound_nodes", "_eager", "_variables"))
+_PLAIN = frozenset((str, bool, int, float, type(None)))  # most attributes: no layers in these
 
 
 def _collect(value, found):
