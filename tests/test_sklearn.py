@@ -443,6 +443,17 @@ def test_learning_rate_schedules(solver):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize("params", [{"activation": "prelu"}, {"normalization": "layer"}], ids=str)
+def test_lbfgs_trains_whatever_is_trained(params):
+    X, y = digits()
+    model = MLPClassifier(20, solver="lbfgs", max_iter=10, random_state=0, **params)
+    before = model.set_params(max_iter=1).fit(X, y)._network.others()
+    after = model.set_params(max_iter=10).fit(X, y)._network.others()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
 def test_lbfgs_of_the_library():
     """An epoch is one iteration over all rows; state, pickles and early stopping as elsewhere."""
     X, y = digits()

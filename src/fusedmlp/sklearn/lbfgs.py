@@ -17,29 +17,10 @@ from .. import optimizers
 from ..training.callbacks import CallbackList
 from .objective import per_batch
 
-__all__ = ["fit", "objective_function", "pack", "unpack"]
+__all__ = ["fit", "objective_function"]
 
 # scipy prints nothing from 1.15 on, and warns of the option from 1.16 on
 _PRINTS = tuple(int(part) for part in scipy.__version__.split(".")[:2]) < (1, 15)
-
-
-def pack(coefs, intercepts) -> np.ndarray:
-    """All weights in one float64 vector, kernels in front.
-
-    >>> pack([np.ones((1, 2))], [np.zeros(2)])
-    array([1., 1., 0., 0.])
-    """
-    return np.concatenate([a.ravel() for a in (*coefs, *intercepts)]).astype(np.float64, copy=False)
-
-
-def unpack(packed, like) -> list[np.ndarray]:
-    """Arrays of the shapes and dtypes of those in `like`, from a vector of `pack`."""
-    found, start = [], 0
-    for array in like:
-        part = packed[start : start + array.size]
-        found.append(part.reshape(array.shape).astype(array.dtype))
-        start += array.size
-    return found
 
 
 def objective_function(estimator, X, y, sample_weight=None):
@@ -56,7 +37,7 @@ def objective_function(estimator, X, y, sample_weight=None):
     Returns
     -------
     callable
-        From a vector of `pack` to (loss, gradient).
+        From a vector of kernels, biases and whatever else is trained to (loss, gradient).
     """
     network = estimator._network
     objective = estimator._objective(y.shape)
@@ -65,17 +46,8 @@ def objective_function(estimator, X, y, sample_weight=None):
         raw = sample_weight.astype(network.shape.dtype)
         scaled = per_batch(raw, np.arange(rows), rows)
         weights = (scaled, raw) if objective.alpha else (scaled,)
-    gradients = network.gradients(objective, optimizers.SGD(0.0), network.data(X),
-                                  estimator._labels(y), weights)
-    like = (*estimator.coefs_, *estimator.intercepts_)
-    count = len(estimator.coefs_)
-
-    def loss_and_gradient(packed):
-        arrays = unpack(packed, like)
-        loss, dcoefs, dintercepts = gradients(arrays[:count], arrays[count:])
-        return loss, pack(dcoefs, dintercepts)
-
-    return loss_and_gradient
+    return network.gradients(objective, optimizers.SGD(0.0), network.data(X),
+                             estimator._labels(y), weights)
 
 
 @functools.cache
@@ -92,9 +64,8 @@ def fit(estimator, X, y, sample_weight):
     ConvergenceWarning
         Where scipy stopped early, with its message.
     """
-    like = (*estimator.coefs_, *estimator.intercepts_)
-    count = len(estimator.coefs_)
-    model = estimator._network.model
+    network = estimator._network
+    model = network.model
     model.stop_training = False
     callbacks = CallbackList(estimator.callbacks, model=model, verbose=0,
                              epochs=estimator.max_iter, steps=1)
@@ -113,14 +84,14 @@ def fit(estimator, X, y, sample_weight):
     if _PRINTS:
         options["iprint"] = 1 if estimator.verbose else -1
     objective = objective_function(estimator, X, y, sample_weight)
+    places = network.places()
     with _pools().limit(limits=1, user_api="blas"):  # its products are far too small to share
         result = scipy.optimize.minimize(
-            objective, pack(like[:count], like[count:]), method="L-BFGS-B", jac=True,
+            objective, model.arena[places].astype(np.float64), method="L-BFGS-B", jac=True,
             options=options, callback=after_iteration if estimator.callbacks else None,
         )
     estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = float(result.fun)
-    arrays = unpack(result.x, like)
-    estimator.coefs_, estimator.intercepts_ = arrays[:count], arrays[count:]
-    estimator._network.load(estimator.coefs_, estimator.intercepts_)
+    model.arena[places] = result.x
+    estimator.coefs_, estimator.intercepts_ = network.weights()
     callbacks.on_train_end(logs)

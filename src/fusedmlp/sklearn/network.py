@@ -250,6 +250,16 @@ class Network:
             watch[1](0)
         return loss_of(executor.totals) * len(order)
 
+    def places(self) -> np.ndarray:
+        """Where in the arena all that is trained lies: kernels, biases, other variables."""
+        self._ready()
+        arena = self.model.arena
+        numbers = np.arange(arena.size, dtype=f"i{arena.itemsize}")  # laid out as the arena is
+        dense = [*(layer.kernel for layer in self._dense), *(layer.bias for layer in self._dense)]
+        known = {id(v) for v in dense}
+        rest = [v for v in self.model.trained_variables() if id(v) not in known]
+        return np.concatenate([v.part(numbers).ravel() for v in (*dense, *rest)]).astype(np.intp)
+
     def gradients(self, objective, optimizer, x, labels, weights):
         """A function that computes loss and gradient over all rows.
 
@@ -263,31 +273,25 @@ class Network:
         Returns
         -------
         callable
-            From (coefs, intercepts) to (loss, gradients of coefs, gradients of intercepts).
+            From a vector in the order of `places`, which the network takes over, to (loss,
+            gradient).
         """
-        rows = x.shape[0]
-        order, arrays = identity_order(rows), (x, labels, *weights)
-        self._ready()
+        rows, places = x.shape[0], self.places()
+        order, arrays, arena = identity_order(rows), (x, labels, *weights), self.model.arena
         execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer,
                                          _compressed(x))
         executor = execution.executor
         executor.check_finite = False
-        places = {buffer.name: buffer.index for buffer in execution.plan.buffers
-                  if buffer.role == "parameter_gradient"}
-        names = [layer.name for layer in self._dense]
-        kernels = [places[f"d{name}.kernel"] for name in names]
-        biases = [places[f"d{name}.bias"] for name in names]
 
-        def loss_and_gradients(coefs, intercepts):
-            self.load(coefs, intercepts)
+        def loss_and_gradient(packed):
+            arena[places] = packed
             executor.totals[...] = 0.0
             with BetweenSteps():
                 executor.run(arrays, order, rows, 0, 1, _NO_RATE, 0, _BUDGET)
             return (objective.reported(executor.totals, labels, weights) / rows,
-                    [executor.buffer(i) for i in kernels],
-                    [executor.buffer(i).reshape(-1) for i in biases])
+                    executor.gradients[places].astype(np.float64))
 
-        return loss_and_gradients
+        return loss_and_gradient
 
     # -- copies --------------------------------------------------------------------------------
 
