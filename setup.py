@@ -132,7 +132,8 @@ class BuildKernels(build_ext):
                     raise
                 print(f"warning: no kernels for bfloat16: {error}")
         objects += self.compiler.compile(
-            [str(CPU / "threads.c")], output_dir=self.build_temp, include_dirs=include,
+            [str(CPU / "shuffle.c"), str(CPU / "threads.c")], output_dir=self.build_temp,
+            include_dirs=include,
             extra_postargs=["-fPIC", *FLAGS, "-pthread"],
         )
         (generated / "_instruction_sets.h").write_text(self.sets_header(built, bfloat16))

@@ -167,6 +167,9 @@ QUICK = {
             "weight_decay",
         ),
     },
+    "random": {
+        "quick_permutation": ("count", "seed", "epoch", "stream"),
+    },
 }
 """Doors that a backend may have for the usual case: they take what a person passes to the function
 of that name in `fusedmlp.ops`, recognise arguments that need no conversion, check them, allocate,

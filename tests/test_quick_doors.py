@@ -10,6 +10,7 @@ import inspect
 import numpy as np
 import pytest
 
+import fusedmlp as fm
 from fusedmlp import ops, spec
 from fusedmlp.kernels import KERNELS, QUICK
 
@@ -199,3 +200,14 @@ def test_labels_out_of_range_are_left_to_the_checks(backend, labels):
     assert door(logits, np.zeros(2, np.int64), ["mean"], out) is None
     assert door(logits[:0], np.zeros(0, np.int64), "sum", None) is None
     np.testing.assert_array_equal(out, np.full((2, 3), 7))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 31, 32, 33, 1000, 70_001])
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (1, 5), (2**63 + 11, 2**40), (-3, 7)])
+def test_orders_of_epochs_are_those_of_numpy(without_doors, backend, count, seed, epoch):
+    """Every backend visits the samples in the same order."""
+    found = fm.random.permutation(count, seed, epoch)
+    without_doors()
+    expected = fm.random.permutation(count, seed, epoch)
+    assert found.dtype == expected.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)

@@ -275,4 +275,7 @@ static inline void fm_await(long *counter, long done)
 /* Nanoseconds for a cache line to travel to the other core and back, or 0 with one core. */
 double fm_round_trip(void);
 
+/* 0 to n - 1 in an order that is a function of the other numbers (shuffle.c). */
+void fm_shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream, int64_t *out);
+
 #endif

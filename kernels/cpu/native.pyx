@@ -58,6 +58,11 @@ cdef void barrier(int threads) noexcept nogil:
     fm_barrier(threads)
 
 
+cdef void shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream,
+                  int64_t *out) noexcept nogil:
+    fm_shuffle(n, seed, epoch, stream, out)
+
+
 def built():
     """Names of the instruction sets in this build, best first."""
     return tuple(fm_set_tables(i).name.decode() for i in range(fm_set_count))

@@ -1,9 +1,9 @@
 """Counter-based random numbers on contiguous arrays; see the contract for arguments."""
 
 cimport numpy as cnp
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from .native cimport fm_kernels, kernels_for, run, share, threads_for
+from .native cimport fm_kernels, kernels_for, run, share, shuffle, threads_for
 
 cnp.import_array()
 
@@ -36,3 +36,20 @@ def dropout_mask(rate, seed, stream, step, cnp.ndarray out not None):
     threads = threads_for(<double> q.rows * q.columns)
     with nogil:
         run(threads, _task, &q)
+
+
+def quick_permutation(count, seed, epoch, stream):
+    """What NumPy's `permutation` gives with a Philox generator of that key and counter."""
+    cdef int64_t n = count
+    cdef uint64_t first = seed & 0xFFFFFFFFFFFFFFFF, second = epoch & 0xFFFFFFFFFFFFFFFF
+    cdef uint64_t last = stream
+    cdef cnp.npy_intp shape = n
+    cdef cnp.ndarray out
+    cdef int64_t *values
+    if n >= 1 << 32:
+        return None
+    out = cnp.PyArray_EMPTY(1, &shape, cnp.NPY_INT64, 0)
+    values = <int64_t *> cnp.PyArray_DATA(out)
+    with nogil:
+        shuffle(n, first, second, last, values)
+    return out

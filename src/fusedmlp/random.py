@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import config
+from . import backend, config
 
 __all__ = [
     "SeedGenerator",
@@ -471,6 +471,9 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     >>> bool((a == b).all()), bool((a == permutation(100, seed=1, epoch=5)).all())
     (True, False)
     """
+    quick = backend.kernels().quick_permutation(count, seed, epoch, _SHUFFLE)
+    if quick is not None:
+        return quick
     generator = getattr(_shuffles, "generator", None)
     if generator is None:
         generator = _shuffles.generator = np.random.Generator(np.random.Philox(key=0))

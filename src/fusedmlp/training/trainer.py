@@ -424,7 +424,8 @@ class Trainer:
             self._running = outer
             if checked.epochs > 0:
                 self.place()
-                self.optimizer.finalize_variable_values(self.trained_variables())
+                if self.optimizer.use_ema:
+                    self.optimizer.finalize_variable_values(self.trained_variables())
             callbacks.on_train_end(logs)
         finally:
             self._running = outer
