@@ -304,3 +304,78 @@ def test_names_of_keras_backend():
     backend.clear_session()
     with pytest.raises(AttributeError):
         backend.placeholder  # noqa: B018
+
+
+# -- a softmax or sigmoid and its cross-entropy, whichever way it is written -----------------------
+
+ROW_WAYS = {
+    "activation of Dense": lambda: [layers.Dense(3, "softmax")],
+    "function": lambda: [layers.Dense(3, activation=fm.activations.softmax)],
+    "layer Softmax": lambda: [layers.Dense(3), layers.Softmax()],
+    "layer Activation": lambda: [layers.Dense(3), layers.Activation("softmax")],
+    "Lambda": lambda: [layers.Dense(3), layers.Lambda(ops.softmax)],
+    "Dropout between": lambda: [layers.Dense(3), layers.Dropout(0.0), layers.Softmax()],
+    "Reshape behind": lambda: [layers.Dense(3), layers.Softmax(), layers.Reshape((3,))],
+    "Identity behind": lambda: [layers.Dense(3, "softmax"), layers.Identity()],
+    "logits": lambda: [layers.Dense(3)],
+}
+COLUMN_WAYS = {
+    "activation of Dense": lambda: [layers.Dense(1, "sigmoid")],
+    "layer Activation": lambda: [layers.Dense(1), layers.Activation("sigmoid")],
+    "Lambda": lambda: [layers.Dense(1), layers.Lambda(ops.sigmoid)],
+    "Identity behind": lambda: [layers.Dense(1, "sigmoid"), layers.Identity()],
+    "logits": lambda: [layers.Dense(1)],
+}
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize("way", ROW_WAYS)
+def test_softmax_and_cross_entropy_of_huge_logits(backend, way, functional):
+    logits = np.array([[1e4, -1e4, 0.0]], "float32")
+    for one_hot in (False, True):
+        cls = fm.losses.CategoricalCrossentropy if one_hot else \
+            fm.losses.SparseCategoricalCrossentropy
+        for target, expected in ((0, 0.0), (1, 2e4), (2, 1e4)):
+            stack = ROW_WAYS[way]()
+            if functional:
+                x = z = fm.Input((1,))
+                for layer in stack:
+                    z = layer(z)
+                model = fm.Model(x, z)
+            else:
+                model = fm.Sequential([fm.Input((1,)), *stack])
+            model.set_weights([logits, np.zeros(3)])
+            model.compile(fm.optimizers.SGD(1.0), cls(from_logits=way == "logits"))
+            y = np.eye(3)[[target]] if one_hot else np.array([target])
+            assert model.evaluate(np.ones((1, 1)), y, verbose=0) == pytest.approx(expected)
+            assert model.train_on_batch(np.ones((1, 1)), y) == pytest.approx(expected)
+            moved = model.get_weights()[1]
+            np.testing.assert_allclose(moved, np.eye(3)[target] - np.eye(3)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("way", COLUMN_WAYS)
+def test_sigmoid_and_cross_entropy_of_huge_logits(backend, way):
+    for size in (1e4, -1e4):
+        for target in (0.0, 1.0):
+            model = fm.Sequential([fm.Input((1,)), *COLUMN_WAYS[way]()])
+            model.set_weights([np.full((1, 1), size), np.zeros(1)])
+            model.compile(fm.optimizers.SGD(1.0),
+                          fm.losses.BinaryCrossentropy(from_logits=way == "logits"))
+            expected = 0.0 if (size > 0) == (target > 0) else 1e4
+            told = model.train_on_batch(np.ones((1, 1)), np.array([[target]]))
+            assert told == pytest.approx(expected)
+            assert model.get_weights()[1][0] == pytest.approx(target - (size > 0), abs=1e-6)
+
+
+def test_full_batch_steps_keep_no_constraints():
+    model = network(optimizer="lbfgs")
+    model.layers[0].kernel.constraint = fm.constraints.NonNeg()
+    with pytest.raises(ValueError, match=r"LBFGS.*'out/kernel'"):
+        model.fit(X, Y, verbose=0)
+    model = fm.Sequential([fm.Input((4,)), layers.Dense(1, kernel_regularizer="l2")])
+    model.compile("lbfgs", "mse")
+    model.fit(X, Y, epochs=30, verbose=0)
+    x1 = np.c_[X, np.ones(40)].astype("float64")
+    expected = np.linalg.solve(x1.T @ x1 / 40 + np.diag([0.01] * 4 + [0.0]), x1.T @ Y / 40)
+    np.testing.assert_allclose(np.concatenate([np.ravel(w) for w in model.get_weights()]),
+                               expected[:, 0], atol=1e-5)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from .. import tree
+from ..layers.preprocessing.base import HostLayer
 from ..layers.tensor import KerasTensor, PlanTensor, columns_of
 from ..plan import Builder, Plan
 
@@ -63,7 +64,7 @@ def summary_lines(model, line_length: int | None = None, positions=None,
     totals = np.zeros(3, dtype=np.int64)
     seen: set[int] = set()
     for layer, inputs, output, sources in calls:
-        costs = (0, 0) if inputs is None else layer_costs(layer, inputs, model.dtype)
+        costs = _costs(layer, inputs, model.dtype)
         parameters = 0 if id(layer) in seen else sum(v.size for v in layer.variables)
         seen.add(id(layer))
         numbers = (parameters, *costs)
@@ -97,6 +98,13 @@ def summary_lines(model, line_length: int | None = None, positions=None,
     return lines
 
 
+def _costs(layer, inputs, dtype):
+    """Work and traffic; none where it is not known, or no part of a plan."""
+    if inputs is None or isinstance(layer, HostLayer):
+        return 0, 0
+    return layer_costs(layer, inputs, dtype)
+
+
 def _named(layer):
     return f"{layer.name} ({type(layer).__name__})"
 
@@ -115,7 +123,7 @@ def _nested(layer, dtype, depth):
         return []
     rows = []
     for inner, inputs, output, sources in _calls(layer):
-        costs = (0, 0) if inputs is None else layer_costs(inner, inputs, dtype)
+        costs = _costs(inner, inputs, dtype)
         numbers = (sum(v.size for v in inner.variables), *costs)
         rows.append(("  " * depth + _named(inner), _shapes(output),
                      *(f"{n:,}" for n in numbers), _mark(inner), ", ".join(sources) or "-"))

@@ -24,7 +24,8 @@ class InputLayer(Layer):
         Kept for `batch_shape`; any number of rows is accepted all the same.
     dtype : str, optional
         "float32" or "float64" is the dtype of the model; an integer or boolean type says what the
-        data is, which is converted to the model's dtype.
+        data is, which is converted to the model's dtype; "string" are words, which layers such as
+        `StringLookup` take.
     batch_shape : tuple, optional
         ``(batch_size, columns)``, in place of `shape` and `batch_size`.
     name : str, optional
@@ -106,6 +107,8 @@ class InputLayer(Layer):
 
 def _data_dtype(dtype):
     """The name of a dtype of data that is no floating-point type; None for any other."""
+    if dtype in ("string", str, object):
+        return "string"
     try:
         found = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -129,7 +132,8 @@ def Input(shape=None, batch_size: int | None = None, dtype: Any = None,
         Kept in the tensor's shape; any number of rows is accepted all the same.
     dtype : str, optional
         "float32" or "float64" is the dtype of the whole model, `fusedmlp.config.floatx()` by
-        default; an integer or boolean type says what the data is, which is converted.
+        default; an integer or boolean type says what the data is, which is converted; "string"
+        are words, which layers such as `StringLookup` take.
     batch_shape : tuple, optional
         ``(batch_size, columns)``, in place of `shape` and `batch_size`.
     name : str, optional

@@ -589,7 +589,7 @@ class Layer:
 
 
 # Attributes of the base classes, in which no layers are looked for.
-_OWN = frozenset(("_inbound_nodes", "_eager", "_variables"))
+_OWN = frozenset(("_inbound_nodes", "_eager", "_front", "_variables"))
 _PLAIN = frozenset((str, bool, int, float, type(None)))  # most attributes: no layers in these
 
 

@@ -22,7 +22,7 @@ from ..plan import Builder
 from .naming import auto_name
 
 __all__ = ["History", "KerasTensor", "Node", "PlanTensor", "SymbolicError", "columns_of",
-           "recording", "unrecorded"]
+           "node_of", "recording", "unrecorded"]
 
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("recording", default=True)
 

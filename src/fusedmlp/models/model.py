@@ -20,6 +20,7 @@ from ..training.execution import Executions
 from ..training.ports import Port
 from ..training.trainer import Trainer
 from ..variable import Variable, place_together
+from .front import Front
 
 __all__ = ["Model"]
 
@@ -119,6 +120,7 @@ class Model(Trainer, Layer):
         self._updated: set[int] | None = None  # ids of the variables that training updates
         self._flags: dict[str, bool] = {}  # `trainable` of the layers when that was decided
         self._signature: tuple | None = None  # symbolic inputs and outputs, once it is built
+        self._front: tuple = (None, None)  # the signature that it is of, and the Front
         Trainer.__init__(self)
         if graph is not None:
             self._take_graph(graph, trainable)
@@ -226,7 +228,24 @@ class Model(Trainer, Layer):
     def ports(self) -> tuple[list[Port], list[Port]]:
         """Where data goes in and predictions come out; the model must be built."""
         inputs, outputs = self._signature
-        return (_ports(inputs, self.input_names), _ports(outputs, self.output_names))
+        front = self.front
+        return (_ports(inputs, self.input_names) if front is None else list(front.ports),
+                _ports(outputs, self.output_names))
+
+    @property
+    def front(self) -> Front | None:
+        """What is computed on the data before it gets to a plan; None where nothing is."""
+        known, found = self._front
+        if known is not self._signature:
+            inputs, outputs = self._signature
+            found = Front(_ports(inputs, self.input_names), tree.leaves(inputs), self._nodes(),
+                          tree.leaves(outputs))
+            self._front = self._signature, found
+        return found if found is not None and found.needed else None
+
+    def _nodes(self):
+        """The calls of layers that it is made of, parents first; none where it says its `call`."""
+        return [] if self._graph is None else self._graph.nodes
 
     def ports_for(self, shapes) -> tuple[list[Port], list[Port]]:
         """The same for inputs of `shapes`, for which a model of one's own `call` is built."""
@@ -244,8 +263,8 @@ class Model(Trainer, Layer):
     @property
     def plain(self) -> bool:
         """Whether it takes one array with columns and gives one."""
-        return all(isinstance(part, KerasTensor) and len(part.shape) == 2
-                   for part in self._signature)
+        return self.front is None and all(
+            isinstance(part, KerasTensor) and len(part.shape) == 2 for part in self._signature)
 
     def pack_outputs(self, arrays):
         """Outputs (rows, columns) in the shapes and the structure in which people get them."""
@@ -258,6 +277,8 @@ class Model(Trainer, Layer):
 
     def lower_graph(self, builder: Builder, inputs: list[int]) -> list[int]:
         """Emit the operations of the whole network; buffers of the outputs for those of inputs."""
+        if self.front is not None:
+            return self.front.lower(builder, inputs)
         structure = self._signature[0]
         tensors = (PlanTensor(t.shape, builder.dtype, builder, buffer)
                    for t, buffer in zip(tree.leaves(structure), inputs, strict=True))
@@ -568,12 +589,13 @@ class Model(Trainer, Layer):
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):
         held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history",
-                "_running", "_restored")
+                "_running", "_restored", "_front")
         return {name: value for name, value in super().__getstate__().items() if name not in held}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.history = self.arena = self._updated = self._running = self._restored = None
+        self._front = (None, None)
         self._executions = Executions()
         self._lock = threading.RLock()
         self._moved()

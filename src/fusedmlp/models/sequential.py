@@ -7,7 +7,7 @@ from typing import Any
 from .. import layers as layers_module
 from ..layers.input import InputLayer
 from ..layers.layer import Layer, is_shape
-from ..layers.tensor import KerasTensor
+from ..layers.tensor import KerasTensor, node_of
 from ..training.ports import Port
 from .model import Model
 
@@ -85,6 +85,9 @@ class Sequential(Model):
         for layer in self.layers:
             inputs = layer(inputs)
         return inputs
+
+    def _nodes(self):
+        return [node_of(output) for _, _, output in self._chain]
 
     def ports_for(self, shapes):
         """Where data of a shape goes in and predictions come out, without building."""

@@ -75,7 +75,20 @@ class LBFGS(Optimizer):
         return ("lbfgs", self.history)
 
     def lower(self, builder, variables):
-        """Add nothing to a plan, which then computes gradients and leaves parameters alone."""
+        """Add nothing to a plan, which then computes gradients and leaves parameters alone.
+
+        Raises
+        ------
+        ValueError
+            If a variable has a constraint, which a line search would not keep.
+        """
+        held = [v.path for v in variables if getattr(v, "constraint", None) is not None]
+        if held:
+            raise ValueError(
+                "LBFGS takes no constraints, because a line search would leave them: use a "
+                "regularizer, or another optimizer. "
+                f"Received: constraints of {', '.join(map(repr, held))}"
+            )
 
     def _slots(self, variables):
         for kind in ("step", "change"):

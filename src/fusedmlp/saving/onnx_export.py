@@ -115,6 +115,12 @@ def export_onnx(model: Model, filepath: str | Path, opset: int = OPSET,
 def _graph(model, opset):
     from onnx import helper
 
+    if model.front is not None:
+        raise ValueError(
+            f"A model that is exported must take numbers: {', '.join(map(repr, model.front.names))}"
+            " works on data before it gets to a network. Export a model of what lies behind, and "
+            f"call the layer on the data first. Received: model {model.name!r}"
+        )
     model.place()
     plan, _ = lower(model, 1)
     ports, results = model.ports()

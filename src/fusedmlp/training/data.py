@@ -24,8 +24,8 @@ from .objective import BoundObjective
 from .ports import Port, spread
 from .stored import Stored, is_stored
 
-__all__ = ["Converted", "Samples", "class_weights", "features", "inputs", "labels", "only",
-           "outputs", "prepare", "split", "targets", "unpack", "weights", "weights_of"]
+__all__ = ["Converted", "Features", "Samples", "class_weights", "features", "inputs", "labels",
+           "only", "outputs", "prepare", "split", "targets", "unpack", "weights", "weights_of"]
 
 
 class Samples(NamedTuple):
@@ -40,6 +40,10 @@ class Samples(NamedTuple):
     rows: int
     weighted: tuple
     sparse: tuple = ()
+
+
+class Features(tuple):
+    """Arrays (rows, columns) for the inputs of a plan that have been made of the data already."""
 
 
 class Converted:
@@ -341,6 +345,8 @@ def inputs(x, name: str, ports: Sequence[Port], dtype: np.dtype) -> tuple:
     ValueError, TypeError
         If there are not as many as ports, the numbers of rows differ, or as for `features`.
     """
+    if isinstance(x, Features):
+        return x
     found = []
     for label, value in spread(x, ports, name):
         port = ports[len(found)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import backend, checks, tree
-from . import data as adapters
 from .compressed import CompressedRows
 from .execution import Executions
 
@@ -79,7 +78,7 @@ class Predictor:
 
     def _call(self, x, out):
         arrays = tuple(a.dense() if isinstance(a, CompressedRows) else a
-                       for a in adapters.inputs(x, "x", self._inputs, self._dtype))
+                       for a in self.model._inputs(x, "x", self._inputs))
         rows = len(arrays[0])
         if rows > self.batch:
             raise ValueError(

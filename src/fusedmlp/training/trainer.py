@@ -60,8 +60,8 @@ class Trainer:
     """Training, evaluation and prediction of a network.
 
     The network's half gives `name`, `dtype`, `seed`, `built`, `layers`, `ports` and `ports_for`
-    (what data goes in and comes out), `keyed_outputs`, `build_for`, `pack_outputs`, `place`
-    (variables into their arena), `arena`, `updated_size`, `lower_graph`, `widths` and
+    (what data goes in and comes out), `front`, `keyed_outputs`, `build_for`, `pack_outputs`,
+    `place` (variables into their arena), `arena`, `updated_size`, `lower_graph`, `widths` and
     `trainable_variables`.
 
     Attributes
@@ -437,15 +437,17 @@ class Trainer:
     def _split(self, x, y, sample_weight, validation_data, fraction):
         """Checked input, targets and weights, what is kept from them, and the ports."""
         ports, dtype = self._ports_for(x, "x"), np.dtype(self.dtype)
-        x = adapters.inputs(x, "x", ports[0], dtype)
+        x = self._inputs(x, "x", ports[0])
         if fraction and validation_data is None:
             rows, counts = len(x[0]), (len(ports[0]), len(ports[1]))
             y = [array for _, array in adapters.outputs(y, "y", ports[1], rows, "x", dtype)]
             w = adapters.weights_of(sample_weight, "sample_weight", ports[1], rows, dtype)
             front, back = adapters.split(fraction, *x, *y, *w)
-            (x, y, sample_weight), validation_data = (_regrouped(part, counts, ports[0])
-                                                      for part in (front, back))
-            x = adapters.inputs(x, "x", ports[0], dtype)
+            parts = [_regrouped(part, counts, ports[0]) for part in (front, back)]
+            (x, y, sample_weight), (held_x, *held) = parts
+            x, held_x = (adapters.Features(adapters.inputs(part, "x", ports[0], dtype))
+                         for part in (x, held_x))
+            validation_data = (held_x, *held)
         return x, y, sample_weight, validation_data, ports
 
     def _held_out(self, data, arguments, steps, ports):
@@ -486,7 +488,7 @@ class Trainer:
     def _prepare_batch(self, batch, names, class_weight=None, ports=None):
         x, y, sample_weight = batch
         ports = self._ports_for(x, names[0]) if ports is None else ports
-        x = adapters.inputs(x, names[0], ports[0], np.dtype(self.dtype))
+        x = self._inputs(x, names[0], ports[0])
         result = adapters.prepare(x, y, names, self._objective.bind, ports[1], sample_weight,
                                   class_weight)
         self._ready(ports[0])
@@ -507,6 +509,13 @@ class Trainer:
 
         return self.ports_for(tree.map_leaves(shape, x) if several else shape(
             adapters.only(x) if is_several(x) else x))
+
+    def _inputs(self, x, name, ports):
+        """Arrays for the plan's inputs, after the layers that work on data before it."""
+        dtype = np.dtype(self.dtype)
+        if isinstance(x, adapters.Features) or not self.built or self.front is None:
+            return adapters.inputs(x, name, ports, dtype)
+        return self.front.feed(x, name, dtype)
 
     def _ready(self, inputs):
         """Build, and have the variables in their arena."""
@@ -838,7 +847,7 @@ class Trainer:
     def _prepare_forward(self, x):
         """Input as the executor takes it, and everything that `predict` holds ready."""
         (inputs, outputs), dtype = self._ports_for(x, "x"), np.dtype(self.dtype)
-        x = adapters.inputs(x, "x", inputs, dtype)
+        x = self._inputs(x, "x", inputs)
         self._ready(inputs)
         sparse = adapters.sparse_inputs(x)
         execution = self._executions.get(self, block_rows(self), sparse=sparse)
