@@ -435,7 +435,7 @@ def test_permissions_and_links(tmp_path):
         (lambda d: saving.save_model(network(), 3), TypeError, "`filepath`.*Received: 3"),
         (lambda d: saving.save_model(network(), d), ValueError, "folder"),
         (lambda d: saving.save_model(network(), d / "no" / "m.keras"), FileNotFoundError, "folder"),
-        (lambda d: saving.save_model(network(), d / "m.h5"), ValueError, r"suffix.*m\.h5"),
+        (lambda d: saving.save_model(network(), d / "m.pt"), ValueError, r"suffix.*m\.pt"),
         (lambda d: saving.save_model("net", d / "m.keras"), TypeError, "`model`"),
         (lambda d: saving.load_weights("net", d / "m.keras"), TypeError, "`model`"),
     ],

@@ -23,10 +23,20 @@ __all__ = [
 class Constraint:
     """Base class of constraints.
 
-    The plan makes the projection, so only the constraints of this module can be trained with.
+    A constraint of one's own defines ``__call__(w)``, which gets the array of a variable after each
+    update and returns the one that takes its place.  It is called in Python, step by step, so
+    training is slower than with those of this module.
 
-    >>> Constraint()([1.0, 2.0])
-    [1.0, 2.0]
+    >>> class Within(Constraint):
+    ...     def __call__(self, w):
+    ...         return np.clip(w, -0.1, 0.1)
+    >>> import fusedmlp as fm
+    >>> layer = fm.layers.Dense(2, kernel_constraint=Within())
+    >>> model = fm.Sequential([fm.Input((3,)), layer])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    >>> bool(np.abs(layer.kernel.numpy()).max() <= 0.1001)
+    True
     """
 
     def __call__(self, w):
@@ -34,11 +44,10 @@ class Constraint:
         return w
 
     def lower(self, builder, parameter: int, ndim: int) -> None:
-        """Have a plan project a parameter after its updates; for use by layers."""
-        raise TypeError(
-            "A constraint must be one of `fusedmlp.constraints`, because the projection is part of "
-            f"each training step. Received: {self!r}"
-        )
+        """Have a plan project a parameter after its updates; for use by layers.
+
+        One of one's own adds nothing to a plan: see `apply_own`.
+        """
 
     def get_config(self) -> dict[str, Any]:
         """Keyword arguments that make an equal one."""
@@ -48,6 +57,24 @@ class Constraint:
     def from_config(cls, config: dict[str, Any]) -> Constraint:
         """A constraint from what `get_config` returned."""
         return cls(**config)
+
+
+def with_own(variables) -> list:
+    """The variables whose constraint is no operation of a plan."""
+    return [v for v in variables
+            if v.constraint is not None and type(v.constraint).lower is Constraint.lower]
+
+
+def apply_own(variables) -> None:
+    """Project variables whose constraint is no operation of a plan, in Python.
+
+    Raises
+    ------
+    ValueError
+        If one gives something else than numbers of the variable's shape.
+    """
+    for variable in variables:
+        variable.assign(variable.constraint(variable.numpy()))
 
 
 class NonNeg(Constraint):

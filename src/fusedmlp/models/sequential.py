@@ -87,7 +87,10 @@ class Sequential(Model):
         return inputs
 
     def _nodes(self):
-        return [node_of(output) for _, _, output in self._chain]
+        outputs = [output for _, _, output in self._chain]
+        if any(output._keras_history.operation is None for output in outputs):
+            return []  # built within the call of another layer, which leaves no nodes
+        return [node_of(output) for output in outputs]
 
     def ports_for(self, shapes):
         """Where data of a shape goes in and predictions come out, without building."""

@@ -24,7 +24,8 @@ __all__ = ["load_model", "save_model"]
 
 _CONFIG, _STATE = "config.json", "state.json"
 _OPTIMIZER = "optimizer.npz"
-_OTHER_FORMATS = (".h5", ".hdf5", ".onnx", ".safetensors", ".pkl", ".pt", ".pth", ".tflite")
+_HDF5_SUFFIXES = (".h5", ".hdf5")
+_OTHER_FORMATS = (".onnx", ".safetensors", ".pkl", ".pt", ".pth", ".tflite")
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -37,7 +38,8 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
     ----------
     model : Model
     filepath : str or Path
-        ``.keras`` is the usual suffix.  Those of other formats are refused.
+        ``.keras`` is the usual suffix.  Those of other formats are refused, but for that of
+        Keras's older ``.h5``: it gets what ``.keras`` has, with a warning.
     overwrite : bool
         Whether a file that exists may be replaced.  It is replaced as a whole or not at all.
 
@@ -70,6 +72,10 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
             "Argument `filepath` must not have the suffix of another format: expected '.keras' or "
             f"one of your own. Received: {str(filepath)!r}"
         )
+    if as_path(filepath).suffix.lower() in _HDF5_SUFFIXES:
+        warnings.warn(
+            f"The file {str(filepath)!r} is no HDF5 file but an archive of this package, whatever "
+            "its suffix: `load_model` reads it, Keras does not. Usual is '.keras'", stacklevel=3)
     config = {
         "model": layers.serialize(model),
         "input_shape": model.input_shape if model.built else None,

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, checks, optimizers, random, tree
+from .. import backend, checks, constraints, optimizers, random, tree
 from ..plan import Plan
 from . import data as adapters
 from .batches import Batches, is_batches, unpack_batch
@@ -716,6 +716,7 @@ class Trainer:
                 executor.run(samples.arrays, identity_order(rows), rows, 0, 1, rates, iteration,
                              math.inf)
                 optimizer.steps = iteration + 1
+                constraints.apply_own(constraints.with_own(self.trained_variables()))
         logs = self._latest_logs = objective.logs(executor.totals)
         objective.resume(before)
         executor.check_finite = checked
@@ -1109,6 +1110,7 @@ class _Training:
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
         self.each = callbacks.wants_batches("train")
+        self.projected = constraints.with_own(model.trained_variables())
 
     def _bind(self, rows):
         self.execution = self.model._executions.get(self.model, rows, self.objective,
@@ -1154,10 +1156,11 @@ class _Training:
         rates = optimizer.learning_rates(optimizer.steps, stop - first)
         if first:
             rates = np.concatenate([np.zeros(first), rates])
-        step, each = first, model._steps_per_execution
+        step, each = first, 1 if self.projected else model._steps_per_execution
         rows = min(piece.size, len(piece.order))
         while step < stop:
-            end = min(step + each, stop) if self.each or model.stop_training else stop
+            alone = self.each or self.projected or model.stop_training
+            end = min(step + each, stop) if alone else stop
             if self.each:
                 for method in self.begun:
                     method(done + step - first)
@@ -1172,6 +1175,7 @@ class _Training:
                 reached = executor.run(piece.arrays, piece.order, piece.size, step, end, rates,
                                        iteration, _BUDGET)
                 optimizer.steps = iteration + reached - step
+                constraints.apply_own(self.projected)
             step = reached
             if executor.nonfinite >= 0:
                 self._report(number, done + executor.nonfinite - first)
