@@ -401,7 +401,7 @@ def test_constraints_of_ones_own_hold_after_each_step():
         model.set_weights([W * 0.1, np.zeros(1)])
         model.compile(package.optimizers.Adam(0.05), "mse")
         model.fit(X, Y, epochs=3, batch_size=8, shuffle=False, verbose=0)
-        fitted = np.array(layer.kernel)
+        fitted = np.asarray(layer.kernel).copy()
         model.train_on_batch(X, Y)
         results.append(np.concatenate([fitted, np.asarray(layer.kernel)]))
     np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-6)
