@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedmlp.examples import backprop, deep_chain, losses, twenty_lines
+from fusedmlp.examples import (
+    backprop,
+    car_buyers,
+    deep_chain,
+    epochs_and_batches,
+    losses,
+    representation,
+    twenty_lines,
+)
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -16,10 +24,11 @@ def test_twenty_lines_are_three(monkeypatch, capsys):
     ours, theirs = numbers["fusedmlp"]["losses"], numbers["NumPy"]["losses"]
     assert ours.shape == theirs.shape == (25,)
     np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    np.testing.assert_allclose(numbers["fusedmlp, float32"]["losses"], theirs, rtol=1e-4)
     assert theirs[-1] < theirs[0] / 3
     assert all(row["seconds"] > 0 for row in numbers.values())
     twenty_lines.report(numbers)
-    assert "of NumPy's time" in capsys.readouterr().out
+    assert "times as fast" in capsys.readouterr().out
 
 
 def test_vehicles():
@@ -84,3 +93,58 @@ def test_deep_chain():
     for row in (made, normalized):
         assert row["sigmoid"] < 1e-3
         assert all(0.1 < value < 10 for name, value in row.items() if name != "sigmoid")
+
+
+def test_epochs_and_batches(monkeypatch):
+    monkeypatch.setattr(epochs_and_batches, "ROWS", 640)
+    monkeypatch.setattr(epochs_and_batches, "BATCHES", (8, 32, 128, 640))
+    monkeypatch.setattr(epochs_and_batches, "EPOCHS", 4)
+    numbers = epochs_and_batches.compute()
+    for b, row in numbers.items():
+        assert row["steps"] == -(-640 // b)
+        assert row["apart"] < 1e-14  # the mean over all batches is the gradient of all rows
+        # 640 / b batches: the fewer, the further their mean square may be off
+        assert row["noise"] == pytest.approx(row["expected"], rel=0.4, abs=1e-25)
+    last = [row["losses"][-1] for row in numbers.values()]
+    assert last == sorted(last)
+
+
+def test_car_buyers():
+    numbers = car_buyers.compute()
+    errors = numbers["errors"]
+    assert (np.abs(numbers["weights"] - car_buyers.TRUE_WEIGHTS) < 3 * errors[:4]).all()
+    assert abs(numbers["bias"] - car_buyers.TRUE_BIAS) < 3 * errors[4]
+    # the minimum: the residuals are orthogonal to every column
+    x, y = car_buyers.people()
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    p = 1 / (1 + np.exp(-(scaled @ numbers["weights"] + numbers["bias"])))
+    assert np.abs(scaled.T @ (p - y) / len(y)).max() < 1e-5
+    # both tell the same order, the weights by unit another one
+    order = list(np.argsort(-np.abs(numbers["weights"])))
+    assert order == list(np.argsort(numbers["costs"])[::-1]) == [0, 2, 1, 3]
+    assert np.abs(numbers["by unit"]).argmin() == 0
+    assert numbers["costs"][3] < 0.01 < min(numbers["costs"][:3])
+
+
+def test_representation():
+    numbers = representation.compute(epochs=15)
+    layers = numbers["layers"]
+    assert list(layers) == list(representation.LAYERS)
+    shares = [row["between"] for row in layers.values()]
+    assert all(0 < share < 1 for share in shares)
+    assert shares == sorted(shares)
+    assert layers["output"]["nearest"] > layers["pixels"]["nearest"] + 0.03
+    assert numbers["accuracy"] > 0.92
+    for row in layers.values():
+        assert row["plane"].shape == (450, 2)
+        first, second = row["plane"].var(axis=0)
+        assert first >= second
+
+
+def test_share_of_variance():
+    x = np.arange(20.0)[:, None]
+    y = np.repeat(np.arange(10), 2)  # pairs (0, 1), (2, 3), ...
+    within, total = 0.25, np.var(np.arange(20.0))
+    assert representation.between(x, y) == pytest.approx(1 - within / total, rel=1e-12)
+    assert representation.nearest(x, y, x, y) == 1
+    assert representation.nearest(x, y, x, 9 - y) == 0
