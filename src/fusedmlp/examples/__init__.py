@@ -2,8 +2,7 @@
 
 `digits` shows what the library is for.  The programs of the textbook take one subject each, from a
 single neuron to the hidden layers of a network, print its numbers and draw its picture.
-`mnist_style`, `autoencoder`, `imbalanced`, `regression`, `several` (inputs and outputs) and
-`wide_and_deep` are what users of Keras write; with ``import keras`` in the place of
+Those at the end are what users of Keras write; with ``import keras`` in the place of
 ``import fusedmlp as keras`` they are programs of Keras.
 """
 
@@ -17,6 +16,7 @@ CHAPTERS = {
     "Learning": ("losses", "backprop", "deep_chain", "epochs_and_batches", "twenty_lines"),
     "Reading a network": ("car_buyers", "representation"),
     "As users of Keras write": (
-        "mnist_style", "autoencoder", "imbalanced", "regression", "several", "wide_and_deep"),
+        "mnist_style", "autoencoder", "imbalanced", "regression", "several", "wide_and_deep",
+        "structured"),
 }
 """The programs by subject, in the order in which a course takes them."""
