@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -147,10 +148,20 @@ def by_dtype(factory):
 
 @contextmanager
 def _quiet():
-    """Overflow and the like are no news; the simulator's threads don't inherit `np.errstate`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """What a launch in the simulator needs of the interpreter.
+
+    Overflow and the like are no news, and the simulator's threads don't inherit `np.errstate`.  Its
+    main thread polls the others without a pause: unless it is interrupted often, every barrier
+    takes milliseconds.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(2e-5)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 # -- functions of numbers ------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from inspect import Parameter, Signature
 import numpy as np
 
 from fusedmlp.kernels import KERNELS
-from fusedmlp.spec import ELEMENTWISE_OPTIMIZERS, OPTIMIZERS
+from fusedmlp.spec import OPTIMIZERS
 
 from . import rules
 from .device import BLOCK, NULL, by_dtype, cuda, hosted, kernel, launch, vector
+from .whole_updates import enqueue_whole_update, scratch
 
-__all__ = ["enqueue_update", *(f"{name}_update" for name in ELEMENTWISE_OPTIMIZERS)]
+__all__ = ["enqueue_update", "enqueue_whole_update", "scratch",
+           *(f"{name}_update" for name in OPTIMIZERS)]
 
 _SLOTS = 3
 _PARAMS = 6  # the most hyperparameters that a row has, weight decay apart
@@ -107,10 +109,15 @@ def _launcher(row):
         given = dict(zip(names, values, strict=True))
         held = cuda.to_device(np.array([given["learning_rate"], given.get("step", 1) - 1.0]),
                               stream=stream)
-        enqueue_update(stream, row.name, given["param"], given["grad"],
-                       [given[slot] for slot in row.slots], vector(held, 2), 1.0, 1,
-                       [given[name] for name, _ in row.params])
-        return held  # which the launch reads
+        arguments = [row.name, given["param"], given["grad"], [given[slot] for slot in row.slots],
+                     vector(held, 2), 1.0, 1, [given[name] for name, _ in row.params]]
+        if row.kind == "elementwise":
+            enqueue_update(stream, *arguments)
+            return held  # which the launch reads
+        length, dtype = scratch(row.name, *given["param"].shape, given["param"].dtype)
+        work = cuda.to_device(np.zeros(length, dtype), stream=stream)
+        enqueue_whole_update(stream, *arguments, vector(work, length))
+        return held, work
 
     enqueue.__name__ = f"enqueue_{row.name}_update"
     enqueue.__doc__ = "; ".join(row.equations) + "."
@@ -119,5 +126,5 @@ def _launcher(row):
     return hosted(enqueue, "param", *row.slots)
 
 
-for _name in ELEMENTWISE_OPTIMIZERS:
+for _name in OPTIMIZERS:
     globals()[f"{_name}_update"] = _launcher(OPTIMIZERS[_name])
