@@ -203,7 +203,7 @@ def test_a_learning_rate_is_a_number_that_can_be_assigned():
         fm.optimizers.SGD(schedule).learning_rate.assign(0.1)
 
 
-@pytest.mark.parametrize("name", ["train_step", "test_step", "predict_step", "compute_loss"])
+@pytest.mark.parametrize("name", ["train_step", "test_step", "compute_metrics"])
 def test_steps_of_ones_own_are_refused(name):
     cls = type("Own", (fm.Model,), {name: lambda self, *args, **kwargs: None})
     x = fm.Input((4,))
@@ -429,3 +429,69 @@ def test_models_under_the_older_suffix(tmp_path):
     model.fit(X, Y, verbose=0)
     assert all((a == b).all()
                for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
+
+
+# -- losses that a model computes itself -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_model_that_computes_its_loss_trains_as_in_keras(weighted):
+    keras = keras_peer.load()
+    weights = np.linspace(0.5, 1.5, 40).astype("float32") if weighted else None
+    results = []
+    for package in (fm, keras):
+        class Own(package.Model):
+            numbers = package.ops
+
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                loss = super().compute_loss(x, y, y_pred, sample_weight)
+                extra = self.numbers.mean(self.numbers.square(y_pred - x[:, :2]))
+                return loss + 0.3 * extra
+
+        inputs = package.Input((4,))
+        model = Own(inputs, package.layers.Dense(2)(inputs))
+        model.set_weights([np.concatenate([W, -W], 1), np.zeros(2)])
+        model.compile(package.optimizers.SGD(0.1), "mse", metrics=["mae"])
+        history = model.fit(X, X[:, 2:], sample_weight=weights, batch_size=16, epochs=2,
+                            shuffle=False, verbose=0)
+        results.append([history.history["loss"], history.history["mae"],
+                        model.evaluate(X, X[:, 2:], verbose=0)])
+    np.testing.assert_allclose(*results, rtol=2e-4)
+
+
+def test_a_loss_of_a_models_own_without_one_in_compile(backend):
+    class Own(fm.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = layers.Dense(3)
+
+        def call(self, x):
+            return self.out(x)
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            assert y.shape == (len(x),)  # classes stay classes
+            return np.mean(np.square(y_pred - np.eye(3)[y]))
+
+    y = RNG.integers(0, 3, 40)
+    model, other = Own(), network(units=3, optimizer=fm.optimizers.SGD(0.5))
+    model.compile(fm.optimizers.SGD(0.5))
+    model.build((None, 4))
+    model.set_weights(other.get_weights())
+    found = model.fit(X, y, batch_size=8, shuffle=False, epochs=3, verbose=0).history["loss"]
+    expected = other.fit(X, np.eye(3)[y], batch_size=8, shuffle=False, epochs=3, verbose=0)
+    np.testing.assert_allclose(found, expected.history["loss"], rtol=1e-5)
+    assert model.get_compile_config()["loss"] is None
+    with pytest.raises(ValueError, match="give `compile"):
+        fm.Model.compute_loss(model, X, y, model.predict(X))
+
+
+def test_a_loss_of_a_models_own_must_be_a_number():
+    class Own(fm.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return y_pred
+
+    x = fm.Input((4,))
+    model = Own(x, layers.Dense(1)(x))
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="must return a number"):
+        model.fit(X, Y, verbose=0)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, losses, metrics, spec
-from .own import lower_loss, lower_metric
+from .own import ModelLoss, lower_loss, lower_metric
 from .ports import Port, per_port
 
 __all__ = ["BoundObjective", "BoundOutput", "Objective"]
@@ -296,6 +296,8 @@ def in_python(wanted) -> bool:
     >>> in_python(losses.MeanSquaredError()), in_python(losses.get(lambda t, p: abs(t - p)))
     (False, True)
     """
+    if isinstance(wanted, ModelLoss):
+        return True
     own = wanted.call if isinstance(wanted, losses.Loss) else wanted.update_state
     if not getattr(own, "__module__", "").startswith("fusedmlp."):  # also in a subclass of ours
         return True

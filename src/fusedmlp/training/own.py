@@ -5,9 +5,82 @@ from __future__ import annotations
 import numpy as np
 
 from ..differences import quotient, step_size
+from ..losses import Loss
 
-__all__ = ["lower_loss", "lower_metric"]
+__all__ = ["ModelLoss", "lower_loss", "lower_metric"]
 
+
+
+class ModelLoss(Loss):
+    """The `compute_loss` that a model of one's own defines: one number for a whole batch.
+
+    Parameters
+    ----------
+    model : Model
+    """
+
+    by_batch = True
+
+    def __init__(self, model):
+        super().__init__("compute_loss")
+        self.model = model
+
+    def call(self, y_true, y_pred):
+        """Not for calls from outside: the model's method wants its input, too."""
+        raise TypeError(f"Call `compute_loss` of {self.model.name!r}")
+
+    def total(self, x, y_true, y_pred, weights, training: bool) -> float:
+        """The number that the method returns.
+
+        Raises
+        ------
+        ValueError
+            If it is none.
+        """
+        found = np.asarray(self.model.compute_loss(
+            x=x, y=y_true, y_pred=y_pred, sample_weight=weights, training=training))
+        if found.size != 1 or found.dtype.kind not in "fiu":
+            raise ValueError(
+                f"`compute_loss` of {self.model.name!r} must return a number. Received: "
+                f"dtype {found.dtype}, shape {found.shape}"
+            )
+        return float(found.reshape(()))
+
+
+def _lower_total(builder, loss, prediction, labels, sample_weight, gradient):
+    """Add a `ModelLoss`; its gradient by central differences, two calls for each prediction."""
+    inputs = [b.index for b in builder.buffers if b.role == "input"]
+    shapes = [builder.shape(index) for index in inputs]
+    columns = builder.columns(prediction)
+
+    def step(arrays, outputs):
+        y_pred, y_true = arrays[0].astype(np.float64), arrays[1]
+        x = [a.reshape(len(a), *shape) for a, shape in zip(arrays[2:], shapes, strict=False)]
+        weights = arrays[-1][:, 0] if sample_weight is not None else None
+        training = len(outputs) > 1
+
+        def at(prediction):
+            return loss.total(x[0] if len(x) == 1 else x, y_true, prediction, weights, training)
+
+        with np.errstate(all="ignore"):
+            value = at(y_pred)
+            outputs[0][...] = value
+            if not training:
+                return
+            steps = step_size(y_pred)
+            for place in np.ndindex(y_pred.shape):
+                kept, h = y_pred[place], steps[place]
+                y_pred[place] = kept + h
+                above, up = at(y_pred), y_pred[place] - kept
+                y_pred[place] = kept - h
+                below, down = at(y_pred), kept - y_pred[place]
+                y_pred[place] = kept
+                outputs[1][place] = quotient(value, np.float64(above), np.float64(below), up, down)
+
+    given = [prediction, labels, *inputs] + ([] if sample_weight is None else [sample_weight])
+    outputs = builder.python(step, given, [1, columns] if gradient else [1], name=loss.name,
+                             phase="loss", roles=["row", "gradient"])
+    builder.begin_at(outputs[0], "mean", 1.0)
 
 
 def lower_loss(builder, loss, prediction: int, labels: int, sample_weight: int | None,
@@ -19,6 +92,9 @@ def lower_loss(builder, loss, prediction: int, labels: int, sample_weight: int |
     central differences in float64, two calls for each predicted column, for which a row's loss must
     not depend on other rows.
     """
+    if isinstance(loss, ModelLoss):
+        _lower_total(builder, loss, prediction, labels, sample_weight, gradient)
+        return
     where = f"loss {loss.name!r}"
     mean = loss.reduction != "sum"
     exact = getattr(loss, "gradient", None) or getattr(getattr(loss, "fn", None), "gradient", None)

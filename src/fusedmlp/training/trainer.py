@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, checks, constraints, optimizers, random, tree
+from .. import backend, checks, constraints, losses, optimizers, random, tree
 from ..plan import Plan
 from . import data as adapters
 from .batches import Batches, is_batches, unpack_batch
@@ -31,6 +31,7 @@ from .interrupt import BetweenSteps
 from .iteration import iterate
 from .nonfinite import origin
 from .objective import Objective
+from .own import ModelLoss
 from .ports import Port, is_several
 from .predictor import Predictor
 from .progress import resolve_verbose
@@ -155,6 +156,10 @@ class Trainer:
         steps = checks.integer(steps_per_execution, "steps_per_execution", 1)
         found = optimizers.get(optimizer)
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
+        asked = objective.get_config
+        if self._own_loss:
+            objective = Objective(ModelLoss(self), None, metrics, weighted_metrics)
+            objective.get_config = asked  # which knows what `compile` was given
         if self.built:
             objective.bind(None, self.ports()[1])
         self.optimizer, self.loss, self._objective = found, loss, objective
@@ -163,6 +168,61 @@ class Trainer:
         self.stop_training = False
         self._moved()
         self._freeze_trainable()
+
+    @property
+    def _own_loss(self):
+        """Whether a subclass computes the loss itself."""
+        return type(self).compute_loss is not Trainer.compute_loss
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None,
+                     training: bool = True) -> float:
+        """The loss of a batch, as `compile` asked for it; a subclass may compute another one.
+
+        A method of one's own, which may call this one, gets arrays and returns a number.  It runs
+        in Python in each step, and its gradient is taken by differences, two calls for each
+        predicted number: for small batches, or where nothing else will do.  Penalties of
+        regularizers are added to it.
+
+        Parameters
+        ----------
+        x : ndarray
+            The input, a list where there are several.
+        y, y_pred : ndarray
+            Targets and predictions; the model must have one output.
+        sample_weight : ndarray, optional
+        training : bool
+
+        Raises
+        ------
+        ValueError
+            If `compile` was not given a loss, or there are several outputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fusedmlp as fm
+        >>> class Shrinking(fm.Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.out = fm.layers.Dense(1)
+        ...     def call(self, x):
+        ...         return self.out(x)
+        ...     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        ...         loss = super().compute_loss(x, y, y_pred, sample_weight)
+        ...         return loss + 0.1 * np.mean(y_pred**2)
+        >>> model = Shrinking()
+        >>> model.compile("sgd", "mse")
+        >>> history = model.fit(np.ones((8, 2)), np.ones(8), verbose=0)
+        """
+        if self.loss is None:
+            raise ValueError("`compute_loss` needs a loss: give `compile()` the argument `loss`")
+        if len(self.ports()[1]) > 1:
+            raise ValueError(
+                f"`compute_loss` is for models with one output. Received: {self.name!r} with "
+                f"{len(self.ports()[1])}"
+            )
+        y = np.asarray(y)
+        return losses.resolve(self.loss, y.shape, np.shape(y_pred))(y, y_pred, sample_weight)
 
     def _refuse_own_steps(self):
         """TypeError for a subclass that writes a step anew, which would never be called."""
@@ -239,7 +299,7 @@ class Trainer:
     def _require_compiled(self, what, optimizer=True):
         if not self.compiled:
             raise ValueError(f"Call `compile()` before `{what}()`")
-        if self.loss is None:
+        if self.loss is None and not self._own_loss:
             raise ValueError(f"`{what}()` needs a loss: give `compile()` the argument `loss`")
         if optimizer and self.optimizer is None:
             raise ValueError(
@@ -959,7 +1019,7 @@ class Trainer:
         batch_size = checks.integer(batch_size, "batch_size", 1)
         self._require_built("plan")
         self.place()
-        if self.loss is None or self.optimizer is None:
+        if (self.loss is None and not self._own_loss) or self.optimizer is None:
             return lower(self, batch_size)[0]
         return lower(self, batch_size, self._bound(), False, self.optimizer)[0]
 
@@ -971,8 +1031,8 @@ class Trainer:
 
 
 _NO_RATE = np.zeros(1)
-_STEPS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics",
-          "make_train_function")  # what a model of Keras may define, and a plan never calls
+# what a model of Keras may define, and a plan never calls
+_STEPS = ("train_step", "test_step", "predict_step", "compute_metrics", "make_train_function")
 _ANY_PORT = (Port("output", (None, 1)),)  # of a model that is not built
 _CALL_FLOPS = 10**9  # work of a call that need not be cut up for Ctrl-C
 
