@@ -7,6 +7,7 @@ import pytest
 
 from fusedmlp.examples import (
     backprop,
+    backprop_matrices,
     car_buyers,
     deep_chain,
     epochs_and_batches,
@@ -73,12 +74,22 @@ def test_softmax_and_its_jacobian():
 def test_chain_rule():
     for depth, row in backprop.compute().items():
         assert len(row["factors"]) == 2 * depth + 2
-        assert row["chain"][0] == pytest.approx(row["product"], rel=1e-12)
+        assert row["gradients"][0] == pytest.approx(row["product"], rel=1e-12)
+        assert row["difference"] == pytest.approx(row["product"], rel=1e-8)
         # by the last weight: 2 (p - y) a_n
         *_, last, p = row["units"]
-        assert row["chain"][-2] == pytest.approx(2 * (p - backprop.Y) * last, rel=1e-12)
+        assert row["gradients"][-2] == pytest.approx(2 * (p - backprop.Y) * last, rel=1e-12)
+
+
+def test_chain_rule_in_matrices():
+    for row in backprop_matrices.compute().values():
         assert row["matrices"] < 1e-14
-        assert row["differences"] < 1e-8
+        off = row["differences"]
+        assert off.min() < 1e-9
+        # of second order: a tenth of the step, a hundredth of the error
+        assert off[0] / off[1] == pytest.approx(100, rel=0.2)
+        assert off[1] / off[2] == pytest.approx(100, rel=0.05)
+        assert off[-1] > 10 * off.min()  # rounding
 
 
 def test_deep_chain():

@@ -13,7 +13,9 @@ CHAPTERS = {
     "Single layers, and what they cannot do": (
         "perceptron", "adaline", "linear_regression", "logistic_regression",
         "support_vector_machine", "softmax_regression", "xor"),
-    "Learning": ("losses", "backprop", "deep_chain", "epochs_and_batches", "twenty_lines"),
+    "Learning": (
+        "losses", "backprop", "backprop_matrices", "deep_chain", "epochs_and_batches",
+        "twenty_lines"),
     "Reading a network": ("car_buyers", "representation"),
     "As users of Keras write": (
         "mnist_style", "autoencoder", "imbalanced", "regression", "several", "wide_and_deep",
