@@ -64,9 +64,10 @@ executor
     `Executor(plan, parameters, slots, seed)` runs a plan (see `fusedmlp.plan`, which also says
     what each op computes).  `plan` is read as plain data: `plan.buffers`, `plan.ops`,
     `plan.batch_size`, `plan.dtype`, `plan.inputs`, `plan.outputs`, `plan.totals`,
-    `plan.parameter_size`, `plan.trainable_size`.  `parameters` is the flat arena that all
-    parameters lie in, `slots` the optimizer's flat state arrays, as long as the trainable part of
-    the arena; both stay the caller's and are updated in place.  Methods and attributes:
+    `plan.parameter_size`, `plan.trainable_size`, `plan.observations`, `plan.units`.  `parameters`
+    is the flat arena that all parameters lie in, `slots` the optimizer's flat state arrays, as long
+    as the trainable part of the arena; both stay the caller's and are updated in place.  Methods
+    and attributes:
 
     ``run(data, order, batch_size, start, stop, learning_rate, iteration, budget) -> step``
         Run steps `start` to `stop`; step s takes the rows ``order[s*batch_size:(s+1)*batch_size]``
@@ -87,6 +88,12 @@ executor
     ``nonfinite``
         -1, or the step at which `run` returned because the loss was not finite; the caller resets
         it.  With `check_finite` False, `run` goes on.
+    ``record(records, first)``
+        Have `run` write what the plan observes (see `fusedmlp.plan`) into `records`, float64
+        (count, len(plan.observations), 4): in the step whose number, counted from 1, is k times
+        the plan's `every`, into row ``k - 1 - first`` where there is such a row.  None ends it.
+    ``units``
+        float64 (plan.units,), counts that steps which are observed add to; the caller zeroes it.
     ``gradients``
         The flat gradient arena, laid out as the trainable part of `parameters`.  `run` overwrites
         the gradients that the plan computes; those of a plan that only updates are the caller's.

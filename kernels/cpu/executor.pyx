@@ -193,10 +193,12 @@ cdef enum Code:
     TRANSPOSE
     GAMMA_GRAD
     EMBEDDING_GRAD
+    RECORD
     # STATISTICS operations
     BATCH_STATISTICS
     BATCH_NORM_SUMS
     FOLD_STATISTICS
+    OBSERVE
     # WHOLE operations
     SPECTRAL_NORM
     ORTHOGONAL_PENALTY
@@ -204,6 +206,8 @@ cdef enum Code:
     # PHASES: threads split them in their own way and meet before and after each
     SQUARES
     WHOLE
+    KEEP
+    CHANGE
 
 cdef struct Operand:
     Base base
@@ -278,6 +282,8 @@ cdef struct Step:
     int weights    # number of the data array that a weighted mean divides by
     bint counts    # a sum adds its rows to the count of its total
     bint clears    # the output is 0 where nothing is copied to
+    long every     # steps from one that is observed to the next
+    long units     # number of the counts of a buffer's first column
     long groups, width, step_a, step_b
     const char *constants
     bint has_ignore
@@ -325,6 +331,11 @@ cdef struct Run:
     char *gradients
     double *totals
     uint64_t seed
+    # what is observed: `records_count` times `observations` rows of four numbers
+    double *records
+    long records_count, first_record, observations
+    double *units
+    char *kept     # parameters as they were before their update
     # a prediction
     const char *x[MAX_DATA]
     long x_columns[MAX_DATA]
@@ -863,6 +874,17 @@ cdef void _statistics_step(const Run *q, const Step *s, char **bases, long n, in
                           _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size))
 
 
+cdef void _observe_columns(const Run *q, const Step *s, char **bases, long n, int64_t count,
+                           int thread, int threads) noexcept nogil:
+    """What is counted of this thread's columns of a buffer (a); b is what its slopes are of."""
+    cdef long start, stop
+    share(s.a.columns, FM_STRIP, thread, threads, &start, &stop)
+    if stop > start and _record(q, s, count) != NULL:
+        q.kernels.observe(n * s.repeat, start, stop, _at(&s.a, bases, 0, q.itemsize), s.a.ld,
+                          _at(&s.b, bases, 0, q.itemsize), s.b.ld, s.map_grad, &s.params, s.x,
+                          s.scratch, s.scratch + s.a.columns)
+
+
 cdef void _whole_step(Run *q, const Step *s, char **bases, long n, int thread,
                       int threads) noexcept nogil:
     """A WHOLE operation on a parameter (a): this thread's part, or all of it."""
@@ -910,6 +932,62 @@ cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
         size = n - i * _CHUNK if n - i * _CHUNK < _CHUNK else _CHUNK
         sums[i] = q.kernels.penalty(
             size, _at(&s.a, bases, 0, q.itemsize) + i * _CHUNK * q.itemsize, s.x, s.y)
+
+
+cdef inline double *_record(const Run *q, const Step *s, int64_t count) noexcept nogil:
+    """Where an observation is written in this step; NULL where it is not."""
+    cdef long number = (count + 1) // s.every - 1 - q.first_record
+    if (count + 1) % s.every != 0 or number < 0 or number >= q.records_count:
+        return NULL
+    return q.records + 4 * (number * q.observations + s.number)
+
+
+cdef void _observe_parameter(const Run *q, const Step *s, int64_t count, int thread,
+                             int threads) noexcept nogil:
+    """Sums of squares of this thread's chunks: parameter, gradient (in front), change."""
+    cdef long size = q.itemsize, elements = s.a.rows * s.a.ld, start, stop, i, n
+    cdef long chunks = (elements + CHUNK - 1) // CHUNK
+    cdef const char *w
+    if _record(q, s, count) == NULL:
+        return
+    share(chunks, 1, thread, threads, &start, &stop)
+    for i in range(start, stop):
+        n = min(<long> CHUNK, elements - i * CHUNK)
+        w = q.parameters + s.a.at + i * CHUNK * size
+        if s.code == CHANGE:
+            s.scratch[2 * chunks + i] = q.kernels.distance(
+                n, w, q.kept + s.a.at + i * CHUNK * size)
+        else:
+            s.scratch[i] = q.kernels.squares(n, w)
+            s.scratch[chunks + i] = q.kernels.squares(
+                n, q.gradients + s.a.at + i * CHUNK * size)
+            memcpy(q.kept + s.a.at + i * CHUNK * size, w, n * size)
+
+
+cdef void _write_record(const Run *q, const Step *s, long n, int64_t count) noexcept nogil:
+    """Add up what was counted of a buffer, or of a parameter, and write it down."""
+    cdef double *out = _record(q, s, count)
+    cdef double active = 0.0, dead = 0.0
+    cdef long i, k, chunks = (s.a.rows * s.a.ld + CHUNK - 1) // CHUNK
+    if out == NULL:
+        return
+    for k in range(4):
+        out[k] = 0.0
+    if s.a.rows:
+        for k in range(3):
+            for i in range(chunks):
+                out[k] += s.scratch[k * chunks + i]
+        out[3] = s.a.rows * s.a.columns
+        return
+    for i in range(s.a.columns):
+        out[0] += s.scratch[i]
+        active += s.scratch[s.a.columns + i]
+        dead += s.scratch[s.a.columns + i] == 0.0
+        if s.map_grad != NULL:
+            q.units[s.units + i] += s.scratch[s.a.columns + i]
+    out[1] = n * s.repeat * s.a.columns
+    if s.map_grad != NULL:
+        out[2], out[3] = out[1] - active, dead
 
 
 cdef void _penalty_total(Run *q, const Step *s, char **bases, long n) noexcept nogil:
@@ -984,6 +1062,9 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
                            s.number)
     elif s.code == DENSE_DW or s.code == SPARSE_DW:
         _pieces(q, s, &s.c, bases, n, thread, threads)
+    elif s.code == RECORD:
+        if thread == 0:
+            _write_record(q, s, n, count)
     elif s.code == DENSE_DB:
         # a dz, b dbias
         _part(&s.b, thread, threads, size, &start, &stop)
@@ -1142,10 +1223,14 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
                     return
             elif s.code == PENALTY:
                 _penalty(q, s, bases, thread, threads)
+            elif s.code >= KEEP:
+                _observe_parameter(q, s, count, thread, threads)
             elif s.code >= SQUARES:
                 _phase(q, s, rate, count, thread, threads)
             elif s.code >= SPECTRAL_NORM:
                 _whole_step(q, s, bases, n, thread, threads)
+            elif s.code == OBSERVE:
+                _observe_columns(q, s, bases, n, count, thread, threads)
             elif s.code >= BATCH_STATISTICS:
                 _statistics_step(q, s, bases, n, thread, threads)
             elif s.code >= REDUCE:
@@ -1283,7 +1368,7 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
 
 _LATE = ("reduce", "tally", "dense_dw", "sparse_dw", "dense_db", "gamma_grad", "embedding_grad",
          "accumulate", "penalty_grad", "orthogonal_penalty", "collect", "clip", "update", "average",
-         "constrain")
+         "constrain", "observe_parameter", "observe_update")
 
 
 def _factors(op):
@@ -1323,6 +1408,8 @@ cdef class Executor:
 
     cdef readonly object plan
     cdef readonly object totals
+    cdef readonly object units
+    cdef object _records, _kept_memory, _chunks
     cdef public long nonfinite
     cdef public int threads_used  # the most threads that a call has used so far
     cdef double _seconds[2]       # of a step with one thread, with many; 0 where unknown
@@ -1362,6 +1449,13 @@ cdef class Executor:
         self._parameters = parameters
         self._slots = tuple(slots)
         self._kept = []
+        self._records, self._chunks = None, {}
+        self._run.observations = len(plan.observations)
+        self.units = np.zeros(plan.units)
+        self._run.units = <double *> cnp.PyArray_DATA(<cnp.ndarray> self.units)
+        self._kept_memory = _aligned(
+            plan.trainable_size * (4 if plan.dtype == "float32" else 8) if plan.observations else 0)
+        self._run.kept = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._kept_memory)
         self._run.itemsize = 4 if plan.dtype == "float32" else 8
         self._run.kernels = kernels_for(self._run.itemsize)
         self._run.seed = seed & 0xFFFFFFFFFFFFFFFF
@@ -1485,6 +1579,7 @@ cdef class Executor:
         total = 2 * (len(copies) + len(paired)) + len(sums) + 3 * len(halved)
         for op in ops:
             total += len(updates[id(op)]) if id(op) in updates else max(3, len(op.inputs))
+        total += len(plan.observations)
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
         i += self._refresh(&self._steps[i], copies, paired)
@@ -1526,6 +1621,11 @@ cdef class Executor:
         for op in ops:
             if op.op == "penalty":
                 self._penalty(&self._steps[i], op, PENALTY_TOTAL, sums[id(op)])
+                i += 1
+        for op in ops:
+            if op.op in ("observe", "observe_update"):
+                self._observing(&self._steps[i], op)
+                self._steps[i].code = RECORD
                 i += 1
         self._run.count = i - self._transposes
         for i in range(self._transposes + self._run.count):
@@ -2082,12 +2182,36 @@ cdef class Executor:
             s.code, s.number = PYTHON, len(self._python)
             self._python.append((attributes["function"], op.inputs[:attributes["reads"]],
                                  op.outputs))
+        elif op.phase == "observe":
+            self._observing(s, op)
         elif name == "accumulate":
             s.code = ACCUMULATE
             self._set(&s.a, op.inputs[0])
             self._set(&s.b, op.inputs[1])
         elif not (self._join(s, op) or self._layer(s, op) or self._features(s, op)):
             self._loss(s, op)
+        return 0
+
+    cdef int _observing(self, Step *s, op) except -1:
+        """An operation of a step that is observed: a buffer (b what its slopes are of), or a
+        parameter."""
+        attributes = op.attributes
+        number = attributes["record"]
+        s.number, s.every, s.repeat = number, attributes["every"], self._repeat(op)
+        self._set(&s.a, op.inputs[0])
+        if op.op == "observe":
+            s.code = OBSERVE
+            s.x, s.units = attributes["below"], attributes["units"]
+            if attributes["activation"] != "linear":
+                self._set(&s.b, op.inputs[1])
+                self._activation(s, op, True)
+                s.code = OBSERVE
+            count = 2 * s.a.columns
+        else:
+            s.code = KEEP if op.op == "observe_parameter" else CHANGE
+            count = 3 * ((s.a.rows * s.a.ld + CHUNK - 1) // CHUNK)
+        memory = self._chunks.setdefault(number, np.zeros(count))
+        s.scratch = <double *> cnp.PyArray_DATA(<cnp.ndarray> memory)
         return 0
 
     def _repeat(self, op):
@@ -2294,6 +2418,16 @@ cdef class Executor:
         return 0
 
     # -- running -----------------------------------------------------------------------------
+
+    def record(self, cnp.ndarray records, long first):
+        if records is not None and (
+                cnp.PyArray_TYPE(records) != cnp.NPY_FLOAT64
+                or not cnp.PyArray_ISCARRAY(records)
+                or records.shape[1] != self._run.observations or records.shape[2] != 4):
+            raise TypeError("Executor.record takes a float64 array (count, observations, 4)")
+        self._records, self._run.first_record = records, first
+        self._run.records_count = 0 if records is None else records.shape[0]
+        self._run.records = NULL if records is None else <double *> cnp.PyArray_DATA(records)
 
     @property
     def threads(self):

@@ -162,6 +162,12 @@ typedef struct {
     /* mask of the rows from..to; row r of the array is row r of the counter */
     void (*dropout_mask)(long from, long to, long c, void *mask, long ld, double rate,
                          uint64_t seed, uint32_t stream, uint32_t step);
+    /* columns start..stop of what a step that is observed counts (observing.h); start is a multiple
+     * of FM_STRIP, derivative may be NULL */
+    void (*observe)(long rows, long start, long stop, const void *y, long ldy, const void *saved,
+                    long lds, fm_map_grad derivative, const void *params, double below,
+                    double *squares, double *active);
+    double (*distance)(long n, const void *a, const void *b);
     fm_join join;
     fm_features features;
     fm_sparse sparse;

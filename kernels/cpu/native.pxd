@@ -180,6 +180,10 @@ cdef extern from "native.h" nogil:
         void (*combine)(long n, double a, const void *x, double b, void *y) noexcept nogil
         void (*dropout_mask)(long start, long stop, long c, void *mask, long ld, double rate,
                              uint64_t seed, uint32_t stream, uint32_t step) noexcept nogil
+        void (*observe)(long rows, long start, long stop, const void *y, long ldy,
+                        const void *saved, long lds, fm_map_grad derivative, const void *params,
+                        double below, double *squares, double *active) noexcept nogil
+        double (*distance)(long n, const void *a, const void *b) noexcept nogil
         fm_join join
         fm_features features
         fm_sparse sparse

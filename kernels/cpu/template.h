@@ -851,6 +851,7 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
 #include "parameters.h"
 #include "feature_ops.h"
 #include "sparse.h"
+#include "observing.h"
 
 #undef LARGER
 #undef ROW_SUM
@@ -870,6 +871,7 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
         .softmax_cross_entropy = softmax_cross_entropy##t,                                       \
         .losses = &FM_PASTE(FM_PASTE(fm_losses_, FM_ISA), t),                                    \
         .dropout_mask = dropout_mask##t, .normal = normal##t,                                    \
+        .observe = observe##t, .distance = distance##t,                                          \
         .alpha_dropout = alpha_dropout##t, .penalty = penalty##t,                                \
         .penalty_grad = penalty_grad##t, .activity_penalty = activity_penalty##t,                \
         .orthogonal_penalty = orthogonal_penalty##t, .non_negative = non_negative##t,            \

@@ -83,6 +83,15 @@ static double A(squares)(long n, const void *x_)
     return sum;
 }
 
+/* The sum of squares of a - b. */
+static double A(distance)(long n, const void *a_, const void *b_)
+{
+    const R *a = a_, *b = b_;
+    double sum = 0;
+    SUM_OF(sum, 1, 0, n, (double)a[i] - b[i]);
+    return sum;
+}
+
 /* g <- clip(factor g, -limit, limit) */
 static void A(clip)(long n, void *g_, double factor_, double limit_)
 {

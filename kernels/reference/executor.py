@@ -69,6 +69,9 @@ class Executor:
         self.plan = plan
         self.seed = seed
         self.totals = np.zeros((len(plan.totals), 2))
+        self.units = np.zeros(plan.units)
+        self._records, self._first_record = None, 0
+        self._before = {}  # parameters that are observed, as they were before their update
         self.nonfinite = -1
         self.check_finite = True
         self.threads = 1  # NumPy's BLAS keeps its own number
@@ -127,6 +130,10 @@ class Executor:
             write(flat, matrix)
 
     # -- running ---------------------------------------------------------------------------------
+
+    def record(self, records, first):
+        """Write observations into `records`, whose first row is number `first`."""
+        self._records, self._first_record = records, first
 
     def run(self, data, order, batch_size, start, stop, learning_rate, iteration, budget):
         """Run the steps `start` to `stop`; returns the first one not run."""
@@ -650,6 +657,54 @@ class Executor:
             self._store("parameter")
 
         return change
+
+    # -- what is observed --------------------------------------------------------------------
+
+    def _record(self, every, record):
+        """The four numbers of an observation in this step; None where it is not written down."""
+        number = (self._iteration + 1) // every - 1 - self._first_record
+        if (self._records is None or (self._iteration + 1) % every
+                or not 0 <= number < len(self._records)):
+            return None
+        return self._records[number, record]
+
+    def _observe(self, inputs, outputs, rows, record, every, units, activation, params, below):
+        y, *saved = inputs
+
+        def observe():
+            out = self._record(every, record)
+            if out is None:
+                return
+            out[:] = np.square(y, dtype=np.float64).sum(), y.size, 0.0, 0.0
+            if saved:
+                slopes = np.empty_like(y)
+                activations.activation_grad(activation, np.ones_like(y), saved[0], params, slopes)
+                active = (np.abs(slopes) > slopes.dtype.type(below)).sum(axis=0)
+                self.units[units : units + y.shape[1]] += active
+                out[2:] = y.size - active.sum(), (active == 0).sum()
+
+        return partial(_calmly, observe)
+
+    def _observe_parameter(self, inputs, outputs, rows, record, every):
+        w = inputs[0]
+
+        def observe_parameter():
+            out = self._record(every, record)
+            if out is not None:
+                out[:] = [*(np.square(a, dtype=np.float64).sum() for a in inputs), 0.0, w.size]
+                self._before[record] = w.astype(np.float64)
+
+        return partial(_calmly, observe_parameter)
+
+    def _observe_update(self, inputs, outputs, rows, record, every):
+        (w,) = inputs
+
+        def observe_update():
+            out = self._record(every, record)
+            if out is not None:
+                out[2] = np.square(w - self._before[record]).sum()
+
+        return partial(_calmly, observe_update)
 
     # -- what optimizers do ------------------------------------------------------------------
 

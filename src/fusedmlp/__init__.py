@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         config,
         constraints,
         datasets,
+        diagnostics,
         dtype_policies,
         initializers,
         layers,
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
     from .variable import Variable
 
 _MODULES = (
-    "activations", "backend", "callbacks", "config", "constraints", "datasets", "dtype_policies",
-    "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "ops",
-    "optimizers", "random", "regularizers", "saving", "utils",
+    "activations", "backend", "callbacks", "config", "constraints", "datasets", "diagnostics",
+    "dtype_policies", "initializers", "layers", "losses", "metrics", "mixed_precision", "models",
+    "ops", "optimizers", "random", "regularizers", "saving", "utils",
 )
 _OPTIONAL = ("sklearn",)  # modules that need more than NumPy, so no part of `__all__`
 _NAMES = {
@@ -86,6 +87,7 @@ __all__ = [
     "constraints",
     "datasets",
     "device",
+    "diagnostics",
     "dtype_policies",
     "initializers",
     "layers",

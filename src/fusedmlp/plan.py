@@ -94,6 +94,10 @@ average                  --                   --                   slot, momentu
                                                                    parameters
 constrain                parameter            -- (itself)          kind, low, high, rate,
                                                                    epsilon, axis
+observe                  y[, x or y]          --                   record, every, units,
+                                                                   activation, params, below
+observe_parameter        parameter, dp        --                   record, every
+observe_update           parameter            --                   record, every
 ======================== ==================== ==================== ==========================
 
 ``dense_dx`` is dz @ kernel.T, times the derivative of `activation` at its third input where there
@@ -151,6 +155,14 @@ form to the other. Which shape a sample has is known to the `Builder` alone.
 where it is inverted; without `center` the mean counts as 0. ``digitize`` counts the boundaries that
 are not above x, ``encode`` makes vectors of `depth` of whole numbers: of each ("one_hot"), or of a
 row ("multi_hot", "count"); both have no derivative.
+
+A plan that observes writes what `Plan.observations` lists into the executor's `records`, in every
+step number `every` (2 `every`, ...), four numbers each.  ``observe`` writes of a buffer the sum of
+squares, the number of elements, how many of them have a slope of `activation` within `below` of 0
+(the second input is what the derivative reads), and how many columns have no other; to the
+executor's `units` from number `units` on it adds for each column how often the slope was another.
+``observe_parameter`` writes the sums of squares of a parameter and of its gradient before both are
+changed, ``observe_update`` that of the parameter's change since then.
 
 A matrix in compressed rows is data of which a step gathers where its rows begin and end (the role
 "sparse", two columns). A product with it is ``sparse_dense``, and where something else reads it
@@ -222,6 +234,25 @@ class Op:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """What one row of the records of a plan that observes is about.
+
+    `kind` is "activation" (a layer's output), "error" (the gradient of the loss at the outputs of
+    a layer's product, before its activation) or "parameter"; `name` is that of the buffer.
+    `activation` is that whose slopes are counted ("linear": none), and `units` the place of the
+    counts of its columns.
+    """
+
+    kind: str
+    layer: str
+    name: str
+    columns: int
+    activation: str = "linear"
+    params: tuple = ()
+    units: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """A lowered network: what an executor runs.  `print(plan)` shows it as a table.
 
@@ -243,6 +274,8 @@ class Plan:
     gradient_size : int
         Elements of the gradient arena: the trainable part, and behind it the gradients of further
         uses of the same parameters.
+    observations : tuple of Observation
+        What a plan that observes writes down; empty for any other.
     """
 
     buffers: tuple
@@ -255,6 +288,12 @@ class Plan:
     parameter_size: int = 0
     trainable_size: int = 0
     gradient_size: int = 0
+    observations: tuple = ()
+
+    @property
+    def units(self):
+        """Columns whose slopes are counted, of all observations together."""
+        return sum(o.columns for o in self.observations if o.activation != "linear")
 
     def shape(self, index):
         """Shape of a buffer for a full batch."""
@@ -282,6 +321,8 @@ class Plan:
             return 2 * self.trainable_size
         if op.op == "gather":
             return 0
+        if op.phase == "observe":  # once in so many steps
+            return self._elements(op.inputs[0]) // op.attributes["every"]
         return max((self._elements(i) for i in (*op.inputs, *op.outputs)), default=0)
 
     def bytes(self, op):
@@ -293,6 +334,9 @@ class Plan:
             return (3 + 2 * slots) * self.trainable_size * itemsize
         if op.phase == "update":
             return {"clip": 2, "average": 3}.get(op.op, 4) * self.trainable_size * itemsize
+        if op.phase == "observe":
+            touched = sum(self._elements(i) * itemsize for i in op.inputs)
+            return touched // op.attributes["every"]
         touched = [*op.inputs, *op.outputs] * (2 if op.op == "gather" else 1)
         return sum(self._elements(i) * itemsize for i in touched)
 
@@ -359,11 +403,14 @@ class Builder:
         self.buffers, self.ops, self.inputs, self.totals = [], [], [], []
         self.loss_total = None  # name of the total of its own that the next loss is added to
         self.owners = {}  # name of a buffer -> name of the layer whose it is
+        self.layer_outputs = {}  # buffer -> name of the layer that gave it first
         self._parameters = {}  # (offset, rows, columns) -> buffer
         self._trainable = set()
         self._graded = {}  # parameter -> buffer of its gradient
         self._spare = {}  # buffer of the gradient of a further use -> that of the first
         self._holders = Counter()  # gradient -> forward buffers whose gradient it is
+        self._errors = {}  # output of a product -> gradient before its activation
+        self._dropped_activations = {}  # output of an activation that nobody reads -> its input
         self._kept = set()  # gradients that are read again after the adjoint that got them
         self._streams = 0
         self._loss_ops = []
@@ -773,6 +820,7 @@ class Builder:
         """Forget the forward operations and buffers that were added since `mark`."""
         ops, buffers, self._streams = mark
         del self.ops[ops:], self.buffers[buffers:]
+        self.layer_outputs = {i: n for i, n in self.layer_outputs.items() if i < buffers}
         self._parameters = {key: i for key, i in self._parameters.items() if i < buffers}
         self._trainable = {i for i in self._trainable if i < buffers}
 
@@ -1253,6 +1301,66 @@ class Builder:
         for parameter, attributes in self._constraints:
             self._emit("constrain", (parameter,), (), "update", **attributes)
 
+    # -- observing -----------------------------------------------------------------------------
+
+    def layer_output(self, index, layer):
+        """Let a buffer be the output of the layer of that name, unless it is another's already."""
+        self.layer_outputs.setdefault(self._views.get(index, index), layer)
+
+    def _observe(self, every, below):
+        """Append the operations that write down what activations and gradients are.
+
+        A layer whose output is no longer computed, such as a softmax that is fused with its loss,
+        is observed by what its operation reads.
+        """
+        shown = {}  # buffer -> name of its layer
+        for index, layer in self.layer_outputs.items():
+            while index in self._dropped_activations:
+                index = self._dropped_activations[index]
+            shown.setdefault(index, layer)
+        logits = {self.ops[i].inputs[0] for i in self._loss_ops}
+        found, units = [], 0
+
+        def emit(kind, layer, inputs, name="linear", params=(), first=0):
+            buffer = self.buffers[inputs[0]]
+            self._emit("observe", inputs, (), "observe", record=len(found), every=every,
+                       units=first, activation=name, params=params, below=below(name, params))
+            found.append(Observation(kind, layer, buffer.name, buffer.columns, name, params, first))
+
+        for op in [op for op in self.ops if op.phase == "forward"]:
+            for index in op.outputs:
+                if index in self._errors:
+                    kernel = self.buffers[op.inputs[1]].name
+                    emit("error", self.owners.get(kernel, kernel), (self._errors[index],))
+                if index not in shown:
+                    continue
+                name, saved = self._observed_slope(op, index, logits)
+                params = () if name == "linear" else tuple(op.attributes["params"])
+                emit("activation", shown[index], (index, *saved), name, params, units)
+                units += self.columns(index) if name != "linear" else 0
+        parameters = sorted(self._graded, key=lambda i: self.buffers[i].offset)
+        for parameter in parameters:
+            self._emit("observe_parameter", (parameter, self._graded[parameter]), (), "observe",
+                       record=len(found), every=every)
+            name = self.buffers[parameter].name
+            found.append(Observation("parameter", self.owners.get(name, name), name,
+                                     self.buffers[parameter].columns))
+        return found, parameters
+
+    def _observed_slope(self, op, index, logits):
+        """The activation that gave a buffer, and what its derivative reads; "linear" for none.
+
+        One whose input the loss reads by itself has no part in the backward pass.
+        """
+        name = op.attributes.get("activation", "linear")
+        if (op.op not in ("dense", "sparse_dense", "activation") or index != op.outputs[0]
+                or spec.ACTIVATIONS[name].kind != "elementwise" or name == "linear"
+                or (op.op == "activation" and op.inputs[0] in logits)):
+            return "linear", ()
+        if spec.ACTIVATIONS[name].reads == "y":
+            return name, (index,)
+        return name, (op.inputs[0] if op.op == "activation" else op.outputs[1],)
+
     def _multiply_sparse(self):
         """Let products read matrices in compressed rows as they are."""
         dense = {op.outputs[0]: op for op in self.ops if op.op == "densify"}
@@ -1273,6 +1381,9 @@ class Builder:
                     if op.phase != "forward" or read.intersection(op.outputs)]
             if len(kept) == len(self.ops):
                 break
+            self._dropped_activations.update(
+                (op.outputs[0], op.inputs[0]) for op in self.ops
+                if op.op == "activation" and not read.intersection(op.outputs))
             shift = {id(op): i for i, op in enumerate(kept)}
             self._loss_ops = [shift[id(self.ops[i])] for i in self._loss_ops]
             self.ops = kept
@@ -1351,7 +1462,7 @@ class Builder:
         self.ops = ops
 
     def finish(self, outputs, *, optimizer=None, optimizer_params=(), parameter_size=0,
-               trainable_size=0):
+               trainable_size=0, observe=0, below=None):
         """Fuse, add backward and update operations where there is a loss to train, and return.
 
         Parameters
@@ -1361,7 +1472,12 @@ class Builder:
         optimizer : str or callable, optional
             Row of the optimizer, whose hyperparameters are `optimizer_params`, or a function that
             appends its operations to the builder; without it the plan only evaluates.
+        observe : int
+            Steps from one that is observed to the next; 0 for a plan that doesn't observe.
+        below : callable (activation, params) -> float, optional
+            Up to which absolute value a slope counts as 0; needed where the plan observes.
         """
+        observations, observed = [], []
         outputs = [self._views.get(i, i) for i in outputs]
         if self._loss_ops:
             self._penalize(optimizer is not None)
@@ -1370,14 +1486,20 @@ class Builder:
             self.backward()
             self._fuse_backward()
             self._penalize_gradients()
+            if observe:
+                observations, observed = self._observe(observe, below)
             if callable(optimizer):
                 optimizer(self)
             else:
                 self.update(optimizer, optimizer_params)
                 self.project()
-        return self._compact(outputs, parameter_size, trainable_size)
+            first = len(observations) - len(observed)
+            for record, parameter in enumerate(observed, first):
+                self._emit("observe_update", (parameter,), (), "observe", record=record,
+                           every=observe)
+        return self._compact(outputs, parameter_size, trainable_size, tuple(observations))
 
-    def _compact(self, outputs, parameter_size, trainable_size):
+    def _compact(self, outputs, parameter_size, trainable_size, observations):
         """Number the buffers that are left from 0 on."""
         gradient_size = trainable_size
         for buffer in self.buffers:
@@ -1404,7 +1526,8 @@ class Builder:
         return Plan(buffers, ops, self.batch_size, self.dtype,
                     tuple(number[i] for i in self.inputs),
                     tuple(number[i] for i in outputs if i in number),
-                    tuple(self.totals), parameter_size, trainable_size, gradient_size)
+                    tuple(self.totals), parameter_size, trainable_size, gradient_size,
+                    observations)
 
 
 def _per_column(values, columns):
@@ -1421,6 +1544,8 @@ def _dense_adjoint(builder, op, gradients, needed):
     x, kernel = op.inputs[:2]
     bias = op.inputs[2] if len(op.inputs) == 3 else None
     dz = _through_activation(builder, op, gradients[op.outputs[0]])
+    if kernel in builder._trainable:  # then it is kept
+        builder._errors[op.outputs[0]] = dz
     extra = {key: op.attributes[key] for key in ("precision",) if key in op.attributes}
     if kernel in builder._trainable:
         builder._emit("dense_dw", (x, dz), (builder._gradient_like(kernel),), "backward", **extra)
@@ -1440,6 +1565,7 @@ def _sparse_dense_adjoint(builder, op, gradients, needed):
     rows, kernel, *bias = op.inputs
     dz = _through_activation(builder, op, gradients[op.outputs[0]])
     if kernel in builder._trainable:
+        builder._errors[op.outputs[0]] = dz
         builder._emit("sparse_dw", (rows, dz), (builder._gradient_like(kernel),), "backward",
                       source=op.attributes["source"])
         builder._kept.add(dz)

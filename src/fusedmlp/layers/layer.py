@@ -284,6 +284,8 @@ class Layer:
         if self.activity_regularizer is not None:
             for leaf in tree.leaves(result):
                 self.activity_regularizer.lower_activity(builder, leaf.buffer)
+        for leaf in tree.leaves(result):
+            builder.layer_output(leaf.buffer, self.name)
         for buffer in builder.buffers[first:]:
             builder.owners.setdefault(buffer.name, self.name)
         return result

@@ -16,6 +16,7 @@ import numpy as np
 from .. import backend, config
 from ..plan import Builder, Plan
 from .objective import BoundObjective
+from .observing import no_slope
 
 __all__ = ["Execution", "Executions", "block_rows", "identity_order", "lower"]
 
@@ -34,7 +35,7 @@ class Execution(NamedTuple):
 
 
 def lower(model, rows: int, objective: BoundObjective | None = None, weighted: tuple = (),
-          optimizer=None, sparse: tuple = ()) -> tuple[Plan, dict[str, str]]:
+          optimizer=None, sparse: tuple = (), observe: int = 0) -> tuple[Plan, dict[str, str]]:
     """Lower a model to a plan.
 
     Parameters
@@ -51,6 +52,9 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         Without it the plan evaluates.
     sparse : tuple of bool
         Whether data is a matrix in compressed rows, for each input; empty where none is.
+    observe : int
+        Steps of training from one whose activations, gradients and updates are observed to the
+        next; 0 for none.
 
     Returns
     -------
@@ -81,7 +85,8 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         weights.append(builder.input(1, f"{prefix}sample_weight", "weight") if heeded else None)
     objective.lower(builder, predictions, labels, weights, optimizer is not None)
     if optimizer is not None:
-        sizes.update(optimizer=lambda b: optimizer.lower(b, model.trained_variables()))
+        sizes.update(optimizer=lambda b: optimizer.lower(b, model.trained_variables()),
+                     observe=observe, below=no_slope)
     return builder.finish(predictions, **sizes), builder.owners
 
 
@@ -107,16 +112,18 @@ class Executions:
         self._kept.clear()
 
     def get(self, model, rows: int, objective: BoundObjective | None = None,
-            weighted: tuple = (), optimizer=None, sparse: tuple = ()) -> Execution:
+            weighted: tuple = (), optimizer=None, sparse: tuple = (), observe: int = 0
+            ) -> Execution:
         """The execution for these arguments of `lower`, made now if it has not been yet."""
         key = (rows, id(objective), weighted, backend.key(), config.epsilon(),
-               None if optimizer is None else optimizer.fingerprint(), sparse)
+               None if optimizer is None else optimizer.fingerprint(), sparse, observe)
         slots = () if optimizer is None else _slots(optimizer, model)
         execution = self._kept.get(key)
         # An `id` may have been another object's before, hence the comparison.
         if (execution is None or execution.objective is not objective
                 or execution.slots is not slots):
-            plan, owners = lower(model, rows, objective, weighted, optimizer, sparse)
+            plan, owners = lower(model, rows, objective, weighted, optimizer, sparse,
+                                 observe)
             executor = backend.executor(plan, model.arena, slots, model.seed)
             execution = Execution(plan, executor, objective, slots, owners)
             self._kept[key] = execution

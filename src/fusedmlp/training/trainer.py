@@ -31,6 +31,7 @@ from .interrupt import BetweenSteps
 from .iteration import iterate
 from .nonfinite import origin
 from .objective import Objective
+from .observing import Recorder, interval
 from .own import ModelLoss
 from .ports import Port, is_several
 from .predictor import Predictor
@@ -1165,8 +1166,11 @@ class _Training:
         self.model, self.optimizer = model, model.optimizer
         self.feed, self.objective = feed, feed.objective
         self.check_finite = True
-        self._bind(feed.rows)
         self.callbacks = callbacks
+        per_update = self.optimizer.gradient_accumulation_steps or 1
+        self.observe = interval(callbacks.callbacks) * per_update
+        self.recorder = Recorder(self.observe, per_update) if self.observe else None
+        self._bind(feed.rows)
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
         self.each = callbacks.wants_batches("train")
@@ -1175,8 +1179,10 @@ class _Training:
     def _bind(self, rows):
         self.execution = self.model._executions.get(self.model, rows, self.objective,
                                                     self.feed.weighted, self.optimizer,
-                                                    self.feed.sparse)
+                                                    self.feed.sparse, self.observe)
         self.executor = self.execution.executor
+        if self.recorder is not None:
+            self.recorder.bind(self.executor)
         self.arena = self.model.arena
         self.params = self.optimizer.fingerprint()
         self.executor.check_finite = self.check_finite
@@ -1194,6 +1200,8 @@ class _Training:
         model = self.model
         self.executor.totals[...] = 0.0
         self.objective.begin()
+        if self.recorder is not None:
+            self.recorder.begin_epoch(self.executor)
         done = 0
         for piece in self.feed.epoch():
             done += self._run(piece, number, done)
@@ -1205,6 +1213,10 @@ class _Training:
                 f"Epoch {number + 1} ends after {done} of `steps_per_epoch` = {asked} steps, "
                 "because the data is used up", stacklevel=4,
             )
+        if self.recorder is not None:
+            for callback in self.callbacks.callbacks:
+                if getattr(callback, "observe_every", None):
+                    callback.on_observed(number, self.recorder.observed(self.execution))
         return self.objective.logs(self.executor.totals)
 
     def _run(self, piece, number, done):
@@ -1218,6 +1230,8 @@ class _Training:
             rates = np.concatenate([np.zeros(first), rates])
         step, each = first, 1 if self.projected else model._steps_per_execution
         rows = min(piece.size, len(piece.order))
+        if self.recorder is not None:
+            self.recorder.begin(self.execution, optimizer.steps, stop - first)
         while step < stop:
             alone = self.each or self.projected or model.stop_training
             end = min(step + each, stop) if alone else stop
@@ -1245,6 +1259,8 @@ class _Training:
                     method(done + step - first - 1, logs=dict(logs))
             if model.stop_training:
                 break
+        if self.recorder is not None:
+            self.recorder.end()
         return step - first
 
     def _iterate(self, piece):
