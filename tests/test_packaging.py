@@ -17,7 +17,7 @@ import pytest
 import fusedmlp
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = {"all", "bench", "cuda", "h5", "onnx", "plot", "progress", "scipy", "sklearn",
+EXTRAS = {"all", "bench", "cuda", "docs", "h5", "onnx", "plot", "progress", "scipy", "sklearn",
           "tensorboard", "test"}
 
 
