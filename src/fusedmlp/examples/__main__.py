@@ -14,7 +14,7 @@ def main():
         print(f"\n{title}")
         for name in names:
             module = importlib.import_module(f"{__package__}.{name}")
-            print(f"  {name:20} {module.__doc__.splitlines()[0]}")
+            print(f"  {name:22} {module.__doc__.splitlines()[0]}")
 
 
 if __name__ == "__main__":

@@ -16,15 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 import fusedmlp as fm
+from fusedmlp.examples import show
 from fusedmlp.examples.perceptron import load
-from fusedmlp.examples.show import (
-    draw_classes,
-    draw_line,
-    in_float64,
-    program,
-    scikit_learn,
-    table,
-)
 
 EPOCHS, ROWS_RATE = 30, 0.005
 
@@ -38,7 +31,7 @@ def train(x, t, rate, batch_size):
     return losses, np.concatenate([array.ravel() for array in model.get_weights()])
 
 
-@in_float64
+@show.in_float64
 def compute():
     """Losses and weights below and above the critical rate and row by row; least squares."""
     x, t = load()
@@ -55,7 +48,7 @@ def compute():
                               shuffle=False, tol=None, max_iter=EPOCHS).fit(x, t)
         return np.append(other.coef_[0], other.intercept_)
 
-    return {"critical": critical, "runs": runs, "scikit-learn": scikit_learn(peer),
+    return {"critical": critical, "runs": runs, "scikit-learn": show.scikit_learn(peer),
             "least squares": np.linalg.lstsq(ones, t, rcond=None)[0]}
 
 
@@ -66,8 +59,8 @@ def report(numbers):
             for name, (losses, weights) in numbers["runs"].items()]
     if numbers["scikit-learn"] is not None:
         rows.append(("scikit-learn, row by row", "", *numbers["scikit-learn"]))
-    table(("", "last loss", "w1", "w2", "b"), [*rows, ("least squares", "",
-                                                       *numbers["least squares"])])
+    rows.append(("least squares", "", *numbers["least squares"]))
+    show.table(("", "last loss", "w1", "w2", "b"), rows)
 
 
 def draw(figure, numbers):
@@ -78,8 +71,8 @@ def draw(figure, numbers):
         left.plot(range(1, EPOCHS + 1), losses, label=name.replace("lambda", "λ"))
     left.set(xlabel="epoch", ylabel="mean squared error", yscale="log", ylim=(0.1, 30))
     left.legend()
-    draw_classes(right, *load(), ("setosa", "versicolor"))
-    draw_line(right, numbers["least squares"][:2], numbers["least squares"][2], color="black")
+    show.draw_classes(right, *load(), ("setosa", "versicolor"))
+    show.draw_line(right, numbers["least squares"][:2], numbers["least squares"][2], color="black")
     right.set(xlabel="sepal length, standardized", ylabel="sepal width, standardized",
               title="w·x + b = 0 of the least squares")
     right.legend(loc="upper left")
@@ -87,7 +80,7 @@ def draw(figure, numbers):
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":

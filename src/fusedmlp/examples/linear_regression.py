@@ -14,27 +14,18 @@ import numpy as np
 
 import fusedmlp as fm
 from fusedmlp.datasets import diabetes
-from fusedmlp.examples.show import (
-    BLUE,
-    GREY,
-    RED,
-    in_float64,
-    program,
-    scikit_learn,
-    standardize,
-    table,
-)
+from fusedmlp.examples import show
 
 
-@in_float64
+@show.in_float64
 def load():
     """Standardized measurements and the targets, to learn from and held out."""
     (x, y), (x_test, y_test) = diabetes.load_data()
-    x, x_test = standardize(x, x_test)
+    x, x_test = show.standardize(x, x_test)
     return (x, y), (x_test, y_test)
 
 
-@in_float64
+@show.in_float64
 def compute(steps=1000):
     """Weights, bias and scores on held-out patients, and those of scikit-learn."""
     (x, y), (x_test, y_test) = load()
@@ -51,7 +42,7 @@ def compute(steps=1000):
 
     return {"losses": losses, "weights": kernel[:, 0], "bias": bias[0], "predicted": predicted,
             "r2": 1 - np.mean((predicted - y_test) ** 2) / np.var(y_test),
-            "scikit-learn": scikit_learn(peer)}
+            "scikit-learn": show.scikit_learn(peer)}
 
 
 def report(numbers):
@@ -59,7 +50,7 @@ def report(numbers):
     columns = [numbers] + [numbers["scikit-learn"]] * (numbers["scikit-learn"] is not None)
     rows = [(name, *(column["weights"][i] for column in columns))
             for i, name in enumerate(diabetes.FEATURE_NAMES)]
-    table(("", "fusedmlp", "scikit-learn")[:1 + len(columns)], [
+    show.table(("", "fusedmlp", "scikit-learn")[:1 + len(columns)], [
         *rows, ("bias", *(column["bias"] for column in columns)),
         ("R2, held out", *(column["r2"] for column in columns))], 6)
 
@@ -69,20 +60,20 @@ def draw(figure, numbers):
     figure.set_size_inches(9, 4)
     left, right = figure.subplots(1, 2)
     _, (_, y_test) = load()
-    left.plot(y_test, numbers["predicted"], "o", color=BLUE, markersize=4)
-    left.axline((150, 150), slope=1, color=GREY, linestyle="--", linewidth=1)
+    left.plot(y_test, numbers["predicted"], "o", color=show.BLUE, markersize=4)
+    left.axline((150, 150), slope=1, color=show.GREY, linestyle="--", linewidth=1)
     left.set(xlabel="progression, measured", ylabel="progression, predicted",
              title=f"110 held-out patients, $R^2$ = {numbers['r2']:.3f}")
     names = diabetes.FEATURE_NAMES[::-1]
     weights = numbers["weights"][::-1]
-    right.barh(names, weights, color=np.where(weights > 0, BLUE, RED))
+    right.barh(names, weights, color=np.where(weights > 0, show.BLUE, show.RED))
     right.axvline(0, color="black", linewidth=0.8)
     right.set(xlabel="weight of the standardized measurement")
 
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":

@@ -15,29 +15,20 @@ import numpy as np
 
 import fusedmlp as fm
 from fusedmlp.datasets import breast_cancer
-from fusedmlp.examples.show import (
-    BLUE,
-    GREY,
-    RED,
-    in_float64,
-    program,
-    scikit_learn,
-    standardize,
-    table,
-)
+from fusedmlp.examples import show
 
 C = 1.0
 
 
-@in_float64
+@show.in_float64
 def load():
     """Standardized measurements, and 1 for benign, to learn from and held out."""
     (x, y), (x_test, y_test) = breast_cancer.load_data()
-    x, x_test = standardize(x, x_test)
+    x, x_test = show.standardize(x, x_test)
     return (x, y), (x_test, y_test)
 
 
-@in_float64
+@show.in_float64
 def compute(steps=800):
     """Weights and probabilities of held-out tumours, and those of scikit-learn."""
     (x, y), (x_test, y_test) = load()
@@ -58,7 +49,7 @@ def compute(steps=800):
     return {"losses": losses, "weights": kernel[:, 0], "bias": bias[0],
             "logits": (x_test @ kernel + bias)[:, 0], "probabilities": probabilities,
             "accuracy": np.mean((probabilities > 0.5) == y_test),
-            "scikit-learn": scikit_learn(peer)}
+            "scikit-learn": show.scikit_learn(peer)}
 
 
 def report(numbers):
@@ -66,7 +57,7 @@ def report(numbers):
     other = numbers["scikit-learn"]
     columns = [numbers] + [other] * (other is not None)
     largest = np.argsort(-np.abs(numbers["weights"]))[:8]
-    table(("largest weights", "fusedmlp", "scikit-learn")[:1 + len(columns)], [
+    show.table(("largest weights", "fusedmlp", "scikit-learn")[:1 + len(columns)], [
         *((breast_cancer.FEATURE_NAMES[i], *(column["weights"][i] for column in columns))
           for i in largest), ("bias", *(column["bias"] for column in columns))], 6)
     print(f"\nright of {len(numbers['logits'])} held-out tumours: {numbers['accuracy']:.1%}")
@@ -80,10 +71,10 @@ def draw(figure, numbers):
     figure.set_size_inches(8, 4)
     axis = figure.subplots()
     z = np.linspace(-12, 12, 481)
-    axis.plot(z, fm.ops.activation(z, "sigmoid"), color=GREY, zorder=1,
+    axis.plot(z, fm.ops.activation(z, "sigmoid"), color=show.GREY, zorder=1,
               label=r"$1 / (1 + e^{-z})$")
     _, (_, y_test) = load()
-    for value, color, name in ((0, RED, "malignant"), (1, BLUE, "benign")):
+    for value, color, name in ((0, show.RED, "malignant"), (1, show.BLUE, "benign")):
         chosen = (y_test == value) & (np.abs(numbers["logits"]) < 12)
         axis.plot(numbers["logits"][chosen], numbers["probabilities"][chosen], "o", color=color,
                   markersize=5, alpha=0.7, label=name)
@@ -95,7 +86,7 @@ def draw(figure, numbers):
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":

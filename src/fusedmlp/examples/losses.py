@@ -16,15 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 import fusedmlp as fm
-from fusedmlp.examples.show import (
-    RED,
-    draw_matrix,
-    gradients,
-    in_float64,
-    program,
-    standardize,
-    table,
-)
+from fusedmlp.examples import show
 
 VEHICLES = np.array([[4, 6, 500], [4, 5.5, 600], [4, 5, 550],
                      [2, 3, 200], [2, 3.5, 150], [2, 4, 250]])
@@ -38,7 +30,7 @@ def descent(x, steps=200):
     """Gradient at zero weights, and losses of descent with half the rate at which it diverges."""
     model = fm.Sequential([fm.Input((3,)), fm.layers.Dense(1, kernel_initializer="zeros")])
     model.compile(loss="mse")
-    gradient = np.concatenate([array.ravel() for array in gradients(model, x, IS_CAR)])
+    gradient = np.concatenate([array.ravel() for array in show.gradients(model, x, IS_CAR)])
     ones = np.column_stack([x, np.ones(6)])
     model.compile(fm.optimizers.SGD(0.5 / np.linalg.eigvalsh(ones.T @ ones / 6).max()), "mse")
     history = model.fit(x, IS_CAR, batch_size=6, epochs=steps, verbose=0).history
@@ -50,7 +42,7 @@ def bits(p, q):
     return float(fm.losses.categorical_crossentropy(p, q)) / np.log(2)
 
 
-@in_float64
+@show.in_float64
 def compute():
     """All numbers."""
     p = fm.ops.softmax(LOGITS)
@@ -58,7 +50,7 @@ def compute():
     fused_loss, fused = fm.ops.softmax_cross_entropy(LOGITS[None], np.array([LABEL]))
     far_loss, far = fm.ops.softmax_cross_entropy(np.array([[0.0, 2000.0]]), np.array([0]))
     return {"vehicles": {"as measured": descent(VEHICLES),
-                         "standardized": descent(standardize(VEHICLES))},
+                         "standardized": descent(show.standardize(VEHICLES))},
             "bits": {"H(p, q)": bits(TRUTH, GUESS), "H(q, p)": bits(GUESS, TRUTH),
                      "H(p)": bits(TRUTH, TRUTH)},
             "softmax": p, "jacobian": jacobian, "chained": jacobian.T @ (-np.eye(4)[LABEL] / p),
@@ -68,9 +60,10 @@ def compute():
 
 def report(numbers):
     """Print all of them."""
-    table(("vehicles", "MSE", "d/d wheels", "d/d height", "d/d weight", "d/d bias",
-           "MSE after 200 steps"), ((name, row["losses"][0], *row["gradient"], row["losses"][-1])
-                                    for name, row in numbers["vehicles"].items()))
+    show.table(
+        ("vehicles", "MSE", "d/d wheels", "d/d height", "d/d weight", "d/d bias", "MSE in the end"),
+        ((name, row["losses"][0], *row["gradient"], row["losses"][-1])
+         for name, row in numbers["vehicles"].items()))
     print(f"\np = {TRUTH}, q = {GUESS}, in bits: "
           + ", ".join(f"{name} = {value:.4f}" for name, value in numbers["bits"].items()))
     print(f"\nsoftmax of {LOGITS}: {np.round(numbers['softmax'], 4)}")
@@ -94,17 +87,17 @@ def draw(figure, numbers):
     middle.plot(q, [bits(TRUTH, np.array([v, 1 - v])) for v in q])
     for v, note in ((0.6, "p itself: {:.2f}"), (0.9, "(0.9, 0.1): {:.2f}")):
         value = bits(TRUTH, np.array([v, 1 - v]))
-        middle.plot(v, value, "o", color=RED)
+        middle.plot(v, value, "o", color=show.RED)
         middle.annotate(note.format(value), (v, value), xytext=(-12, 12 if v == 0.9 else -16),
                         textcoords="offset points", ha="right" if v == 0.9 else "center")
     middle.set(xlabel="first probability of the guess q", ylabel="bits", ylim=(0, 4),
                title="Cross-entropy, truth (0.6, 0.4)")
-    draw_matrix(right, numbers["jacobian"], "Jacobian of the softmax")
+    show.draw_matrix(right, numbers["jacobian"], "Jacobian of the softmax")
 
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":

@@ -17,28 +17,19 @@ import numpy as np
 
 import fusedmlp as fm
 from fusedmlp.datasets import iris
-from fusedmlp.examples.show import (
-    GREY,
-    draw_classes,
-    draw_line,
-    in_float64,
-    program,
-    scikit_learn,
-    standardize,
-    table,
-)
+from fusedmlp.examples import show
 
 PASSES = 3
 
 
-@in_float64
+@show.in_float64
 def load():
     """Sepals of setosa (-1) and versicolor (1)."""
     (x, y), _ = iris.load_data(test_split=0)
-    return standardize(x[y < 2, :2]), np.where(y[y < 2] == 1, 1.0, -1.0)
+    return show.standardize(x[y < 2, :2]), np.where(y[y < 2] == 1, 1.0, -1.0)
 
 
-@in_float64
+@show.in_float64
 def compute():
     """The weights after each mistake, the mistakes of each pass, and scikit-learn's weights."""
     x, t = load()
@@ -60,14 +51,14 @@ def compute():
 
     said = fm.ops.activation(model.predict(x, verbose=0), "binary_step")[:, 0]
     return {"weights": np.array(weights), "mistakes": mistakes,
-            "right": int((said == (t > 0)).sum()), "scikit-learn": scikit_learn(peer)}
+            "right": int((said == (t > 0)).sum()), "scikit-learn": show.scikit_learn(peer)}
 
 
 def report(numbers):
     """Print what is learned."""
-    table(("pass over the data", "mistakes"), enumerate(numbers["mistakes"], 1))
+    show.table(("pass over the data", "mistakes"), enumerate(numbers["mistakes"], 1))
     print(f"\nright in the end: {numbers['right']} of {len(load()[0])}\n")
-    table(("", "w1", "w2", "b"), ((name, *row) for name, row in (
+    show.table(("", "w1", "w2", "b"), ((name, *row) for name, row in (
         ("fusedmlp", numbers["weights"][-1]), ("scikit-learn", numbers["scikit-learn"]))
         if row is not None), 6)
 
@@ -75,20 +66,20 @@ def report(numbers):
 def draw(figure, numbers):
     """The flowers, and the line after each mistake."""
     axis = figure.subplots()
-    draw_classes(axis, *load(), ("setosa", "versicolor"))
+    show.draw_classes(axis, *load(), ("setosa", "versicolor"))
     lines = numbers["weights"][1:]
     for i, (*weights, bias) in enumerate(lines, 1):
         last = i == len(lines)
-        draw_line(axis, weights, bias, color="black" if last else GREY, linewidth=2 if last else 1,
-                  alpha=0.3 + 0.7 * i / len(lines), label="in the end" if last else (
-                      "after each mistake" if i == 1 else None))
+        name = "in the end" if last else "after each mistake" if i == 1 else None
+        show.draw_line(axis, weights, bias, color="black" if last else show.GREY, label=name,
+                       linewidth=2 if last else 1, alpha=0.3 + 0.7 * i / len(lines))
     axis.set(xlabel="sepal length, standardized", ylabel="sepal width, standardized")
     axis.legend()
 
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":

@@ -16,24 +16,16 @@ import numpy as np
 
 import fusedmlp as fm
 from fusedmlp.datasets import iris
-from fusedmlp.examples.show import (
-    draw_classes,
-    draw_line,
-    in_float64,
-    program,
-    scikit_learn,
-    standardize,
-    table,
-)
+from fusedmlp.examples import show
 
 C, EPOCHS, RATE = 1.0, 20, 0.01
 
 
-@in_float64
+@show.in_float64
 def load():
     """Petals of versicolor (-1) and virginica (1), which no line divides."""
     (x, y), _ = iris.load_data(test_split=0)
-    return standardize(x[y > 0, 2:]), np.where(y[y > 0] == 2, 1.0, -1.0)
+    return show.standardize(x[y > 0, 2:]), np.where(y[y > 0] == 2, 1.0, -1.0)
 
 
 def objective(x, t, w, b):
@@ -52,7 +44,7 @@ def train(x, t, rate, batch_size, epochs):
     return kernel[:, 0], bias[0]
 
 
-@in_float64
+@show.in_float64
 def compute():
     """Weights and bias by the name of the method."""
     x, t = load()
@@ -69,13 +61,13 @@ def compute():
         return {f"scikit-learn, {name}": (other.coef_[0], other.intercept_[0])
                 for name, other in (("SVC", solved), ("row by row", by_row))}
 
-    return {**found, **(scikit_learn(peer) or {})}
+    return {**found, **(show.scikit_learn(peer) or {})}
 
 
 def report(found):
     """Print weights, objective and the number of support vectors."""
     x, t = load()
-    table(("", "w1", "w2", "b", "objective", "support vectors", "right"), (
+    show.table(("", "w1", "w2", "b", "objective", "support vectors", "right"), (
         (name, *w, b, objective(x, t, w, b), int((t * (x @ w + b) < 1.01).sum()),
          f"{(t * (x @ w + b) > 0).mean():.0%}") for name, (w, b) in found.items()), 5)
 
@@ -85,19 +77,19 @@ def draw(figure, found):
     axis = figure.subplots()
     x, t = load()
     w, b = found["all rows, falling rate"]
-    draw_classes(axis, x, t, ("versicolor", "virginica"))
+    show.draw_classes(axis, x, t, ("versicolor", "virginica"))
     held = t * (x @ w + b) < 1.01
     axis.plot(*x[held].T, "o", markersize=10, markerfacecolor="none", markeredgecolor="black",
               label="support vectors")
     for level, style, name in ((-1, "--", None), (0, "-", "w·x + b = 0"), (1, "--", "±1")):
-        draw_line(axis, w, b, level, color="black", linestyle=style, linewidth=1.2, label=name)
+        show.draw_line(axis, w, b, level, color="black", linestyle=style, linewidth=1.2, label=name)
     axis.set(xlabel="petal length, standardized", ylabel="petal width, standardized")
     axis.legend(loc="center left")
 
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 import fusedmlp as fm
-from fusedmlp.examples.show import (
-    BLUE,
-    RED,
-    draw_classes,
-    draw_line,
-    in_float64,
-    outputs,
-    program,
-    table,
-)
+from fusedmlp.examples import show
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([0.0, 1.0, 1.0, 0.0])
@@ -49,7 +40,7 @@ def network(activation):
                           fm.layers.Dense(1, activation=activation)])
 
 
-@in_float64
+@show.in_float64
 def compute(steps=600):
     """The perceptron's counts, and what both networks give."""
     by_hand = network("binary_step")
@@ -62,8 +53,8 @@ def compute(steps=600):
     losses = learned.fit(X, Y, batch_size=4, epochs=steps, verbose=0).history["loss"]
     grid = np.stack(np.meshgrid(*[np.linspace(-0.4, 1.4, 91)] * 2), axis=-1).reshape(-1, 2)
     return {"perceptron": perceptron(), "by hand": by_hand.predict(X, verbose=0)[:, 0],
-            "losses": losses, "last": learned.get_weights()[2:], "hidden": outputs(learned, X)[0],
-            "learned": learned.predict(X, verbose=0)[:, 0],
+            "losses": losses, "last": learned.get_weights()[2:],
+            "hidden": show.outputs(learned, X)[0], "learned": learned.predict(X, verbose=0)[:, 0],
             "grid": learned.predict(grid, verbose=0).reshape(91, 91)}
 
 
@@ -71,7 +62,7 @@ def report(numbers):
     """Print the truth table and what became of the perceptron."""
     right = numbers["perceptron"]
     print(f"perceptron: at most {max(right)} of 4 right in {len(right)} passes\n")
-    table(("x1", "x2", "XOR", "by hand", "learned"), (
+    show.table(("x1", "x2", "XOR", "by hand", "learned"), (
         (*map(int, x), int(y), int(a), b) for x, y, a, b in
         zip(X, Y, numbers["by hand"], numbers["learned"], strict=True)))
 
@@ -85,22 +76,22 @@ def draw(figure, numbers):
                            alpha=0.6)
     left.contour(side, side, numbers["grid"], [0.5], colors="black")
     figure.colorbar(shades, ax=left, label="output")
-    draw_classes(left, X, Y)
+    show.draw_classes(left, X, Y)
     left.set(xlabel="$x_1$", ylabel="$x_2$", title="The plane of the inputs")
-    draw_classes(right, numbers["hidden"], Y, ("0", "1"))
+    show.draw_classes(right, numbers["hidden"], Y, ("0", "1"))
     for x, place in zip(X, numbers["hidden"], strict=True):
         right.annotate(f"({x[0]:g}, {x[1]:g})", place, xytext=(6, 6 if x[1] else -14),
-                       textcoords="offset points", color=RED if x.sum() == 1 else BLUE)
+                       textcoords="offset points", color=show.RED if x.sum() == 1 else show.BLUE)
     right.set(xlabel="first hidden unit", ylabel="second hidden unit", xlim=(-0.15, 1.2),
               ylim=(-0.15, 1.2), title="What the hidden units make of it")
     weights, bias = numbers["last"]
-    draw_line(right, weights[:, 0], bias[0], color="black", label="output 1/2")
+    show.draw_line(right, weights[:, 0], bias[0], color="black", label="output 1/2")
     right.legend(loc="lower right")
 
 
 def main(argv=None):
     """Run the program."""
-    program(compute, report, draw, argv)
+    show.program(compute, report, draw, argv)
 
 
 if __name__ == "__main__":
