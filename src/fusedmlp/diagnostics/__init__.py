@@ -14,6 +14,13 @@ from .. import spec
 
 if TYPE_CHECKING:
     from .flow import GradientFlow, gradient_flow
+    from .plots import (
+        plot_activation,
+        plot_decision_boundary,
+        plot_gradient_flow,
+        plot_history,
+        plot_weights,
+    )
     from .report import GradientFlowReport
     from .verdicts import Finding, Thresholds
 
@@ -23,9 +30,16 @@ _PLACES = {
     "GradientFlowReport": "report",
     "Thresholds": "verdicts",
     "gradient_flow": "flow",
+    "plot_activation": "plots",
+    "plot_decision_boundary": "plots",
+    "plot_gradient_flow": "plots",
+    "plot_history": "plots",
+    "plot_weights": "plots",
 }
 
-__all__ = ["Finding", "GradientFlow", "GradientFlowReport", "Thresholds", "gradient_flow"]
+__all__ = ["Finding", "GradientFlow", "GradientFlowReport", "Thresholds", "gradient_flow",
+           "plot_activation", "plot_decision_boundary", "plot_gradient_flow", "plot_history",
+           "plot_weights"]
 
 
 def __getattr__(name: str) -> Any:
