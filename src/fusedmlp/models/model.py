@@ -483,6 +483,49 @@ class Model(Trainer, Layer):
                                   layer_range):
             (print_fn or print)(line)
 
+    def explain_plan(self, batch_size: int = 32) -> str:
+        """What `plan` returns, in words: each operation, what was fused, what it costs.
+
+        Parameters
+        ----------
+        batch_size : int
+            Most rows in a step.
+
+        Returns
+        -------
+        str
+            Lines to be printed: a training step if the model is compiled with optimizer and loss,
+            else a prediction.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `batch_size` is no positive integer, or the model is not built.
+
+        Examples
+        --------
+        >>> import fusedmlp as fm
+        >>> model = fm.Sequential([fm.Input((4,)), fm.layers.Dense(3, "relu", name="scores")],
+        ...                       name="net")
+        >>> print(model.explain_plan().rsplit("Backend", 1)[0])
+        A prediction of 'net': 32 rows, float32, 2 operations
+        <BLANKLINE>
+        Data: 0 flops, 1.0 KiB
+          x  take the rows of the batch from the data (32 x 4)  0 flops  1.0 KiB
+        <BLANKLINE>
+        Forward: 768 flops, 956 B
+          scores.relu  product with scores.kernel + scores.bias, relu (32 x 3)  768 flops  956 B
+        <BLANKLINE>
+        Fused:
+          relu into the product that gives scores.relu
+        <BLANKLINE>
+        In all 768 flops and 1.9 KiB, 0.4 flops a byte; 4.0 KiB of workspace, 320 B of parameters
+        <BLANKLINE>
+        """
+        from ..diagnostics.explain import explain_lines
+
+        return "\n".join(explain_lines(self, self.plan(batch_size)))
+
     def save(self, filepath: str | Path, overwrite: bool = True) -> None:
         """Write network, weights and the state of training to a file.
 
