@@ -112,11 +112,19 @@ def differentiate(kernels, name, dy, saved, params):
 # -- elementwise activations ---------------------------------------------------------------------
 
 
-def value_bound(oracle, row, x, params):
+LIBRARY_UNITS = {"cuda": 2.0}
+"""Units more for backends that compute with a library's functions, not with our own."""
+
+
+def value_bound(oracle, row, x, params, other):
     """What the table states, what the oracle itself may be off by, and 2 eps of the argument."""
     expected = activate(oracle, row.name, x, params)
     ulp = row.ulp[x.dtype == np.float64] + (0.51 if x.dtype == np.float32 else 4.0)
     allowed = ulp * units(expected, row.floor)
+    if other.name in LIBRARY_UNITS and row.ulp != (0, 0):
+        allowed += LIBRARY_UNITS[other.name] * units(expected, row.floor)
+        tiny = float(np.finfo(x.dtype).tiny)  # one of the factors of such a result is subnormal
+        allowed[np.abs(expected) < 64.0 * tiny] += 1e-3 * tiny
     if x.dtype == np.float64 and not row.kinks:
         for end in (0.0, np.inf):
             moved = activate(oracle, row.name, np.nextafter(x, np.copysign(end, x)), params)
@@ -132,7 +140,7 @@ def test_activation(oracle, other, row, params, dtype):
     x = frozen(points(row, dtype, params, count=2000, seed=1))
     y = activate(other, row.name, x, params)
     assert_written(y)
-    assert_within(y, *value_bound(oracle, row, x, params))
+    assert_within(y, *value_bound(oracle, row, x, params, other))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -159,7 +167,7 @@ def test_activation_shapes(oracle, other, row, dtype):
         x = frozen(points(row, dtype, params, count=max(size, 12), seed=size)[:size].reshape(shape))
         y = activate(other, row.name, x, params)
         assert_written(y)
-        assert_within(y, *value_bound(oracle, row, x, params))
+        assert_within(y, *value_bound(oracle, row, x, params, other))
         saved = x if row.reads == "x" else frozen(y)
         dy = frozen(np.full(shape, 1.5), dtype)
         dx = differentiate(other, row.name, dy, saved, params)
@@ -167,6 +175,7 @@ def test_activation_shapes(oracle, other, row, dtype):
         assert_within(dx, *slope_bound(oracle, row, dy, saved, params))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "softplus"])
 def test_every_length(oracle, other, name, dtype):
@@ -176,9 +185,10 @@ def test_every_length(oracle, other, name, dtype):
         part = frozen(x[:length])
         y = activate(other, name, part, ())
         assert_written(y)
-        assert_within(y, *value_bound(oracle, row, part, ()))
+        assert_within(y, *value_bound(oracle, row, part, (), other))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", ELEMENTWISE, ids=lambda row: row.name)
 def test_an_element_has_the_same_bits_wherever_it_stands(other, row, dtype):
@@ -276,6 +286,7 @@ def row_widths(row, params):
     return [group * c for c in (1, 2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 64, 70, 130)], group
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("row", "params"), ROWS, ids=ROW_IDS)
 def test_row_activation(oracle, other, row, params, dtype):
@@ -393,6 +404,7 @@ def product_bound(a, b, extra=0.0):
     return (a.shape[1] + 2.0) * 2.0 * eps * (np.abs(a) @ np.abs(b) + extra) + 1e-300
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dense(oracle, other, dtype):
     for n, d, m in DENSE_SHAPES:
@@ -423,6 +435,7 @@ def test_dense_activation_is_that_of_its_preactivation(backend, row, dtype):
         np.testing.assert_array_equal(alone, out)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dense_gradients(oracle, other, dtype):
     for n, d, m in DENSE_SHAPES:
@@ -454,6 +467,7 @@ def test_each_dense_gradient_alone(backend, dtype):
     backend.dense.dense_grad(dz, x, kernel, None, None, None)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_bad_row_spoils_no_other(other, dtype):
     x, kernel, bias, _ = dense_data(29, 17, 41, dtype)
@@ -473,6 +487,7 @@ def test_a_bad_row_spoils_no_other(other, dtype):
         np.testing.assert_array_equal(out[:, :40], clean[:, :40])
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_row_has_the_same_bits_in_any_batch(other, dtype):
     x, kernel, bias, _ = dense_data(75, 33, 45, dtype)
@@ -515,6 +530,7 @@ def assert_loss(call, n, c, dtype, loss_bound, gradient_bound, hits=False):
         np.testing.assert_array_equal(got["hits"], expected["hits"])
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("ignore", [None, 0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -587,6 +603,7 @@ def optimizer_state(name, length, dtype, seed):
     return [array.astype(dtype) for array in (param, grad, *slots)]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "params"), OPTIMIZER_CASES)
 def test_optimizer(oracle, other, name, params, dtype):
@@ -637,6 +654,7 @@ def typical_state(row, shape, dtype, seed):
     return [array.astype(dtype) for array in (param, grad, *slots)]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", spec.OPTIMIZERS.values(), ids=lambda row: row.name)
 def test_every_optimizer(oracle, other, row, dtype):
@@ -681,6 +699,7 @@ def test_weight_decay_alone_shrinks(backend, name):
 # -- random numbers ------------------------------------------------------------------------------
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.999])
 def test_dropout_mask(oracle, other, rate, dtype):
@@ -696,6 +715,7 @@ def test_dropout_mask(oracle, other, rate, dtype):
 # -- any number of threads -----------------------------------------------------------------------
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 2, 5, 301])
 def test_the_same_bits_for_any_number_of_threads(other, use_threads, n, dtype):

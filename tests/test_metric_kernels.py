@@ -67,6 +67,7 @@ def test_correlations(backend):
     assert np.isnan(score(backend, "pearson_correlation", np.ones((1, 3)), t[:1, :3])).all()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", spec.SCORES)
 def test_other_scores(oracle, other, name, dtype):
@@ -184,6 +185,7 @@ TALLIES = [
 ]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("name", "options", "size"), TALLIES)

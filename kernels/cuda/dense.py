@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fusedmlp.spec import ACTIVATIONS
+
 from .activations import parameters
 from .device import FLAT, NULL, SIMULATED, by_dtype, cuda, flat, hosted, kernel, scalar
 from .elementwise import functions
@@ -121,11 +123,21 @@ def place(i, j, rows, pitch, shift):
     return before * rows + i * width + (j - before)
 
 
+@scalar
+def _nothing(out, extra, at, has_extra, u, v, w):
+    pass
+
+
+def _is_short(activation):
+    """Whether a function only picks among numbers: a handful of instructions."""
+    return ACTIVATIONS[activation].ulp == (0, 0)
+
+
 # -- the product ---------------------------------------------------------------------------------
 
 
 def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
-             sums_columns=False):
+             finish=None, sums_columns=False):
     """A kernel that stores sum_k a(i, k) b(k, j) for every i and j.
 
     Parameters
@@ -142,6 +154,9 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
         the kernel is told that it `has_extra`.
     store : scalar function
         ``store(out, i, j, value, columns, d, pitch, shift, u, v, w)``.
+    finish : scalar function, optional
+        ``finish(out, extra, at, has_extra, u, v, w)`` changes element `at` of the output, stored
+        before row by row: what takes many instructions, among which sums would leave the registers.
     sums_columns : bool
         What `kept` receives where the kernel is told that it `keeps`: sum_k b(k, j) for every j,
         or else the adjusted sums, row by row.
@@ -159,6 +174,8 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
     shape_a, shape_b = (2, TK, TM + 4), (2, TK, TN + 4)
     a_along, b_along = along_depth
     zero = R(0)
+    finishes = finish is not None
+    finish = finish or _nothing
 
     @scalar
     def row_of(y, r):
@@ -259,6 +276,12 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
                     i, j = i0 + row_of(y, r), j0 + column_of(x, c)
                     if i < rows and j < columns:
                         store(out, i, j, sums[r, c], columns, d, pitch, shift, u, v, w)
+            if finishes:
+                for r in range(RM):
+                    for c in range(RN):
+                        i, j = i0 + row_of(y, r), j0 + column_of(x, c)
+                        if i < rows and j < columns:
+                            finish(out, extra, i * columns + j, has_extra, u, v, w)
             if keeps and sums_columns and i0 == 0 and y == 0:
                 for c in range(RN):
                     j = j0 + column_of(x, c)
@@ -274,7 +297,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
 @by_dtype
 def _forward(R, tile, activation):
     f = functions(R)[activation][0]
-    zero = R(0)
+    zero, short = R(0), _is_short(activation)
 
     @scalar
     def sizes(n, d, m):
@@ -294,16 +317,20 @@ def _forward(R, tile, activation):
 
     @scalar
     def store(out, i, j, z, m, d, pitch, shift, u, v, w):
-        out[i * m + j] = f(z, u, v, w)
+        out[i * m + j] = f(z, u, v, w) if short else z
+
+    @scalar
+    def finish(out, bias, at, has_bias, u, v, w):
+        out[at] = f(out[at], u, v, w)
 
     return _product(R, tile, f"dense_{activation}", fetch_x, fetch_kernel, (True, False), sizes,
-                    add_bias, store)
+                    add_bias, store, None if short else finish)
 
 
 @by_dtype
 def _dx(R, tile, activation):
     f = functions(R)[activation][1]
-    zero = R(0)
+    zero, short = R(0), _is_short(activation)
 
     @scalar
     def sizes(n, d, m):
@@ -319,14 +346,19 @@ def _dx(R, tile, activation):
 
     @scalar
     def differentiate(dy, saved, i, j, d, u, v, w):
-        return dy * f(saved[i * d + j], u, v, w)
+        return dy * f(saved[i * d + j], u, v, w) if short else dy
+
+    @scalar
+    def finish(dx, saved, at, has_saved, u, v, w):
+        if has_saved:
+            dx[at] = dx[at] * f(saved[at], u, v, w)
 
     @scalar
     def store(dx, i, j, value, columns, d, pitch, shift, u, v, w):
         dx[i * columns + j] = value
 
     return _product(R, tile, f"dense_dx_{activation}", fetch_dz, fetch_kernel, (True, True), sizes,
-                    differentiate, store)
+                    differentiate, store, None if short else finish)
 
 
 @by_dtype
@@ -354,4 +386,4 @@ def _dw(R, tile, activation):
         dkernel[place(i, j, d, pitch, shift)] = total
 
     return _product(R, tile, "dense_dw", fetch_x, fetch_dz, (False, False), sizes, same, store,
-                    True)
+                    sums_columns=True)

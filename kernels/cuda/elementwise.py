@@ -224,13 +224,34 @@ def functions(R):
 
     # -- smooth rectifiers -----------------------------------------------------------------------
 
+    # The tail multiplies the rounding of an argument t by t^2, so that what it cut off has to be
+    # known: from float64, or from products of halves (T. J. Dekker, "A floating-point technique for
+    # extending the available precision", Numerische Mathematik 18, 1971).
+    root, root_rest = np.float64(-0.70710678118654752440), np.float64(4.8336466567264567e-17)
+    splitter = np.float64(2.0**27 + 1)
+    root_high = root * splitter - (root * splitter - root)
+    root_low = root - root_high
+
+    if R is np.float32:
+        @scalar
+        def over_root_2(x):
+            exact = np.float64(x) * root
+            t = R(exact)
+            return t, R(exact - np.float64(t))
+    else:
+        @scalar
+        def over_root_2(x):
+            t = x * root
+            high = x * splitter
+            high = high - (high - x)
+            low = x - high
+            rest = ((high * root_high - t) + high * root_low + low * root_high) + low * root_low
+            return t, rest + x * root_rest
+
     @scalar
     def normal_cdf(x):
-        # Phi(x) = erfc(-x / sqrt 2) / 2.  The tail multiplies a rounding of the argument t by t^2,
-        # so what the rounding cut off is put back through the derivative.
-        exact = np.float64(x) * np.float64(-0.70710678118654752440)
-        t = R(exact)
-        rest = R(exact - np.float64(t))
+        # Phi(x) = erfc(-x / sqrt 2) / 2
+        t, rest = over_root_2(x)
         return half * erfc(t) - rest * R(0.56418958354775628695) * exp(-t * t)
 
     @scalar

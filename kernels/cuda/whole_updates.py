@@ -208,12 +208,11 @@ def _adafactor_kernels(R):
             j += cuda.gridDim.x * BLOCK
 
     @scalar
-    def mean_of(row, rows):
-        """The same number for all threads of a block, from all of them."""
+    def part_of_sum(row, rows):
         total = _ZERO
         for i in range(cuda.threadIdx.x, rows, BLOCK):
             total += _F(row[i])
-        return R(add(total) / _F(rows))
+        return total
 
     @scalar
     def direction(g, row, column, mean, rows, i, j, at):
@@ -225,7 +224,7 @@ def _adafactor_kernels(R):
                 beta_2_decay, epsilon_1, epsilon_2, threshold, decay):
         if not _due(rates, every):
             return
-        mean = mean_of(row, rows)
+        mean = R(add(part_of_sum(row, rows)) / _F(rows))
         of_w, of_u = _ZERO, _ZERO
         at = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while at < rows * columns:
@@ -244,7 +243,7 @@ def _adafactor_kernels(R):
               beta_2_decay, epsilon_1, epsilon_2, threshold, decay):
         if not _due(rates, every):
             return
-        mean = mean_of(row, rows)
+        mean = R(add(part_of_sum(row, rows)) / _F(rows))
         of_w, of_u = _ZERO, _ZERO
         for block in range(blocks):
             of_w += sums[2 * block]

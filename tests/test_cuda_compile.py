@@ -1,0 +1,196 @@
+"""Every CUDA kernel, compiled without a GPU: to PTX, and to machine code where ptxas is there.
+
+Nothing runs here.  What is looked at is what the compilers say: that every kernel compiles for the
+types it is launched with, that those which training spends its time in keep their numbers in
+registers, and that float32 is not widened behind one's back.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fusedmlp import spec
+from fusedmlp.kernels import cuda as backend
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+if backend.simulated():
+    pytest.skip("Numba's simulator compiles nothing", allow_module_level=True)
+
+import numba.cuda.dispatcher
+from numba import cuda
+
+from fusedmlp.kernels.cuda import (
+    activations,
+    arithmetic,
+    dense,
+    device,
+    elementwise,
+    loss_rules,
+    losses,
+    metrics,
+    normalization,
+    optimizers,
+    random,
+    rules,
+    whole_updates,
+)
+
+MODULES = (activations, arithmetic, dense, elementwise, losses, loss_rules, metrics, normalization,
+           optimizers, random, rules, whole_updates)
+BOTH = (False, True)
+TILES = {R: dense._TILES[np.dtype(R).name] for R in (np.float32, np.float64)}
+
+
+def table():
+    """Each factory of kernels with what it is called with besides the type."""
+    for name in spec.ELEMENTWISE:
+        yield activations._forward, (name,)
+        yield activations._backward, (name,)
+    for factory in activations._ROWS.values():
+        yield from ((factory, (wide,)) for wide in BOTH)
+    for factory in (activations._glu, activations._maxout, activations._prelu, losses._pair,
+                    random._draw, whole_updates._lamb_kernels, whole_updates._adafactor_kernels,
+                    whole_updates._muon_kernels, arithmetic._columns, arithmetic._table,
+                    normalization._columns):
+        yield factory, ()
+    yield from ((arithmetic._map, (name,)) for name in arithmetic.functions(np.float32))
+    yield from ((arithmetic._sums, (wide,)) for wide in BOTH)
+    yield from ((normalization._rows, (wide,)) for wide in BOTH)
+    yield from ((losses._softmax_cross_entropy, (wide,)) for wide in BOTH)
+    yield from ((losses._row, (name, False)) for name in loss_rules.rows())
+    yield from ((losses._elementwise, (name, False)) for name in loss_rules.elementwise())
+    yield from ((losses._distribution, (name, False)) for name in loss_rules.distribution())
+    yield from ((losses._overlap, (name,)) for name in loss_rules.overlap())
+    yield from ((metrics._score, (name, False)) for name in spec.SCORES)
+    yield from ((metrics._tally, (name,)) for name in spec.TALLIES)
+    yield from ((optimizers._update, (name,)) for name in spec.ELEMENTWISE_OPTIMIZERS)
+
+
+CASES = list(table())
+IDS = ["-".join([factory.__module__.rpartition(".")[2] + factory.__name__, *map(str, rest)])
+       for factory, rest in CASES]
+PRODUCTS = [(getattr(dense, name), R, tile, activation)
+            for name, activation in (("_forward", "relu"), ("_forward", "gelu"), ("_dx", "relu"),
+                                     ("_dw", "linear"))
+            for R, tiles in TILES.items() for tile in tiles]
+HOT = [  # what training of ordinary networks spends its time in, besides products
+    (activations._forward, ("relu",)), (activations._forward, ("tanh",)),
+    (activations._forward, ("silu",)), (activations._backward, ("relu",)),
+    (activations._backward, ("tanh",)), (activations._backward, ("silu",)),
+    (activations._softmax, (False,)), (losses._softmax_cross_entropy, (False,)),
+    (losses._softmax_cross_entropy, (True,)), (optimizers._update, ("sgd",)),
+    (optimizers._update, ("momentum",)), (optimizers._update, ("adam",)), (random._draw, ()),
+]
+HOT_IDS = [IDS[CASES.index(case)] for case in HOT]
+
+
+@pytest.fixture(autouse=True)
+def capability(monkeypatch):
+    """The compute capability that functions called by kernels are compiled for."""
+    found = SimpleNamespace(compute_capability=(9, 0))
+    monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: found)
+    return found
+
+
+def kernels(made):
+    """All kernels in what a factory returned."""
+    if isinstance(made, device.Kernel):
+        yield made
+    elif isinstance(made, tuple):
+        for one in made:
+            yield from kernels(one)
+
+
+def ptx_of(kernel, capability):
+    text, _ = cuda.compile(kernel.function, kernel.types, device=False, output="ptx", abi="numba",
+                           cc=capability, launch_bounds=kernel.launch_bounds)
+    assert f".target sm_{capability[0]}{capability[1]}" in text
+    assert ".visible .entry" in text
+    return text
+
+
+def assembler():
+    """The path of ptxas, of the toolkit or of the wheel nvidia-cuda-nvcc."""
+    try:
+        found = [file for file in importlib.metadata.files("nvidia-cuda-nvcc") or ()
+                 if file.name in ("ptxas", "ptxas.exe")]
+    except importlib.metadata.PackageNotFoundError:
+        found = []
+    return str(found[0].locate()) if found else shutil.which("ptxas")
+
+
+def spilled(text, capability, folder):
+    """Bytes that a kernel keeps in local memory, once it is machine code."""
+    ptxas = assembler()
+    if ptxas is None:
+        pytest.skip("ptxas is not installed (pip install nvidia-cuda-nvcc)")
+    source, target = folder / "kernel.ptx", folder / "kernel.cubin"
+    source.write_text(text)
+    done = subprocess.run(
+        [ptxas, "-v", f"-arch=sm_{capability[0]}{capability[1]}", str(source), "-o", str(target)],
+        capture_output=True, text=True, check=False)
+    report = done.stdout + done.stderr
+    assert done.returncode == 0, report
+    assert target.read_bytes()[:4] == b"\x7fELF"
+    found = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    assert found, report
+    return sum(int(number) for pair in found for number in pair)
+
+
+@pytest.mark.parametrize(("factory", "rest"), CASES, ids=IDS)
+def test_every_kernel_compiles(factory, rest, capability):
+    """In float32, whose constants are the ones that go wrong."""
+    found = list(kernels(factory(np.float32, *rest)))
+    assert found
+    for kernel in found:
+        ptx_of(kernel, (9, 0))
+
+
+@pytest.mark.parametrize("of", [(9, 0), (8, 0)], ids=["sm_90", "sm_80"])
+@pytest.mark.parametrize("R", [np.float32, np.float64])
+@pytest.mark.parametrize(("factory", "rest"), HOT, ids=HOT_IDS)
+def test_hot_kernels_stay_in_registers(factory, rest, R, of, capability, tmp_path):
+    capability.compute_capability = of
+    for kernel in kernels(factory(R, *rest)):
+        assert spilled(ptx_of(kernel, of), of, tmp_path) == 0
+
+
+@pytest.mark.parametrize(("factory", "R", "tile", "activation"), PRODUCTS)
+def test_products_stay_in_registers(factory, R, tile, activation, tmp_path):
+    kernel = factory(R, tile, activation)
+    text = ptx_of(kernel, (9, 0))
+    # the sums of a thread's piece of the tile, all multiply-adds, and none in local memory
+    kind = "f32" if R is np.float32 else "f64"
+    assert len(re.findall(rf"fma\.rn\.{kind}", text)) >= tile.thread_rows * tile.thread_columns
+    assert not re.search(r"(ld|st)\.local", text)
+    assert spilled(text, (9, 0), tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    "made", [activations._forward(np.float32, "relu"), activations._forward(np.float32, "tanh"),
+             activations._backward(np.float32, "silu"), activations._softmax(np.float32, False),
+             dense._forward(np.float32, TILES[np.float32][0], "relu"),
+             dense._dw(np.float32, TILES[np.float32][0], "linear")],
+    ids=["relu", "tanh", "silu_grad", "softmax", "dense", "dense_dw"])
+def test_float32_is_not_widened(made):
+    for kernel in kernels(made):
+        assert ".f64" not in ptx_of(kernel, (9, 0))
+
+
+def test_table_has_every_factory():
+    """A new family of kernels can't be left out above."""
+    for factory, rest in CASES:
+        factory(np.float32, *rest)
+    for factory, R, tile, activation in PRODUCTS:
+        factory(R, tile, activation)
+    names = {module.__name__ for module in MODULES}
+    for factory in device.factories:
+        if factory.__module__ in names:
+            assert any(key[0] == "float32" for key in factory.made), factory.__name__
