@@ -90,6 +90,8 @@ class Sequential(Model):
         outputs = [output for _, _, output in self._chain]
         if any(output._keras_history.operation is None for output in outputs):
             return []  # built within the call of another layer, which leaves no nodes
+        if not all(output._keras_history.operation._inbound_nodes for output in outputs):
+            return []  # a copy: calls stay with the original
         return [node_of(output) for output in outputs]
 
     def ports_for(self, shapes):
