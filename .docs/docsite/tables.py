@@ -41,7 +41,8 @@ def link(module: str, name: str) -> str:
 def entry(facts: Iterable[tuple[str, str]], picture: str = "") -> str:
     """What is known of something, as a list of terms in HTML, with a picture beside it."""
     lines = [f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts if text]
-    return ('<div class="entry" markdown>\n<dl>\n' + "\n".join(lines) + "\n</dl>\n"
+    kind = "entry drawn" if picture else "entry"
+    return (f'<div class="{kind}" markdown>\n<dl>\n' + "\n".join(lines) + "\n</dl>\n"
             + (f"\n{picture}\n\n" if picture else "") + "</div>")
 
 
