@@ -489,8 +489,8 @@ def test_summary_counts():
 def test_summary_prints(capsys):
     network(4, 3, 2).summary()
     assert "Layer (type)" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="before it is built"):
-        fm.Sequential([layers.Dense(2)]).summary()
+    fm.Sequential([layers.Dense(2, name="wide")]).summary()
+    assert "wide (Dense)  ?" in capsys.readouterr().out
 
 
 # -- layers in several models ----------------------------------------------------------------------

@@ -51,10 +51,7 @@ def summary_lines(model, line_length: int | None = None, positions=None,
                   layer_range=None) -> list[str]:
     """The lines that `model.summary` prints; its arguments and errors are those of that method."""
     if not model.built:
-        raise ValueError(
-            f"Model {model.name!r} has nothing to show before it is built: give it an Input, or "
-            "call `build(input_shape)`"
-        )
+        return _unbuilt_lines(model)
     model.place()
     calls = _calls(model)
     connected = any(len(call[3]) != 1 for call in calls) or _branches(model)
@@ -96,6 +93,15 @@ def summary_lines(model, line_length: int | None = None, positions=None,
         lines.append(f"Optimizer: {model.optimizer.name}, {_memory(state)} of state, "
                      f"{model.optimizer.iterations:,} updates made")
     return lines
+
+
+def _unbuilt_lines(model):
+    """A table of what is known of a model that is not built: its layers."""
+    names = ["Layer (type)", *(_named(layer) for layer in model.layers)]
+    width = max(map(len, names))
+    rows = [f"{name.ljust(width)}  {'Output' if i == 0 else '?'}" for i, name in enumerate(names)]
+    return [f"Model: {model.name} (not built)", rows[0], "-" * (width + 8), *rows[1:],
+            "Shapes and parameters are known once there is an Input, data, or `build(input_shape)`"]
 
 
 def _costs(layer, inputs, dtype):

@@ -444,6 +444,8 @@ class Model(Trainer, Layer):
                 layer_range=None) -> None:
         """Print a table of the layers: output, parameters, and work and traffic for one row.
 
+        Of a model that is not built only the layers are known.
+
         Parameters
         ----------
         line_length : int, optional
@@ -462,7 +464,7 @@ class Model(Trainer, Layer):
         Raises
         ------
         ValueError
-            If the model is not built, or `layer_range` names no layer.
+            If `layer_range` names no layer.
 
         Examples
         --------
