@@ -126,6 +126,8 @@ def test_a_stack_that_begins_with_a_lookup():
     told = model.predict(["a", "q", "b"], verbose=0)
     np.testing.assert_allclose(told, table[[1, 0, 2]] @ kernel + bias, rtol=1e-5)
     assert model.input_shape == (None, 1)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.predict(["a", "q", "b"], verbose=0), told)
 
 
 def test_integers_beyond_float32_are_told_apart():

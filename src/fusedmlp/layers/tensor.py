@@ -188,6 +188,14 @@ class Node:
             tensor._keras_history = History(operation, number, place)
         operation._inbound_nodes.append(self)
 
+    @classmethod
+    def unrecorded(cls, operation, x, outputs) -> Node:
+        """A node of a call on one tensor that nobody is told of."""
+        node = cls.__new__(cls)
+        node.operation, node.args, node.kwargs, node.outputs = operation, (x,), {}, outputs
+        node.input_tensors, node.output_tensors = [x], tree.leaves(outputs)
+        return node
+
     @property
     def is_input(self) -> bool:
         """Whether it is where data comes in."""

@@ -7,7 +7,7 @@ from typing import Any
 from .. import layers as layers_module
 from ..layers.input import InputLayer
 from ..layers.layer import Layer, is_shape
-from ..layers.tensor import KerasTensor, node_of
+from ..layers.tensor import KerasTensor, Node
 from ..training.ports import Port
 from .model import Model
 
@@ -87,12 +87,7 @@ class Sequential(Model):
         return inputs
 
     def _nodes(self):
-        outputs = [output for _, _, output in self._chain]
-        if any(output._keras_history.operation is None for output in outputs):
-            return []  # built within the call of another layer, which leaves no nodes
-        if not all(output._keras_history.operation._inbound_nodes for output in outputs):
-            return []  # a copy: calls stay with the original
-        return [node_of(output) for output in outputs]
+        return [Node.unrecorded(layer, given, output) for layer, given, output in self._chain]
 
     def ports_for(self, shapes):
         """Where data of a shape goes in and predictions come out, without building."""
