@@ -12,7 +12,11 @@ _EXAMPLES = re.compile(r"^Examples\n-+\n", re.MULTILINE)
 
 
 def fenced(text: str) -> str:
-    """A docstring with fences around its doctests, but for those of a section "Examples"."""
+    """A docstring with fences around its doctests, but for those of a section "Examples".
+
+    The colons before an indented block, which is code in Markdown anyway, become one.
+    """
+    text = re.sub(r"::$", ":", text, flags=re.MULTILINE)
     if _EXAMPLES.search(text) or ">>> " not in text:
         return text
     return _DOCTEST.sub(lambda found: f"```pycon\n{found[0].rstrip()}\n```\n\n", text)
