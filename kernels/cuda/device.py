@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -171,6 +172,35 @@ def _quiet():
             yield
     finally:
         sys.setswitchinterval(before)
+
+
+def _share_safely():
+    """Let threads of the simulator that ask for shared memory at once get the same.
+
+    It looks the array up and puts a new one in its place if there is none, and a thread that is
+    interrupted in between keeps an array of its own.
+    """
+    from numba.cuda.simulator import kernelapi
+
+    lock, original = threading.Lock(), kernelapi.FakeCUDAShared.array
+
+    def array(self, shape, dtype, alignment=None):
+        if shape == 0:  # dynamic memory, which is there before the threads are
+            return original(self, shape, dtype)
+        if isinstance(dtype, types.Type):
+            dtype = kernelapi.numpy_support.as_dtype(dtype)
+        caller = sys._getframe(1)
+        place = caller.f_code.co_filename, caller.f_lineno
+        with lock:
+            if place not in self._allocations:
+                self._allocations[place] = np.empty(shape, dtype)
+            return self._allocations[place]
+
+    kernelapi.FakeCUDAShared.array = array
+
+
+if SIMULATED:
+    _share_safely()
 
 
 # -- functions of numbers ------------------------------------------------------------------------
