@@ -184,7 +184,7 @@ def test_links_to_files_become_links_to_pages():
     assert site.linked("[a](bench/README.md)") == "[a](kernels.md)"
     assert site.linked("[a](README.md)", "bench") == "[a](kernels.md)"
     assert site.linked("[setup.py](setup.py)") == "`setup.py`"
-    assert site.linked("![a](docs/digits.png)") == "![a](pictures/digits.png)"
+    assert site.linked("![a](.docs/digits.png)") == "![a](pictures/digits.png)"
     assert site.linked("[a](https://example.org/b)") == "[a](https://example.org/b)"
 
 

@@ -1,8 +1,8 @@
 """Every public name of Keras's modules is here with the same arguments, or listed with a reason.
 
-``keras_api.json`` is a snapshot of Keras's names and arguments (``tools/make_keras_api.py`` writes
+``keras_api.json`` is a snapshot of Keras's names and arguments (``.tools/make_keras_api.py`` writes
 it), so that this needs no Keras.  What is not here, and arguments that are missing, are listed in
-``docs/keras.md`` with the reasons; this reads the list there.
+``.docs/keras.md`` with the reasons; this reads the list there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SNAPSHOT = json.loads((Path(__file__).parent / "keras_api.json").read_text("utf-
 MODULES = SNAPSHOT["modules"]
 NAMES = [(module, name) for module, names in MODULES.items() for name in names]
 
-PAGE = (Path(__file__).parent.parent / "docs" / "keras.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / ".docs" / "keras.md").read_text("utf-8")
 
 
 def rows(section):
@@ -69,7 +69,7 @@ def test_excuses_are_for_names_of_keras_that_are_missing_and_have_reasons():
     for module, names in EXCLUDED.items():
         assert set(names) <= set(MODULES[module]), (module, set(names) - set(MODULES[module]))
         here = [name for name in names if item(module, name) is not None]
-        assert not here, f"fusedmlp.{module} has {', '.join(here)}, which docs/keras.md denies"
+        assert not here, f"fusedmlp.{module} has {', '.join(here)}, which .docs/keras.md denies"
         assert all(names.values())
     assert set(DIFFERENT) - {""} <= {f"{module}.{name}" for module, name in NAMES}
 
@@ -132,7 +132,7 @@ def test_snapshot_is_that_of_keras():
     keras = keras_peer.load()
     if keras.__version__ != SNAPSHOT["version"]:
         pytest.skip(f"Keras is {keras.__version__}, the snapshot {SNAPSHOT['version']}")
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / ".tools"))
     try:
         import make_keras_api
     finally:

@@ -32,10 +32,10 @@ HAND_WRITTEN = SITE / "pages"
 # Files of the project that README and notes link to, and the pages that show them.
 SHOWN = {
     "README.md": "index.md", "bench/README.md": "kernels.md", "bench/NOTES.md": "kernels.md",
-    "CHANGELOG.md": "changelog.md", "docs/keras.md": "keras.md",
-    "docs/digits.png": "pictures/digits.png", "LICENSE": "license.md",
+    "CHANGELOG.md": "changelog.md", ".docs/keras.md": "keras.md",
+    ".docs/digits.png": "pictures/digits.png", "LICENSE": "license.md",
 }
-FILES = {"pictures/digits.png": ROOT / "docs" / "digits.png"}
+FILES = {"pictures/digits.png": SITE / "digits.png"}
 
 _ASK = re.compile(r"^<!-- (table|readme|file) (.+?) -->$", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)

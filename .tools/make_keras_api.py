@@ -1,6 +1,6 @@
 """Writes tests/keras_api.json: the public names of Keras's modules with their arguments.
 
-Run it with Keras installed, after a new version: ``python tools/make_keras_api.py``.
+Run it with Keras installed, after a new version: ``python .tools/make_keras_api.py``.
 """
 
 from __future__ import annotations

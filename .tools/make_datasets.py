@@ -2,7 +2,7 @@
 
 Run by hand, once, with scikit-learn installed::
 
-    python tools/make_datasets.py
+    python .tools/make_datasets.py
 
 The values are those of scikit-learn, in the smallest type that holds them exactly, without any
 scaling.  See src/fusedmlp/datasets/README.md for where the data come from and their licences.
