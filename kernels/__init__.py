@@ -81,6 +81,9 @@ executor
     ``forward(x, out)``
         For a plan without loss: predictions of all rows of x (N, d) into out (N, m); any N.  Where
         the plan has several inputs or outputs, both are tuples of such arrays.
+    ``keep(data)``, ``release()``
+        Until `release`, the arrays of the tuple `data` stay as they are: a backend may hold copies
+        of its own from one `run` with just these to the next.  Of any other data it holds nothing.
     ``run`` and ``forward`` raise what a step in Python (op "python") raises; of the step that it
     belongs to, no update has been made.
     ``totals``

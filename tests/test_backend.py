@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -253,6 +254,16 @@ def test_device_gpu_lasts_for_its_block(made, name):
             raise ZeroDivisionError
         assert backends.current() == "made"
     assert backends.current() == before
+
+
+def test_a_kernel_that_a_gpu_lacks_says_so_when_it_is_called(made):
+    made(whole(random="NAME = 'made'"), automatic=False)
+    backends._BACKENDS["made"] = backends._BACKENDS["made"]._replace(gpu=True)
+    with backends.device("gpu"):
+        kernel = backends.kernels().random.dropout_mask
+        assert tuple(inspect.signature(kernel).parameters) == KERNELS["random"]["dropout_mask"]
+        with pytest.raises(RuntimeError, match=r"has no kernel 'dropout_mask'"):
+            kernel(0.5, 1, 0, 0, np.empty((2, 2)))
 
 
 @pytest.mark.parametrize(("wrong", "message"), [

@@ -37,13 +37,15 @@ from fusedmlp.kernels.cuda import (
     metrics,
     normalization,
     optimizers,
+    persistent,
     random,
     rules,
+    steps,
     whole_updates,
 )
 
 MODULES = (activations, arithmetic, dense, elementwise, losses, loss_rules, metrics, normalization,
-           optimizers, random, rules, whole_updates)
+           optimizers, persistent, random, rules, steps, whole_updates)
 BOTH = (False, True)
 TILES = {R: dense._TILES[np.dtype(R).name] for R in (np.float32, np.float64)}
 
@@ -71,6 +73,11 @@ def table():
     yield from ((metrics._score, (name, False)) for name in spec.SCORES)
     yield from ((metrics._tally, (name,)) for name in spec.TALLIES)
     yield from ((optimizers._update, (name,)) for name in spec.ELEMENTWISE_OPTIMIZERS)
+    for factory in (steps._gather, steps._put, steps._reduce, steps._rescale, steps._penalty,
+                    steps._penalty_grad):
+        yield factory, ()
+    for shared in BOTH:
+        yield persistent.compiled, (("linear", "relu"), "adam", shared)
 
 
 CASES = list(table())

@@ -2433,6 +2433,12 @@ cdef class Executor:
     def threads(self):
         return thread_limit()
 
+    def keep(self, data):
+        """Data is read where it lies, so there is nothing to be held."""
+
+    def release(self):
+        """Nothing is held."""
+
     def run(self, tuple data, cnp.ndarray order not None, long batch_size, long start, long stop,
             cnp.ndarray learning_rate not None, int64_t iteration, double budget):
         self._acquire()

@@ -35,7 +35,10 @@ from . import driver
 
 NAME = "cuda"
 
-__all__ = ["NAME", "describe", "missing", "simulated"]
+BLOCK = (256 * 2**20, 65_520, 10**13)
+"""Bytes of activations, rows and flops that many rows are worked through in at a time."""
+
+__all__ = ["BLOCK", "NAME", "describe", "missing", "simulated"]
 
 
 def simulated():

@@ -33,6 +33,8 @@ with warnings.catch_warnings():
     from numba import cuda
     from numba.core import config, types
 
+from . import driver
+
 __all__ = [
     "BLOCK", "FLAT", "NULL", "SIMULATED", "Array", "Kernel", "block_largest", "block_sum",
     "by_dtype", "cuda", "declared", "device", "factories", "flat", "hosted", "kernel", "larger",
@@ -81,10 +83,13 @@ class Kernel:
         self.name, self.function, self.types, self.block = name, function, types, block
         # with the second number ptxas takes the registers it needs rather than spill
         self.launch_bounds = (block, 1)
-        self._compiled = None
+        self._compiled, self._allowed = None, 48 * 1024
 
-    def __call__(self, stream, blocks, *arguments):
-        """Enqueue the kernel on a stream; nothing happens for 0 blocks."""
+    def __call__(self, stream, blocks, *arguments, shared=0):
+        """Enqueue the kernel on a stream; nothing happens for 0 blocks.
+
+        `shared` are the bytes of an array of shared memory of size 0, which the launch decides on.
+        """
         if blocks <= 0:
             return
         if self._compiled is None:
@@ -94,9 +99,13 @@ class Kernel:
             arguments = [np.float32(value) if kind is types.float32 else value
                          for value, kind in zip(arguments, self.types, strict=True)]
             with _quiet():
-                self._compiled[int(blocks), self.block](*arguments)
-        else:
-            self._compiled[int(blocks), self.block, stream](*arguments)
+                self._compiled[int(blocks), self.block, stream, shared](*arguments)
+            return
+        if shared > self._allowed:
+            for variant in self._compiled.overloads.values():
+                driver.allow_shared(int(variant._codelibrary.get_cufunc().handle), shared)
+            self._allowed = shared
+        self._compiled[int(blocks), self.block, stream, shared](*arguments)
 
 
 def kernel(signature, R=np.float64, *, name=None, block=BLOCK):

@@ -1,4 +1,4 @@
-"""The CUDA driver itself, as far as Numba does not cover it: what devices there are.
+"""The CUDA driver itself, as far as Numba does not cover it: what devices there are, calls by name.
 
 It is reached through ctypes, so that asking costs nothing where there is no driver.  Nothing here
 makes a context or takes memory of a device.
@@ -7,7 +7,8 @@ makes a context or takes memory of a device.
 import ctypes
 import sys
 
-__all__ = ["LEAST_CAPABILITY", "LEAST_DRIVER", "describe", "library", "problem"]
+__all__ = ["LEAST_CAPABILITY", "LEAST_DRIVER", "allow_shared", "call", "describe", "library",
+           "problem", "shared_bytes"]
 
 LEAST_DRIVER = (13, 0)
 """The CUDA version that a driver must serve: that of the toolkit which the kernels compile with."""
@@ -15,7 +16,10 @@ LEAST_DRIVER = (13, 0)
 LEAST_CAPABILITY = (7, 5)
 """The oldest architecture that this toolkit compiles for."""
 
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+# CUdevice_attribute and CUfunction_attribute
+_MAJOR, _MINOR = 75, 76  # COMPUTE_CAPABILITY_MAJOR and _MINOR
+_SHARED = 97  # MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+_DYNAMIC = 8  # MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 _library = None
 
@@ -47,11 +51,16 @@ def _text(loaded, code):
     return name.value.decode()
 
 
-def _ask(function, kind, *arguments):
-    value = kind()
-    code = getattr(library(), function)(ctypes.byref(value), *arguments)
+def call(function, *arguments):
+    """Call a function of the driver by its name; RuntimeError where it reports an error."""
+    code = getattr(library(), function)(*arguments)
     if code:
         raise RuntimeError(f"{function} answers {code} ({_text(library(), code)})")
+
+
+def _ask(function, kind, *arguments):
+    value = kind()
+    call(function, ctypes.byref(value), *arguments)
     return value.value
 
 
@@ -63,6 +72,21 @@ def _version():
 def _capability(device):
     return tuple(_ask("cuDeviceGetAttribute", ctypes.c_int, attribute, device)
                  for attribute in (_MAJOR, _MINOR))
+
+
+def shared_bytes():
+    """The most shared memory that a block of device 0 may have.
+
+    >>> problem() is not None or shared_bytes() >= 48 * 1024
+    True
+    """
+    return _ask("cuDeviceGetAttribute", ctypes.c_int, _SHARED, 0)
+
+
+def allow_shared(kernel, size):
+    """Let launches of a kernel, a CUkernel, ask for so many bytes: above 48 KiB they must be told.
+    """
+    call("cuKernelSetAttribute", _DYNAMIC, size, ctypes.c_void_p(kernel), 0)
 
 
 def problem():

@@ -135,6 +135,12 @@ class Executor:
         """Write observations into `records`, whose first row is number `first`."""
         self._records, self._first_record = records, first
 
+    def keep(self, data):
+        """Data is read where it lies, so there is nothing to be held."""
+
+    def release(self):
+        """Nothing is held."""
+
     def run(self, data, order, batch_size, start, stop, learning_rate, iteration, budget):
         """Run the steps `start` to `stop`; returns the first one not run."""
         end = perf_counter() + budget

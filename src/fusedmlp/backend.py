@@ -21,6 +21,7 @@ backend, which reads both when it is imported; their values are checked here bef
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ from .kernels import KERNELS, QUICK
 __all__ = [
     "INSTRUCTION_SETS",
     "MAX_THREADS",
+    "Block",
     "choose",
     "current",
     "device",
@@ -67,7 +69,7 @@ class _Row(NamedTuple):
     automatic: bool  # whether "auto" may pick it; a GPU and a slow import must be asked for
     compiled: bool  # whether it consists of extension modules, with settings in `native`
     remedy: str
-    gpu: bool = False  # whether it computes on a GPU
+    gpu: bool = False  # whether it computes on a GPU, where some kernels may be lacking
 
 
 _BACKENDS = {
@@ -92,6 +94,30 @@ INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 MAX_THREADS = 256
 """The largest number of threads that may be asked for."""
 
+
+class Block(NamedTuple):
+    """In what portions a backend works best through many rows that don't depend on each other.
+
+    Attributes
+    ----------
+    bytes : int
+        Of activations, two layers of them.
+    rows : int
+        From which on nothing is gained.
+    flops : int
+        Of a call that takes no longer than people wait for Ctrl-C.
+
+    >>> Block(512 * 1024, 504, 10**9).rows
+    504
+    """
+
+    bytes: int
+    rows: int
+    flops: int
+
+
+_BLOCK = Block(512 * 1024, 504, 10**9)  # what a core's second cache holds, and a core computes
+
 _loaded = {}  # name -> namespace
 _active = None  # the namespace in use, once it has been chosen
 _threads = None  # what set_threads was last told
@@ -114,8 +140,8 @@ def load(name):
         With an attribute for each module of `fusedmlp.kernels.KERNELS`, ``name``, ``native``: the
         module that sets threads and instruction set, or None where the backend has no such
         settings, every name of `fusedmlp.kernels.QUICK`, which is a function that returns None
-        where the backend has no such door, and ``describe``, a function without arguments that
-        says in a dict what else a person may want to know.
+        where the backend has no such door, ``block``, a `Block`, and ``describe``, a function
+        without arguments that says in a dict what else a person may want to know.
 
     Raises
     ------
@@ -186,19 +212,36 @@ def _row(name, extra=()):
 
 def _import(row):
     package = importlib.import_module(row.module)
-    missing = getattr(package, "missing", str)()  # asked before anything slow is imported
-    if missing:
-        raise ImportError(missing)
+    reason = getattr(package, "missing", str)()  # asked before anything slow is imported
+    if reason:
+        raise ImportError(reason)
     modules = {module: importlib.import_module(f"{row.module}.{module}") for module in KERNELS}
-    missing = [f"{module}.{function}" for module, functions in KERNELS.items()
-               for function in functions if not hasattr(modules[module], function)]
-    if missing:
-        raise ImportError(f"{row.module} has no {', '.join(missing)}")
+    absent = [(module, function) for module, functions in KERNELS.items()
+              for function in functions if not hasattr(modules[module], function)]
+    if absent and not row.gpu:
+        raise ImportError(f"{row.module} has no {', '.join(map('.'.join, absent))}")
+    for module, function in absent:
+        setattr(modules[module], function, _absent(row.name, function, KERNELS[module][function]))
     native = importlib.import_module(f"{row.module}.native") if row.compiled else None
     quick = {function: getattr(modules[module], function, _no_door)
              for module, functions in QUICK.items() for function in functions}
     return SimpleNamespace(name=row.name, native=native, **modules, **quick,
-                           describe=getattr(package, "describe", dict))
+                           describe=getattr(package, "describe", dict),
+                           block=Block(*getattr(package, "BLOCK", _BLOCK)))
+
+
+def _absent(backend, function, arguments):
+    """Stands for a kernel that a backend lacks: never is anything computed elsewhere instead."""
+    def refuse(*given, **named):
+        raise RuntimeError(
+            f"The {backend!r} backend has no kernel {function!r}. Compute on the CPU: "
+            "with fusedmlp.device('cpu'), or fusedmlp.config.set_backend('auto')"
+        )
+
+    refuse.__name__ = refuse.__qualname__ = function
+    refuse.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in arguments])
+    return refuse
 
 
 def _no_door(*arguments):

@@ -90,6 +90,7 @@ def fit(estimator, X, y, sample_weight):
             objective, model.arena[places].astype(np.float64), method="L-BFGS-B", jac=True,
             options=options, callback=after_iteration if estimator.callbacks else None,
         )
+    estimator._network.release()
     estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = float(result.fun)
     model.arena[places] = result.x

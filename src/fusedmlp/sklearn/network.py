@@ -216,6 +216,7 @@ class Network:
                                          _compressed(x))
         executor = execution.executor
         executor.check_finite = False
+        executor.keep(arrays)
         executor.totals[...] = 0.0
         if optimizer.whole_data:
             return self._iterate(objective, optimizer, executor, arrays, order, watch)
@@ -234,6 +235,10 @@ class Network:
             if watch is not None:
                 watch[1](step - 1)
         return objective.reported(executor.totals, labels, weights)
+
+    def release(self) -> None:
+        """Let go of the data of `epoch` and `gradients`, which stays the same until then."""
+        self._executions.release()
 
     def _iterate(self, objective, optimizer, executor, arrays, order, watch):
         """An epoch of an optimizer that takes all rows in one step."""
@@ -282,6 +287,7 @@ class Network:
                                          _compressed(x))
         executor = execution.executor
         executor.check_finite = False
+        executor.keep(arrays)
 
         def loss_and_gradient(packed):
             arena[places] = packed

@@ -115,6 +115,7 @@ class _Epochs:
         finally:
             if progress is not None:
                 progress.close()
+            self.network.release()
             estimator.coefs_, estimator.intercepts_ = self.network.weights()
         if self.stops and (not incremental or estimator.early_stopped_):
             self._restore()

@@ -21,7 +21,6 @@ from .observing import no_slope
 __all__ = ["Execution", "Executions", "block_rows", "identity_order", "lower"]
 
 _KEPT = 16
-_BLOCK_BYTES = 512 * 1024  # of activations: what a core's second cache holds
 
 
 class Execution(NamedTuple):
@@ -93,12 +92,14 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
 def block_rows(model) -> int:
     """Rows of a block in which a model predicts or evaluates many.
 
-    As many as keep the widest activations within a core's own cache, in whole tiles of 12 rows
-    (see the compiled product), and not more than 504, where nothing is gained any more.
+    As many as keep the widest activations within the memory that the backend works best in, a
+    core's own cache for instance, in whole tiles of 12 rows (see the compiled product), and not
+    more than the number from which on nothing is gained.
     """
     widest = max(model.widths())
     itemsize = np.dtype(model.dtype).itemsize
-    return max(12, min(504, _BLOCK_BYTES // (2 * widest * itemsize) // 12 * 12))
+    block = backend.kernels().block
+    return max(12, min(block.rows, block.bytes // (2 * widest * itemsize)) // 12 * 12)
 
 
 class Executions:
@@ -110,6 +111,11 @@ class Executions:
     def clear(self) -> None:
         """Forget all of them."""
         self._kept.clear()
+
+    def release(self) -> None:
+        """Let executors forget data that they were told to keep."""
+        for execution in self._kept.values():
+            execution.executor.release()
 
     def get(self, model, rows: int, objective: BoundObjective | None = None,
             weighted: tuple = (), optimizer=None, sparse: tuple = (), observe: int = 0

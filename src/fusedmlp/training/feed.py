@@ -18,7 +18,7 @@ from .batches import Batches
 from .data import Samples
 from .execution import identity_order
 
-__all__ = ["ArrayFeed", "BatchFeed", "Piece", "pieces"]
+__all__ = ["ArrayFeed", "BatchFeed", "Piece", "constant", "pieces"]
 
 
 _END = object()
@@ -55,6 +55,15 @@ def pieces(samples: Samples, order: np.ndarray, size: int, first: int, stop: int
         yield Piece(arrays, identity_order(len(rows)), size, 0, end - begin)
 
 
+def constant(samples: Samples) -> tuple:
+    """The arrays that all pieces of samples share, whose values stay; none where some are in files.
+
+    >>> len(constant(Samples((np.zeros((5, 2), "float32"),), 5, False)))
+    1
+    """
+    return () if any(hasattr(a, "block_rows") for a in samples.arrays) else samples.arrays
+
+
 class ArrayFeed:
     """Epochs over samples whose number is known.
 
@@ -78,6 +87,8 @@ class ArrayFeed:
         Most rows of a step.
     asked : int or None
         `steps_per_epoch`.
+    constant : tuple of ndarray
+        See `constant`.
     """
 
     used_up = False
@@ -85,7 +96,7 @@ class ArrayFeed:
     def __init__(self, model, samples: Samples, objective, size: int, shuffle: bool,
                  steps_per_epoch: int | None):
         self.objective, self.weighted = objective, samples.weighted
-        self.sparse = samples.sparse
+        self.sparse, self.constant = samples.sparse, constant(samples)
         self._model, self._samples, self._size = model, samples, size
         self.rows = min(size, samples.rows)
         self._passes = math.ceil(samples.rows / size)  # steps of a pass over the data
@@ -143,6 +154,8 @@ class BatchFeed:
         If there are no batches, the first is wrong, or there is no end and no `steps_per_epoch`;
         in `epoch`, if a batch differs in kind from the first.
     """
+
+    constant = ()  # a batch may be the same array as the last one with other values
 
     def __init__(self, model, batches: Batches, prepare: Callable, steps_per_epoch: int | None,
                  argument: str = "steps_per_epoch", counts: bool = True):

@@ -26,7 +26,7 @@ from . import data as adapters
 from .batches import Batches, is_batches, unpack_batch
 from .callbacks import CallbackList, History
 from .execution import Executions, block_rows, identity_order, lower
-from .feed import ArrayFeed, BatchFeed, pieces
+from .feed import ArrayFeed, BatchFeed, constant, pieces
 from .interrupt import BetweenSteps
 from .iteration import iterate
 from .nonfinite import origin
@@ -491,6 +491,7 @@ class Trainer:
         finally:
             self._running = outer
             feed.end_pass()
+            self._executions.release()
             if callbacks.progbar is not None:
                 callbacks.progbar.close()
         return callbacks.history
@@ -674,6 +675,7 @@ class Trainer:
                 totals = None if executor is None else executor.totals.copy()
                 executor, feed.rows = execution.executor, rows
                 executor.check_finite = False
+                executor.keep(feed.constant)
                 executor.totals[...] = 0.0 if totals is None else totals
             rates = np.zeros(piece.stop)
             step = piece.first
@@ -693,6 +695,7 @@ class Trainer:
         feed.end_pass()
         if executor is None:
             raise ValueError("There is nothing to evaluate: the data is used up")
+        executor.release()
         logs = objective.logs(executor.totals)
         objective.resume(others)
         callbacks.on_test_end(logs)
@@ -916,7 +919,7 @@ class Trainer:
         if execution is not self._predicting:
             self._predicting, plan = execution, execution.plan
             flops = sum(map(plan.flops, plan.ops)) // plan.batch_size
-            self._most_rows = max(1, _CALL_FLOPS // max(flops, 1))
+            self._most_rows = max(1, backend.kernels().block.flops // max(flops, 1))
             if self.plain and not sparse:
                 self._fast = (dtype, inputs[0].columns, outputs[0].columns, self._most_rows,
                               execution.executor.forward, backend.kernels())
@@ -1035,7 +1038,6 @@ _NO_RATE = np.zeros(1)
 # what a model of Keras may define, and a plan never calls
 _STEPS = ("train_step", "test_step", "predict_step", "compute_metrics", "make_train_function")
 _ANY_PORT = (Port("output", (None, 1)),)  # of a model that is not built
-_CALL_FLOPS = 10**9  # work of a call that need not be cut up for Ctrl-C
 
 
 def _callback_list(callbacks, verbose, epochs, steps, add_history=False):
@@ -1150,6 +1152,11 @@ class _TestArrays:
         stored = [a.block_rows for a in self._samples.arrays if hasattr(a, "block_rows")]
         return self._pieces(min(block_rows(self._model), *stored, sys.maxsize))
 
+    @property
+    def constant(self):
+        """The arrays that every piece takes its rows from; see `feed.constant`."""
+        return constant(self._samples)
+
     def _pieces(self, size):
         self.rows = min(size, self._rows)
         stop = math.ceil(self._rows / size)
@@ -1187,6 +1194,7 @@ class _Training:
         self.params = self.optimizer.fingerprint()
         self.executor.check_finite = self.check_finite
         self.executor.nonfinite = -1
+        self.executor.keep(self.feed.constant)
 
     def _rebind(self, rows):
         """Take up what a callback changed (hyperparameters, where variables lie), or more rows."""

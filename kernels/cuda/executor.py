@@ -1,0 +1,731 @@
+"""Runs a plan on the device: a stream of launches, the same each step, replayed as a CUDA graph.
+
+Everything that a step touches lies in one allocation, made with the executor.  Parameters and state
+are copied there when a call begins and back when it ends, in whole arenas: the caller's arrays are
+the truth between calls, so that a model may go on with any backend.  Data stays on the device from
+one call to the next until `release`.  A step takes its rows in the order that lies there, too, and
+adds losses and metrics up there.
+
+The processor hands out steps ahead of the device, in bursts.  A loss that is not finite is found at
+the end of a burst: parameters, state and totals are then put back as they were before it, and the
+steps up to the bad one made again, which gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from threading import Lock
+from time import perf_counter
+
+import numpy as np
+
+from fusedmlp.kernels.layout import PANEL, read
+from fusedmlp.spec import OPTIMIZERS
+
+from . import (
+    activations,
+    arithmetic,
+    dense,
+    losses,
+    memory,
+    metrics,
+    normalization,
+    optimizers,
+    persistent,
+    random,
+    steps,
+)
+from .device import FLAT, SIMULATED, matrix, vector
+from .graph import Graph
+
+__all__ = ["Executor"]
+
+_BURST = 256  # most steps that are handed out before the device is waited for
+_BOUND = 8  # numbers of rows for which bound launches are kept
+_ROWS = 1 << 20  # most rows that are predicted between two copies
+_SHARE = 0.8  # of the free memory that data may take as a whole
+_WINDOW = 64 << 20  # bytes of data at a time where it does not fit
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+class Executor:
+    """See the contract in `fusedmlp.kernels`."""
+
+    def __init__(self, plan, parameters, slots, seed):
+        _refuse_what_is_missing(plan)
+        self.plan, self.seed = plan, seed
+        self.totals = np.zeros((len(plan.totals), 2))
+        self.units = np.zeros(plan.units)
+        self.nonfinite = -1
+        self.check_finite = True
+        self.threads = 1  # of the processor
+        self.persistent = True  # whether small networks make many steps in a launch
+        self.resident_bytes = None  # most bytes of data that stay on the device; None: what fits
+        self._parameters, self._slots = parameters, slots
+        self._lock, self._process = Lock(), os.getpid()
+        self._stream = memory.stream()
+        self._differentiates = any(op.phase == "backward" for op in plan.ops)
+        self._updates = any(op.phase == "update" for op in plan.ops)
+        self._gradients = np.zeros(max(plan.trainable_size, plan.gradient_size), plan.dtype)
+        self._fresh = True  # whether `_gradients` are those of the device
+        self._place()
+        self._bound, self._graphs = {}, {}
+        self._program = persistent.Program.of(self)
+        self._data, self._resident, self._constant = (), (), ()
+        self._rows = 0
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def _place(self):
+        """Reserve all memory, and give each buffer its part."""
+        plan, held = self.plan, memory.Memory()
+        arenas = [(self._parameters, "parameter"), (self._gradients, "gradient")]
+        arenas += [(slot, "slot") for slot in self._slots]
+        numbers = [held.reserve(array.size, array.dtype) for array, _ in arenas]
+        kept = [held.reserve(array.size, array.dtype)
+                for array, kind in arenas if kind != "gradient"]
+        others = {b.index: held.reserve(self._length(b, plan.batch_size), b.dtype)
+                  for b in plan.buffers if b.role not in ("parameter", "parameter_gradient")}
+        totals = [held.reserve(2 * len(plan.totals), np.float64) for _ in range(2)]
+        clock = held.reserve(steps.CLOCK, np.int64)
+        scalars = held.reserve(steps.SCALARS, np.float64)
+        held.allocate()
+        self._memory = held
+        parts = [held.part(number) for number in numbers]
+        self._arena, self._gradient_arena, *self._slot_arenas = parts
+        self._totals, kept_totals = map(held.part, totals)
+        self._changed = [self._arena, *self._slot_arenas, self._totals]  # by a step
+        self._kept = [*map(held.part, kept), kept_totals]
+        self._clock = vector(held.part(clock), steps.CLOCK)
+        self._held_clock = held.part(clock)
+        self._scalars = vector(held.part(scalars), steps.SCALARS)
+        self._sums = vector(self._totals, 2 * max(len(plan.totals), 1))
+        self._buffers = {index: held.part(number) for index, number in others.items()}
+        known = {**dict(zip(map(id, parts), numbers, strict=True)),
+                 **{id(self._buffers[index]): number for index, number in others.items()}}
+        self._offsets = {part: held.offset(number) for part, number in known.items()}
+        self._order, self._rates = self._numbers(1, np.int64), self._numbers(1, np.float64)
+        self._out, self._spares = {}, []
+
+    def element(self, held):
+        """Where a part begins in the whole memory, in elements of the plan's dtype."""
+        return self._offsets[id(held)] // np.dtype(self.plan.dtype).itemsize
+
+    @staticmethod
+    def _numbers(length, dtype):
+        """A part of its own, for what grows with the data."""
+        held = memory.Memory()
+        number = held.reserve(length, dtype)
+        held.allocate()
+        return held.part(number)
+
+    def _length(self, buffer, rows):
+        count = rows * buffer.repeat if buffer.rows is None else buffer.rows
+        return count * (1 if _is_vector(buffer) else buffer.columns)
+
+    def _view(self, index, rows):
+        """The `device.Array` of a buffer for so many rows of a batch."""
+        buffer = self.plan.buffers[index]
+        if buffer.role in ("parameter", "parameter_gradient"):
+            arena = self._arena if buffer.role == "parameter" else self._gradient_arena
+            return _parameter(arena, buffer)
+        held = self._buffers[index]
+        count = rows * buffer.repeat if buffer.rows is None else buffer.rows
+        if _is_vector(buffer) or buffer.role == "statistics":
+            return vector(held, count if _is_vector(buffer) else buffer.columns)
+        return matrix(held, count, buffer.columns)
+
+    def buffer(self, index):
+        """A copy of what the last step left in a buffer."""
+        buffer = self.plan.buffers[index]
+        if buffer.role in ("parameter", "parameter_gradient"):
+            arena = self._parameters if buffer.role == "parameter" else self.gradients
+            flat = arena[buffer.offset : buffer.offset + buffer.rows * buffer.pitch]
+            return np.array(read(flat, buffer.rows, buffer.columns))
+        values = self._fetched(self._buffers[index])[: self._length(buffer, self._rows)]
+        return values if _is_vector(buffer) else values.reshape(-1, buffer.columns)
+
+    @property
+    def gradients(self):
+        """The flat gradient arena."""
+        if not self._fresh:
+            self._fetch(self._gradient_arena, self._gradients)
+            self._fresh = True
+        return self._gradients
+
+    def record(self, records, first):
+        """Plans that observe are refused, so there is nothing to write."""
+
+    def keep(self, data):
+        """Let copies of these arrays stay on the device until `release`."""
+        self._constant = tuple(data)
+
+    def release(self):
+        """Let go of data."""
+        self._constant = ()
+        self._drop()
+
+    def _drop(self):
+        if self._resident:
+            self._data, self._resident = (), ()
+            self._bound.clear()
+            self._graphs.clear()
+
+    def constant(self, values):
+        """A float64 vector of what does not change."""
+        values = np.array(values, np.float64)
+        self._spares.append(self._numbers(values.size, np.float64))
+        self._send(values, self._spares[-1])
+        return vector(self._spares[-1], values.size)
+
+    def spare(self, columns, dtype=None):
+        """A vector for what a kernel computes and nobody asked for."""
+        self._spares.append(self._numbers(columns, dtype or self.plan.dtype))
+        return vector(self._spares[-1], columns)
+
+    def _alone(self):
+        """The lock of calls, which share the buffers."""
+        if self._process != os.getpid():
+            if not SIMULATED:
+                raise RuntimeError(
+                    "A model that has computed on a GPU can't go on there in a forked process, "
+                    "which CUDA does not allow. Start processes with the method 'spawn', or "
+                    "compute on the CPU there: with fusedmlp.device('cpu')"
+                )
+            self._lock, self._process = Lock(), os.getpid()
+        return self._lock
+
+    def _send(self, array, held):
+        if array.size:
+            held[: array.size].copy_to_device(np.ascontiguousarray(array).reshape(-1),
+                                              stream=self._stream)
+
+    def _fetch(self, held, array):
+        if array.size:
+            held[: array.size].copy_to_host(array.reshape(-1), stream=self._stream)
+            memory.synchronize(self._stream)
+
+    def _fetched(self, held):
+        array = np.empty(held.shape, held.dtype)
+        self._fetch(held, array)
+        return array
+
+    def _load(self):
+        """What the caller may have changed since the last call."""
+        self._send(self._parameters, self._arena)
+        if self._updates:
+            for slot, held in zip(self._slots, self._slot_arenas, strict=True):
+                self._send(slot, held)
+        if self._updates and not self._differentiates:
+            self._send(self._gradients, self._gradient_arena)
+
+    def _store(self):
+        """What steps have changed."""
+        self._fetch(self._arena, self._parameters)
+        if self._updates:
+            for slot, held in zip(self._slots, self._slot_arenas, strict=True):
+                self._fetch(held, slot)
+        self._fetch(self._totals, self.totals)
+        self._fresh = not self._differentiates
+
+    def _copy(self, sources, targets):
+        for source, target in zip(sources, targets, strict=True):
+            target.copy_to_device(source, stream=self._stream)
+
+    # -- data ------------------------------------------------------------------------------------
+
+    def _fits(self, data):
+        limit = self.resident_bytes
+        if limit is None:
+            if SIMULATED:
+                return True
+            from .device import cuda
+
+            limit = _SHARE * cuda.current_context().get_memory_info().free
+        return sum(a.nbytes for a in data if not memory.on_device(a)) <= limit
+
+    def _there(self, data):
+        """Bring data to the device, but for what lies there already."""
+        if not _same(data, self._data):
+            self._drop()
+            self._data, self._resident = tuple(data), tuple(map(self._sent, data))
+
+    def _sent(self, array):
+        if memory.on_device(array):
+            held = memory.adopt(array, self._stream)
+        else:
+            held = self._numbers(array.size, array.dtype)
+            self._send(array, held)
+        return memory.described(held, array.shape)
+
+    def _grown(self, held, array):
+        """A part that `array` fits in, and lies in after this."""
+        if len(held) < array.size:
+            held = self._numbers(max(array.size, 2 * len(held)), array.dtype)
+            self._bound.clear()
+            self._graphs.clear()
+        self._send(array, held)
+        return held
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def run(self, data, order, batch_size, start, stop, learning_rate, iteration, budget):
+        """Run the steps `start` to `stop`; returns the first one not run."""
+        end = perf_counter() + budget
+        with self._alone():
+            if start >= stop:
+                return stop
+            self._load()
+            self._send(self.totals, self._totals)
+            try:
+                for first, last, arrays, rows in self._windows(data, order, batch_size, start,
+                                                               stop):
+                    step = self._train(arrays, rows, batch_size, first, last,
+                                       np.asarray(learning_rate[first:last], np.float64),
+                                       iteration + first - start, end)
+                    if step < last or self.nonfinite >= 0 or perf_counter() >= end:
+                        return step
+                return stop
+            finally:
+                self._store()
+                if not _same(data, self._constant):
+                    self._drop()
+
+    def _windows(self, data, order, size, start, stop):
+        """Steps with their arrays and the rows of these: all at once where the data fits."""
+        rows = np.asarray(order[start * size : stop * size], np.int64)
+        if self._fits(data):
+            yield start, stop, data, rows
+            return
+        bytes_of_step = size * sum(a.nbytes // max(len(a), 1) for a in data)
+        each = max(1, min(_WINDOW, self.resident_bytes or _WINDOW) // max(bytes_of_step, 1))
+        for first in range(start, stop, each):
+            last = min(first + each, stop)
+            picked = rows[(first - start) * size : (last - start) * size]
+            arrays = tuple(np.take(a, picked, axis=0, mode="clip") for a in data)
+            yield first, last, arrays, np.arange(len(picked))
+            self._drop()
+
+    def _train(self, data, rows, size, first, last, rates, iteration, end):
+        """The steps `first` to `last` of which row number 0 of `rows` is the first."""
+        self._there(data)
+        self._order = self._grown(self._order, rows)
+        self._rates = self._grown(self._rates, rates)
+        step, burst = first, 1
+        watched = self.check_finite and bool(self.plan.totals)
+        while step < last:
+            stop = min(step + burst, last)
+            if watched:
+                self._copy(self._changed, self._kept)
+            self._set_clock(step - first, iteration + step - first)
+            self._steps(rows, size, step - first, stop - first, iteration)
+            bad = int(self._fetched(self._held_clock)[2])
+            if watched and bad >= 0:
+                self._again(rows, size, step - first, bad, iteration)
+                self.nonfinite = first + bad
+                return self.nonfinite + 1
+            step = stop
+            if perf_counter() >= end:
+                return step
+            burst = min(2 * burst, _BURST)
+        return last
+
+    def _again(self, rows, size, first, bad, iteration):
+        """Put back what steps from `first` on have changed, and make those up to `bad` again."""
+        self._copy(self._kept, self._changed)
+        self._set_clock(first, iteration + first)
+        self._steps(rows, size, first, bad + 1, iteration)
+        memory.synchronize(self._stream)
+
+    def _steps(self, rows, size, first, stop, iteration):
+        """Enqueue the steps `first` to `stop` over these rows."""
+        if self.persistent and self._program is not None:
+            self._rows = len(rows[(stop - 1) * size : stop * size])
+            self._program.enqueue(self._stream, len(rows), size, stop - first)
+            return
+        for number in range(first, stop):
+            self._step(len(rows[number * size : (number + 1) * size]), size, iteration + number)
+
+    def _set_clock(self, step, iteration):
+        """Let the next step be this one."""
+        self._send(np.array([step - 1, iteration - 1, -1], np.int64), self._held_clock)
+
+    def _step(self, rows, size, iteration):
+        self._rows = rows
+        key = rows, size, self._variant(iteration)
+        if SIMULATED:
+            self._launch(key)
+            return
+        graph = self._graphs.get(key)
+        if graph is None and key in self._graphs:  # launched once, so that all is compiled
+            if len(self._graphs) > 4 * _BOUND:
+                self._graphs.clear()
+            graph = self._graphs[key] = Graph(int(self._stream.handle),
+                                              partial(self._launch, key))
+        if graph is None:
+            self._graphs[key] = None
+            self._launch(key)
+        else:
+            graph.start(int(self._stream.handle))
+
+    def _launch(self, key):
+        for call in self._calls(key):
+            call(self._stream)
+
+    def _calls(self, key):
+        calls = self._bound.get(key)
+        if calls is None:
+            if len(self._bound) >= 4 * _BOUND:
+                del self._bound[next(iter(self._bound))]
+            binding = _Binding(self, *key)
+            calls = self._bound[key] = binding.calls()
+        return calls
+
+    def _variant(self, iteration):
+        """Which of the launches depend on the step's number: whether updates are due, and the like.
+        """
+        found = []
+        for op in self.plan.ops:
+            if op.phase != "update":
+                continue
+            every = op.attributes.get("every", 1)
+            updates = iteration // every
+            if every > 1 and op.op in ("collect", "clip", "average"):
+                found.append((iteration + 1) % every == 0)
+            if op.op == "average":
+                overwrite = op.attributes["overwrite"]
+                found += [updates > 0, bool(overwrite) and (updates + 1) % overwrite == 0]
+        return tuple(found)
+
+    # -- predicting ------------------------------------------------------------------------------
+
+    def forward(self, x, out):
+        """Predictions of all rows of x, batch by batch."""
+        x, out = (x, out) if isinstance(x, tuple) else ((x,), (out,))
+        with self._alone():
+            self._load()
+            try:
+                total, size = len(x[0]), self.plan.batch_size
+                block = max(size, _ROWS // size * size)
+                for first in range(0, total, block):
+                    last = min(first + block, total)
+                    self._predict(tuple(a[first:last] for a in x), last - first,
+                                  tuple(a[first:last] for a in out))
+            finally:
+                self._drop()
+
+    def _predict(self, x, total, out):
+        size = self.plan.batch_size
+        self._there(x)
+        self._order = self._grown(self._order, np.arange(total))
+        self._rates = self._grown(self._rates, np.zeros(-(-total // size)))
+        results = []
+        for number, array in enumerate(out):
+            known = self._out.get(number)
+            if known is None or len(known) < array.size:
+                known = self._out[number] = self._numbers(array.size, array.dtype)
+            results.append(known)
+        self._set_clock(0, 0)
+        for first in range(0, total, size):
+            rows = min(size, total - first)
+            self._step(rows, size, 0)
+            for index, target, array in zip(self.plan.outputs, results, out, strict=True):
+                held, columns = self._buffers[index], array.size // max(total, 1)
+                steps.put(self._stream, vector(held, rows * columns),
+                          vector(target, rows * columns, first * columns))
+        for target, array in zip(results, out, strict=True):
+            if memory.on_device(array):
+                memory.adopt(array, self._stream).copy_to_device(target[: array.size],
+                                                                 stream=self._stream)
+                memory.synchronize(self._stream)
+            elif array.flags.c_contiguous:
+                self._fetch(target, array)
+            else:
+                array[...] = self._fetched(target)[: array.size].reshape(array.shape)
+
+
+def _same(some, others):
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
+
+
+def _is_vector(buffer):
+    return buffer.role in ("row", "weight") or (buffer.dtype == "int64" and buffer.columns == 1)
+
+
+def _parameter(held, buffer, offset=None):
+    """The `device.Array` of a parameter, or of what lies like it; one row comes as a vector."""
+    offset = buffer.offset if offset is None else offset
+    if buffer.rows == 1:
+        return vector(held, buffer.columns, offset)
+    width = PANEL // held.dtype.itemsize
+    shift = FLAT if buffer.pitch <= width else width.bit_length() - 1
+    return matrix(held, buffer.rows, buffer.columns, offset, buffer.pitch, shift)
+
+
+def _refuse_what_is_missing(plan):
+    """RuntimeError that names every operation of the plan which has no kernel here."""
+    lacking = []
+    for op in plan.ops:
+        reason = _Binding.lacks(op)
+        if reason:
+            names = ", ".join(plan.buffers[i].name for i in (op.outputs or op.inputs))
+            lacking.append(f"{reason} (of {names})" if names else reason)
+    if lacking:
+        raise RuntimeError(
+            "The 'cuda' backend can't run this model, because it has no kernel for "
+            f"{'; '.join(dict.fromkeys(lacking))}. Compute on the CPU: "
+            "with fusedmlp.device('cpu'), or fusedmlp.config.set_backend('auto')"
+        )
+
+
+_OPERATIONS = {**arithmetic.OPERATIONS, **normalization.OPERATIONS}
+
+# -- one method per op: arrays in, function of a stream out ---------------------------------------
+
+
+class _Binding:
+    """The launches of a step of `rows` rows."""
+
+    def __init__(self, executor, rows, size, variant):
+        self.executor, self.plan, self.rows, self.size = executor, executor.plan, rows, size
+        self.variant = iter(variant)
+
+    @staticmethod
+    def lacks(op):
+        """What of an op there is no kernel for; None where there is one."""
+        attributes = op.attributes
+        if op.op not in _OPERATIONS and not hasattr(_Binding, "_" + op.op):
+            return f"the operation {op.op!r}"
+        if attributes.get("precision"):
+            return f"products in {attributes['precision']}"
+        return None
+
+    def calls(self):
+        """All of them in order, each a function of the stream."""
+        executor = self.executor
+        rates = vector(executor._rates, len(executor._rates))
+        found = [_later(steps.begin, executor._clock, rates, executor._scalars)]
+        ops = list(self.plan.ops)
+        while ops:
+            op = ops.pop(0)
+            inputs = [self.view(i) for i in op.inputs]
+            outputs = [self.view(i) for i in op.outputs]
+            if op.op == "dense_dw" and ops and ops[0].op == "dense_db" and (
+                    ops[0].inputs[0] == op.inputs[1]):  # one pass over dz serves both
+                found.append(_later(dense.enqueue_dense_dw, *inputs, outputs[0],
+                                    self.view(ops.pop(0).outputs[0])))
+                continue
+            if op.op in _OPERATIONS:
+                found.append(_later(_OPERATIONS[op.op], inputs, outputs, **op.attributes))
+                continue
+            made = getattr(self, "_" + op.op)(inputs, outputs, **op.attributes)
+            found += made if isinstance(made, list) else [made]
+        return found
+
+    def view(self, index):
+        return self.executor._view(index, self.rows)
+
+    # -- data and products -----------------------------------------------------------------------
+
+    def _gather(self, inputs, outputs, source):
+        executor = self.executor
+        order = vector(executor._order, len(executor._order))
+        return _later(steps.gather, executor._resident[source], order, executor._clock, self.size,
+                      self.rows, outputs[0])
+
+    def _dense(self, inputs, outputs, activation, params, precision=None):
+        return _later(dense.enqueue_dense, *_pad(inputs, 3), activation, params,
+                      *_pad(outputs, 2))
+
+    def _dense_dw(self, inputs, outputs, precision=None):
+        return _later(dense.enqueue_dense_dw, *inputs, outputs[0], None)
+
+    def _dense_db(self, inputs, outputs):
+        return _later(dense.enqueue_dense_db, inputs[0], outputs[0])
+
+    def _dense_dx(self, inputs, outputs, activation, params, precision=None):
+        return _later(dense.enqueue_dense_dx, *_pad(inputs, 3), activation, params, outputs[0])
+
+    # -- activations and noise -------------------------------------------------------------------
+
+    def _activation(self, inputs, outputs, activation, params):
+        return _later(activations.enqueue_activation, activation, inputs[0], params, outputs[0])
+
+    def _activation_grad(self, inputs, outputs, activation, params):
+        return _later(activations.enqueue_activation_grad, activation, *inputs, params, outputs[0])
+
+    def _prelu(self, inputs, outputs):
+        return _later(activations.enqueue_prelu, *inputs, outputs[0])
+
+    def _prelu_grad(self, inputs, outputs):
+        dx, *dalpha = outputs
+        spare = dalpha[0] if dalpha else self.executor.spare(inputs[2].columns)
+        return _later(activations.enqueue_prelu_grad, *inputs, dx, spare)
+
+    def _dropout(self, inputs, outputs, rate, stream, seed):
+        return self._dropped(inputs, outputs, rate, stream, seed, 1.0 / (1.0 - rate), (0.0, 0.0))
+
+    def _alpha_dropout(self, inputs, outputs, rate, stream, seed):
+        low = -_SELU_SCALE * _SELU_ALPHA
+        a = ((1.0 - rate) * (1.0 + rate * low**2)) ** -0.5
+        b = -a * low * rate
+        return self._dropped(inputs, outputs, rate, stream, seed, a, (a * low + b, b))
+
+    def _dropped(self, inputs, outputs, rate, stream, seed, keep, shift):
+        return _later(random.enqueue_dropout, inputs[0], rate, self._seed(seed), stream,
+                      self.executor._scalars, keep, shift, *outputs)
+
+    def _gaussian_dropout(self, inputs, outputs, stddev, stream, seed):
+        return _later(random.enqueue_normal, inputs[0], 1.0, stddev, self._seed(seed), stream,
+                      self.executor._scalars, True, *outputs)
+
+    def _gaussian_noise(self, inputs, outputs, stddev, stream, seed):
+        return _later(random.enqueue_normal, inputs[0], 0.0, stddev, self._seed(seed), stream,
+                      self.executor._scalars, False, outputs[0], None)
+
+    def _seed(self, seed):
+        return self.executor.seed if seed is None else seed
+
+    # -- losses, metrics, penalties --------------------------------------------------------------
+
+    def _softmax_cross_entropy(self, inputs, outputs, label_smoothing, ignore_index, reduction,
+                               weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        found, gradient, hits = _pad(outputs, 3)
+        return self._over_counted(
+            lambda scale: _later(losses.enqueue_softmax_cross_entropy, p, labels, sample_weight,
+                                 label_smoothing, ignore_index, scale, found, gradient, hits),
+            labels, sample_weight, ignore_index, reduction, weight, outputs)
+
+    def _row_loss(self, inputs, outputs, loss, params, label_smoothing, ignore_index, reduction,
+                  weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        return self._over_counted(
+            lambda scale: _later(losses.enqueue_row_loss, loss, p, labels, sample_weight,
+                                 label_smoothing, ignore_index, params, scale, *_pad(outputs, 2)),
+            labels, sample_weight, ignore_index, reduction, weight, outputs)
+
+    def _elementwise_loss(self, inputs, outputs, loss, params, label_smoothing, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        return self._over_counted(
+            lambda scale: _later(losses.enqueue_elementwise_loss, loss, p, labels, params,
+                                 sample_weight, label_smoothing, scale, *_pad(outputs, 2)),
+            labels, sample_weight, None, reduction, weight, outputs)
+
+    def _distribution_loss(self, inputs, outputs, loss, params, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        return self._over_counted(
+            lambda scale: _later(losses.enqueue_distribution_loss, loss, p, labels, params,
+                                 sample_weight, scale, *_pad(outputs, 2)),
+            labels, sample_weight, None, reduction, weight, outputs)
+
+    def _overlap_loss(self, inputs, outputs, loss, params, axis, reduction, weight):
+        p, labels, sample_weight = _pad(inputs, 3)
+        return self._over_counted(
+            lambda scale: _later(losses.enqueue_overlap_loss, loss, axis, p, labels, params,
+                                 sample_weight, scale, *_pad(outputs, 2)),
+            labels, sample_weight, None, reduction, weight, outputs)
+
+    def _pair_loss(self, inputs, outputs, loss, params, reduction, weight):
+        worked_with = self.executor.spare(losses.pair_statistics(self.rows), np.float64)
+        return _later(losses.enqueue_pair_loss, loss, *_pad(inputs, 3), reduction == "mean",
+                      params, self._scale(reduction, weight), *_pad(outputs, 2), worked_with)
+
+    def _scale(self, reduction, weight):
+        """The factor of a loss's gradient."""
+        return weight / max(self.rows, 1) if reduction == "mean" else weight
+
+    def _over_counted(self, loss, labels, sample_weight, ignore_index, reduction, weight, outputs):
+        """A loss whose mean is over the rows or weights that count; totals are divided by all."""
+        ignores = ignore_index is not None and labels.dtype == np.int64
+        if reduction == "sum" or (reduction == "mean" and not ignores):
+            return loss(self._scale(reduction, weight))
+        values, gradient = _pad(outputs, 2)[:2]
+        return [loss(weight), _later(
+            steps.rescale, labels, ignore_index,
+            sample_weight if reduction == "weighted_mean" else None, self.rows, values, gradient)]
+
+    def _score(self, inputs, outputs, score, params):
+        return _later(metrics.enqueue_score, score, *inputs, params, *outputs)
+
+    def _tally(self, inputs, outputs, tally, total, options, size):
+        executor = self.executor
+        held = executor.constant(options)
+        return _later(metrics.enqueue_tally, tally, *_pad(inputs, 3), held,
+                      vector(executor._totals, size, 2 * total))
+
+    def _reduce(self, inputs, outputs, total, reduction, weight, counts):
+        executor = self.executor
+        values, weights = _pad(inputs, 2)
+        return _later(steps.reduce, values, weights, self.rows, reduction == "sum", counts,
+                      self.plan.totals[total] == "loss", weight, executor._sums, total,
+                      executor._clock)
+
+    def _penalty(self, inputs, outputs, total, l1, l2, per_rows):
+        executor = self.executor
+        return _later(steps.penalty, *_pad(inputs, 2), self.rows, l1, l2, per_rows,
+                      executor._sums, total, executor._clock)
+
+    def _penalty_grad(self, inputs, outputs, l1, l2, per_rows, adds):
+        return _later(steps.penalty_grad, *_pad(inputs, 2), self.rows, l1, l2, per_rows, adds,
+                      outputs[0])
+
+    # -- updates ---------------------------------------------------------------------------------
+
+    def _update(self, inputs, outputs, optimizer, params, rate, every, parameters, slots, exempt):
+        """One launch for all parameters that lie side by side and are treated alike."""
+        if OPTIMIZERS[optimizer].kind != "elementwise":
+            return self._whole_updates(optimizer, params, rate, every, parameters, slots, exempt)
+        executor = self.executor
+        sizes = {b.offset: b.rows * b.pitch for b in self.plan.buffers if b.role == "parameter"}
+        places = [(at, *(where[k] for _, where in slots)) for k, at in enumerate(parameters)]
+        runs = []  # of [places, elements, exempt]
+        for place, free in sorted(zip(places, exempt, strict=True)):
+            size = sizes[place[0]]
+            if runs and runs[-1][2] == free and all(
+                    a + runs[-1][1] == b for a, b in zip(runs[-1][0], place, strict=True)):
+                runs[-1][1] += size
+            else:
+                runs.append([place, size, free])
+        held = [executor._slot_arenas[number] for number, _ in slots]
+        *params, decay = params
+        return [
+            _later(optimizers.enqueue_update, optimizer, vector(executor._arena, size, place[0]),
+                   vector(executor._gradient_arena, size, place[0]),
+                   [vector(slot, size, at) for slot, at in zip(held, place[1:], strict=True)],
+                   executor._scalars, rate, every, [*params, 0.0 if free else decay])
+            for place, size, free in runs
+        ]
+
+
+    def _whole_updates(self, optimizer, params, rate, every, parameters, slots, exempt):
+        """The launches of an optimizer that looks at each parameter as a whole."""
+        executor, row, found = self.executor, OPTIMIZERS[optimizer], []
+        *params, decay = params
+        buffers = {b.offset: b for b in self.plan.buffers if b.role == "parameter"}
+        for k, at in enumerate(parameters):
+            buffer, held = buffers[at], []
+            for name, (number, places) in zip(row.slots, slots, strict=True):
+                arena = executor._slot_arenas[number]
+                if name in row.factored:
+                    length = buffer.columns if name == "column" else buffer.rows
+                    held.append(vector(arena, length, places[k]))
+                else:
+                    held.append(_parameter(arena, buffer, places[k]))
+            work = executor.spare(*optimizers.scratch(optimizer, buffer.rows, buffer.columns,
+                                                      self.plan.dtype))
+            found.append(_later(
+                optimizers.enqueue_whole_update, optimizer, _parameter(executor._arena, buffer),
+                _parameter(executor._gradient_arena, buffer), held, executor._scalars, rate,
+                every, [*params, 0.0 if exempt[k] else decay], work))
+        return found
+
+
+def _later(function, *arguments, **named):
+    """A function of the stream, which comes first among the arguments."""
+    return lambda stream: function(stream, *arguments, **named)
+
+
+def _pad(arrays, length):
+    return [*arrays, *[None] * (length - len(arrays))]

@@ -1,0 +1,267 @@
+"""Kernels that only an executor needs: rows of a batch, sums of an epoch, the clock of its steps.
+
+What changes from step to step lies in the device's memory, so that the launches of a step are the
+same each time and can be replayed: `CLOCK` int64 numbers say which step it is, `SCALARS` float64
+numbers what the optimizer is to know of it.
+
+Sums are made by one block in an order that depends on the number of terms alone.
+"""
+
+import numpy as np
+
+from .device import BLOCK, NULL, block_sum, by_dtype, cuda, flat, isinf, isnan, kernel, launch
+
+__all__ = [
+    "CLOCK", "SCALARS", "begin", "gather", "penalty",
+    "penalty_grad", "put", "reduce", "rescale",
+]
+
+CLOCK = 3
+"""The step among those sent, the number of updates before it, the step of a bad loss or -1."""
+
+SCALARS = 2
+"""The learning rate of the step, and the number of updates before it."""
+
+_ITEM = {np.dtype("int64"): "i*", np.dtype("float32"): "R*", np.dtype("float64"): "R*"}
+
+
+# -- the clock -----------------------------------------------------------------------------------
+
+
+@kernel("i* d* d*", name="begin", block=1)
+def _begin(clock, rates, scalars):
+    clock[0] += 1
+    clock[1] += 1
+    scalars[0] = rates[clock[0]]
+    scalars[1] = np.float64(clock[1])
+
+
+def begin(stream, clock, rates, scalars):
+    """Go on to the next step, and tell optimizers and random numbers its rate and its number."""
+    _begin(stream, 1, clock.data, rates.data, scalars.data)
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+
+@by_dtype
+def _gather(R):
+    item = _ITEM[np.dtype(R)]
+
+    @kernel(f"{item} i i* i* i i {item}", R, name="gather")
+    def gather(data, columns, order, clock, batch, rows, out):
+        first = clock[0] * batch
+        row = cuda.blockIdx.x
+        while row < rows:
+            source = order[first + row] * columns
+            column = cuda.threadIdx.x
+            while column < columns:
+                out[row * columns + column] = data[source + column]
+                column += BLOCK
+            row += cuda.gridDim.x
+
+    return gather
+
+
+@by_dtype
+def _put(R):
+    @kernel("R* i R*", R, name="put")
+    def put(x, count, out):
+        i = cuda.grid(1)
+        while i < count:
+            out[i] = x[i]
+            i += cuda.gridsize(1)
+
+    return put
+
+
+def gather(stream, data, order, clock, batch, rows, out):
+    """The rows of `data` that the step takes: ``out[i] = data[order[clock * batch + i]]``.
+
+    data (N, c) or a vector of N, order int64, out (rows, c) or a vector, all row by row.
+    """
+    columns = 1 if data.rows == 1 else data.columns
+    _gather(data.dtype)(stream, launch(rows, 1), data.data, columns, order.data, clock.data, batch,
+                        rows, out.data)
+
+
+def put(stream, x, out):
+    """``out = x``, of one size, both row by row."""
+    _put(x.dtype)(stream, launch(x.size), x.data, x.size, out.data)
+
+
+# -- sums ----------------------------------------------------------------------------------------
+
+
+@by_dtype
+def _reduce(R):
+    add = block_sum(np.float64)
+
+    @kernel("R* R* i i i i i d d* i i*", R, name="reduce")
+    def reduce(values, weights, weighted, rows, whole, counts, watched, factor, totals, at, clock):
+        amount, count = 0.0, 0.0
+        i = cuda.threadIdx.x
+        while i < rows:
+            if weighted:
+                amount += np.float64(values[i]) * np.float64(weights[i])
+                count += np.float64(weights[i])
+            else:
+                amount += np.float64(values[i])
+                count += 1.0
+            i += BLOCK
+        amount = add(amount)
+        count = add(count)
+        if cuda.threadIdx.x == 0:
+            if whole:
+                amount *= rows
+                count = np.float64(rows)
+            totals[at] += factor * amount
+            if counts:
+                totals[at + 1] += count
+            if watched and (isnan(amount) or isinf(amount)) and clock[2] < 0:
+                clock[2] = clock[0]
+
+    return reduce
+
+
+def reduce(stream, values, weights, rows, whole, counts, watched, factor, totals, number, clock):
+    """Add the sum of values (rows,), weighted where weights (rows,) are given, to total `number`.
+
+    With `whole` the sum counts `rows` times.  Where it is `watched`, a sum that is not finite
+    leaves the number of its step in the clock.
+    """
+    _reduce(values.dtype)(stream, 1, values.data, flat(weights), int(weights is not None), rows,
+                          int(whole), int(counts), int(watched), float(factor), totals.data,
+                          2 * number, clock.data)
+
+
+@by_dtype
+def _rescale(R):
+    add = block_sum(np.float64)
+
+    @kernel("i* i R* i i i R* R* i", R, name="rescale")
+    def rescale(labels, ignored, weights, weighs, rows, some, losses, gradient, size):
+        count = 0.0
+        i = cuda.threadIdx.x
+        while i < rows:
+            if not some or labels[i] != ignored:
+                count += np.float64(weights[i]) if weighs else 1.0
+            i += BLOCK
+        count = add(count)
+        share = 0.0
+        if not weighs:
+            share = 1.0 / max(count, 1.0)
+        elif count != 0.0:
+            share = 1.0 / count
+        i = cuda.grid(1)
+        while i < size:
+            gradient[i] *= R(share)
+            i += cuda.gridsize(1)
+        if cuda.blockIdx.x == 0:
+            i = cuda.threadIdx.x
+            while i < rows:
+                losses[i] *= R(rows * share)
+                i += BLOCK
+
+    return rescale
+
+
+def rescale(stream, labels, ignore_index, weights, rows, losses, gradient):
+    """Losses of a mean over the rows that count: times ``rows / k``; their gradient times 1 / k.
+
+    k counts the rows whose label is not `ignore_index`, or adds up their weights where these are
+    given; nothing counts if k is 0.
+    """
+    ignores = ignore_index is not None and labels.dtype == np.int64
+    size = 0 if gradient is None else gradient.size
+    _rescale(losses.dtype)(stream, max(launch(size), 1), labels.data if ignores else NULL,
+                           int(ignore_index) if ignores else 0, flat(weights),
+                           int(weights is not None), rows, int(ignores), losses.data,
+                           flat(gradient), size)
+
+
+@by_dtype
+def _penalty(R):
+    add = block_sum(np.float64)
+
+    @kernel("R* i d d R* i i d* i i*", R, name="penalty")
+    def penalty(w, size, l1, l2, weights, divides, rows, totals, at, clock):
+        amount, count = 0.0, 0.0
+        i = cuda.threadIdx.x
+        while i < size:
+            x = np.float64(w[i])
+            amount += l1 * abs(x) + l2 * x * x
+            i += BLOCK
+        if divides == 2:
+            i = cuda.threadIdx.x
+            while i < rows:
+                count += np.float64(weights[i])
+                i += BLOCK
+        amount = add(amount)
+        count = add(count)
+        if cuda.threadIdx.x == 0:
+            if divides == 2:
+                amount *= rows / count
+            elif divides == 0:
+                amount *= rows
+            totals[at] += amount
+            if (isnan(amount) or isinf(amount)) and clock[2] < 0:
+                clock[2] = clock[0]
+
+    return penalty
+
+
+def _divides(per_rows, weights):
+    return (1 if weights is None else 2) if per_rows else 0
+
+
+def penalty(stream, w, weights, rows, l1, l2, per_rows, totals, number, clock):
+    """Add ``rows * (l1 sum |w| + l2 sum w^2)`` to a total; `per_rows` as in `fusedmlp.plan`.
+
+    w is a parameter with its padding, which is 0.
+    """
+    _penalty(w.dtype)(stream, 1, w.data, w.rows * w.pitch, l1, l2, flat(weights),
+                      _divides(per_rows, weights), max(rows, 1), totals.data, 2 * number,
+                      clock.data)
+
+
+@by_dtype
+def _penalty_grad(R):
+    add = block_sum(np.float64)
+
+    @kernel("R* R* i d d R* i i i", R, name="penalty_grad")
+    def penalty_grad(w, grad, size, l1, l2, weights, divides, rows, adds):
+        share = 1.0
+        if divides == 2:
+            count = 0.0
+            i = cuda.threadIdx.x
+            while i < rows:
+                count += np.float64(weights[i])
+                i += BLOCK
+            share = 1.0 / add(count)
+        elif divides == 1:
+            share = 1.0 / rows
+        i = cuda.grid(1)
+        while i < size:
+            x = w[i]
+            sign = R(0.0)
+            if x > R(0.0):
+                sign = R(1.0)
+            elif x < R(0.0):
+                sign = R(-1.0)
+            elif isnan(x):
+                sign = x
+            slope = R(l1 * share) * sign + R(2.0 * l2 * share) * x
+            if adds:
+                slope += grad[i]
+            grad[i] = slope
+            i += cuda.gridsize(1)
+
+    return penalty_grad
+
+
+def penalty_grad(stream, w, weights, rows, l1, l2, per_rows, adds, grad):
+    """The derivative of `penalty` for one row, added to a gradient or in its place."""
+    size = w.rows * w.pitch
+    _penalty_grad(w.dtype)(stream, launch(size), w.data, grad.data, size, l1, l2, flat(weights),
+                           _divides(per_rows, weights), max(rows, 1), int(adds))

@@ -1,0 +1,401 @@
+"""The executor of the "cuda" backend: on a GPU, or in Numba's simulator, held to the oracle.
+
+The simulator runs where it is asked for: ``NUMBA_ENABLE_CUDASIM=1 FUSEDMLP_TEST_BACKENDS=cuda``.
+It takes a second for a step, so everything here is tiny.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import ORACLE, TESTED
+from test_executor import executor, network, samples, train
+
+import fusedmlp as fm
+from fusedmlp import backend as backends
+
+pytestmark = pytest.mark.skipif("cuda" not in TESTED, reason="needs a GPU or the simulator")
+
+
+@pytest.fixture
+def cuda():
+    return backends.load("cuda")
+
+
+@pytest.fixture
+def pair(oracle, cuda):
+    """The oracle's kernels and those of the device."""
+    return oracle, cuda
+
+
+def close(found, expected, dtype="float32"):
+    np.testing.assert_allclose(found, expected, rtol={"float32": 2e-5, "float64": 1e-12}[dtype],
+                               atol={"float32": 2e-6, "float64": 1e-13}[dtype])
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+def classifier(seed=3):
+    fm.utils.set_random_seed(seed)
+    model = fm.Sequential([fm.Input((3,)), fm.layers.Dense(5, activation="relu"),
+                           fm.layers.Dropout(0.25), fm.layers.Dense(3)])
+    model.compile(fm.optimizers.Adam(0.05), fm.losses.SparseCategoricalCrossentropy(
+        from_logits=True), metrics=["accuracy"])
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((10, 3)).astype("float32")
+    return model, x, (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
+
+
+def trained(*names, epochs=2):
+    """A model trained for so many epochs on each of the devices, its losses, and its accuracies."""
+    model, x, y = classifier()
+    losses, accuracies = [], []
+    for name in names:
+        with backends.device(name):
+            history = model.fit(x, y, batch_size=4, epochs=epochs, verbose=0).history
+        losses += history["loss"]
+        accuracies += history["accuracy"]
+    return model, x, losses, accuracies
+
+
+def test_training_gives_the_numbers_of_the_oracle():
+    """Adam, dropout, softmax-cross-entropy, accuracy; shuffled, with a shorter last batch."""
+    before = backends.current()
+    try:
+        backends.choose(ORACLE)
+        expected, x, losses, accuracies = trained("cpu")
+        found, _, *numbers = trained("gpu")
+        close(numbers[0], losses)
+        assert numbers[1] == accuracies
+        for a, b in zip(found.get_weights(), expected.get_weights(), strict=True):
+            close(a, b)
+        with backends.device("gpu"):
+            predicted = found.predict(x)
+        close(predicted, expected.predict(x))
+    finally:
+        backends.choose(before)
+
+
+def test_a_model_goes_on_with_another_backend():
+    """Its weights, its optimizer's state and its place in the shuffles move along."""
+    before = backends.current()
+    try:
+        backends.choose(ORACLE)
+        expected, _, losses, _ = trained("cpu", epochs=3)
+        found, _, numbers, _ = trained("gpu", "cpu", "gpu", epochs=1)
+        close(numbers, losses)
+        for a, b in zip(found.optimizer.slots, expected.optimizer.slots, strict=True):
+            close(a, b)
+    finally:
+        backends.choose(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_wide_layer_lies_in_panels(pair, dtype):
+    nets = [network([35, "tanh", 2], loss="mean_squared_error", optimizer="momentum", batch=3,
+                    params=(0.9, 0.0, 0.01), dtype=dtype, columns=3)
+            for _ in pair]
+    for backend, net in zip(pair, nets, strict=True):
+        run = executor(backend, net)
+        train(run, samples(net, "dense", 5, dtype=dtype, columns=3), 3, rate=0.1)
+        net.totals, net.gradients = run.totals, run.gradients
+        net.hidden = run.buffer(net.plan.ops[1].outputs[0])
+    expected, found = nets
+    close(found.totals, expected.totals, dtype)
+    for a, b in zip(found.values, expected.values, strict=True):
+        close(a, b, dtype)
+    close(found.gradients, expected.gradients, dtype)
+    assert found.hidden.shape == (2, 35)
+    close(found.hidden, expected.hidden, dtype)
+
+
+# -- what a run returns ---------------------------------------------------------------------------
+
+
+def small(**changes):
+    return network([3], loss="mean_squared_error", optimizer="sgd", batch=2, columns=2,
+                   dtype="float32", **changes)
+
+
+def data(n=8):
+    return samples(small(), "dense", n, dtype="float32", columns=2)
+
+
+def test_without_time_a_run_makes_one_step_and_goes_on_later(cuda):
+    whole, parts = small(), small()
+    run = executor(cuda, whole)
+    assert train(run, data(), 2, rate=0.1) == 4
+    other, rates, step = executor(cuda, parts), np.full(4, 0.1), 0
+    for expected in (1, 2, 3, 4):
+        step = other.run(data(), np.arange(8), 2, step, 4, rates, step, 0.0)
+        assert step == expected
+    assert other.run(data(), np.arange(8), 2, 4, 4, rates, 4, 0.0) == 4
+    np.testing.assert_array_equal(parts.arena, whole.arena)
+    np.testing.assert_array_equal(other.totals, run.totals)
+    other.totals[...] = 0.0
+    train(other, data(2), 2)
+    assert other.totals[0, 1] == 2
+
+
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_a_loss_that_is_not_finite_ends_the_run_right_there(pair, bad):
+    x, y = data(12)
+    y[2 * bad] = np.inf
+    nets = [small() for _ in pair]
+    for backend, net in zip(pair, nets, strict=True):
+        run = executor(backend, net)
+        assert train(run, (x, y), 2, rate=0.1) == bad + 1
+        assert run.nonfinite == bad
+        net.totals, net.targets = run.totals, run.buffer(net.plan.inputs[1])
+    np.testing.assert_array_equal(nets[1].targets, y[2 * bad : 2 * bad + 2])
+    np.testing.assert_allclose(nets[1].totals, nets[0].totals, rtol=1e-6)
+    np.testing.assert_allclose(nets[1].arena, nets[0].arena, rtol=1e-5)
+    net = small()
+    run = executor(pair[1], net)
+    run.check_finite = False
+    assert train(run, (x, y), 2) == 6
+    assert run.nonfinite == -1
+
+
+def test_the_order_is_that_of_the_rows(cuda):
+    net = small()
+    run, (x, y) = executor(cuda, net), data()
+    train(run, (x, y), 2, order=np.array([7, 0, 3, 3, 5, 6, 1]), start=2)
+    np.testing.assert_array_equal(run.buffer(net.plan.inputs[0]), x[[1]])
+    assert run.totals[0, 1] == 3
+    train(run, (x, y), 2, order=np.array([7, 0, 3, 3]), steps=2)
+    np.testing.assert_array_equal(run.buffer(net.plan.inputs[0]), x[[3, 3]])
+
+
+def test_gradients_of_a_plan_that_only_updates_are_the_callers(pair):
+    from fusedmlp.plan import Builder
+
+    for backend in pair:
+        builder = Builder(1, "float32", training=True)
+        kernel = builder.parameter("kernel", (2, 3), 0, 16)
+        builder._gradient_like(kernel)
+        builder.update("sgd", (0.0,))
+        plan = builder.finish([], parameter_size=32, trainable_size=32)
+        arena = np.zeros(32, "float32")
+        run = backend.executor.Executor(plan, arena, (), 0)
+        run.gradients[:3] = [1.0, 2.0, 3.0]
+        run.run((), np.arange(1), 1, 0, 1, np.array([0.5]), 0, np.inf)
+        np.testing.assert_array_equal(arena[:4], [-0.5, -1.0, -1.5, 0.0])
+
+
+# -- data on the device ---------------------------------------------------------------------------
+
+
+def test_data_stays_on_the_device_only_while_it_is_kept(cuda):
+    net = small()
+    run, arrays = executor(cuda, net), data(2)
+    index = net.plan.inputs[0]
+    run.keep(arrays)
+    train(run, arrays, 2)
+    old = arrays[0].copy()
+    arrays[0][...] += 1.0
+    train(run, arrays, 2)
+    np.testing.assert_array_equal(run.buffer(index), old)
+    run.release()
+    train(run, arrays, 2)
+    np.testing.assert_array_equal(run.buffer(index), old + 1.0)
+    arrays[0][...] += 1.0
+    train(run, arrays, 2)
+    np.testing.assert_array_equal(run.buffer(index), old + 2.0)
+
+
+def test_a_second_fit_sees_what_the_first_did_not(cuda):
+    model, x, y = classifier()
+    with backends.device("gpu"):
+        model.fit(x, y, batch_size=10, verbose=0)
+        x[...] = np.nan
+        with pytest.warns(RuntimeWarning, match="not finite from step 1 of epoch 1"):
+            model.fit(x, y, batch_size=10, verbose=0)
+
+
+def test_data_that_does_not_fit_comes_in_pieces(cuda):
+    whole, pieces = small(), small()
+    train(executor(cuda, whole), data(7), 2, rate=0.1, order=np.arange(7)[::-1].copy())
+    run = executor(cuda, pieces)
+    run.resident_bytes = 2 * 2 * (2 + 3) * 4  # two steps
+    run.keep(data(7))
+    assert train(run, data(7), 2, rate=0.1, order=np.arange(7)[::-1].copy()) == 4
+    np.testing.assert_array_equal(pieces.arena, whole.arena)
+    assert run.totals[0, 1] == 7
+
+
+def test_arrays_on_the_device_are_used_there(cuda):
+    from fusedmlp.kernels.cuda.device import cuda as numba_cuda
+
+    here, there = small(), small()
+    train(executor(cuda, here), data(4), 2, rate=0.1)
+    train(executor(cuda, there), tuple(map(numba_cuda.to_device, data(4))), 2, rate=0.1)
+    np.testing.assert_array_equal(there.arena, here.arena)
+    net = network([3], batch=2, columns=2, dtype="float32")
+    x = data(5)[0]
+    out, held = np.empty((5, 3), "float32"), numba_cuda.to_device(np.zeros((5, 3), "float32"))
+    run = executor(cuda, net)
+    run.forward(x, out)
+    run.forward(numba_cuda.to_device(x), held)
+    np.testing.assert_array_equal(held.copy_to_host(), out)
+    sparse = numba_cuda.to_device(np.zeros((5, 4), "float32"))[:, ::2]
+    with pytest.raises(ValueError, match=r"must be C-contiguous\. Received: strides"):
+        run.forward(sparse, out)
+
+
+# -- what there is no kernel for -------------------------------------------------------------------
+
+
+def test_what_has_no_kernel_is_named_before_anything_runs(cuda):
+    model = fm.Sequential([fm.Input((2,)), fm.layers.Lambda(lambda x: np.sort(x, axis=1)),
+                           fm.layers.Dense(1)])
+    weights = model.get_weights()
+    with (backends.device("gpu"), pytest.raises(
+            RuntimeError, match=r"no kernel for the operation 'python' \(of .*device\('cpu'\)")):
+        model.predict(np.ones((1, 2), "float32"))
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with backends.device("cpu"):
+        assert model.predict(np.ones((1, 2), "float32")).shape == (1, 1)
+
+
+def test_products_in_bfloat16_are_refused(cuda):
+    model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1, dtype="mixed_bfloat16")])
+    with backends.device("gpu"), pytest.raises(RuntimeError, match="products in bfloat16"):
+        model.predict(np.ones((1, 2), "float32"))
+
+
+# -- small networks --------------------------------------------------------------------------------
+
+
+SMALL = {
+    "classes": ([5, "relu", ("dropout", 0.3), 4, "tanh", 3], "categorical_crossentropy",
+                {"labels": "classes", "from_logits": True, "metrics": [
+                    ("accuracy", "sparse_categorical_hits", False)]}),
+    "regression": ([35, "gelu", 2], "mean_squared_error", {"labels": "dense"}),
+    "weighted": ([4, "softplus", 2], "mean_squared_error", {"labels": "dense", "weighted": True}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("fits", [True, False], ids=["shared", "device"])
+@pytest.mark.parametrize("name", SMALL)
+def test_many_steps_in_a_launch_are_those_of_the_oracle(pair, name, fits, dtype, monkeypatch):
+    from fusedmlp.kernels.cuda import persistent
+
+    if not fits:
+        monkeypatch.setattr(persistent, "_SHARED", 0)
+    layers, loss, attributes = SMALL[name]
+    attributes = {**attributes, "metrics": ()}
+    nets = [network(layers, loss=loss, optimizer="adam", batch=4, dtype=dtype, columns=3,
+                    **attributes) for _ in pair]
+    data = samples(nets[0], attributes["labels"], 10, dtype=dtype, columns=3,
+                   weighted=attributes.get("weighted", False))
+    for backend, net in zip(pair, nets, strict=True):
+        run = executor(backend, net)
+        if backend.name == "cuda":
+            assert run._program is not None
+            assert bool(run._program.shared_bytes) is fits
+        assert train(run, data, 4, rate=0.05, order=np.random.default_rng(1).permutation(10)) == 3
+        net.totals, net.gradients = run.totals, run.gradients
+        net.buffers = [run.buffer(b.index) for b in net.plan.buffers
+                       if b.dtype != "int64" and b.role in ("activation", "gradient", "mask")]
+    expected, found = nets
+    close(found.totals, expected.totals, dtype)
+    for a, b in zip(found.values, expected.values, strict=True):
+        close(a, b, dtype)
+    for a, b in zip(found.slots, expected.slots, strict=True):
+        close(a, b, dtype)
+    close(found.gradients, expected.gradients, dtype)
+    for a, b in zip(found.buffers, expected.buffers, strict=True):
+        close(a, b, dtype)
+
+
+def test_many_steps_in_a_launch_end_at_a_bad_loss(pair):
+    x, y = data(12)
+    y[6] = np.inf
+    for persistent in (True, False):
+        net = small()
+        run = executor(pair[1], net)
+        run.persistent = persistent
+        assert train(run, (x, y), 2, rate=0.1) == 4
+        assert run.nonfinite == 3
+        np.testing.assert_array_equal(run.buffer(net.plan.inputs[1]), y[6:8])
+
+
+def test_a_large_network_makes_each_step_by_itself(cuda):
+    wide = network([129, "relu", 3], loss="mean_squared_error", optimizer="sgd", batch=2)
+    assert executor(cuda, wide)._program is None
+    softmax = network([5, "softmax", 3], loss="mean_squared_error", optimizer="sgd", batch=2)
+    assert executor(cuda, softmax)._program is None
+
+
+# -- operations ------------------------------------------------------------------------------------
+
+
+NETWORKS = {
+    "ignored": ([4, "tanh", 3], "categorical_crossentropy", "classes",
+                {"from_logits": True, "ignore_index": 1}),
+    "ignored, weighted mean": ([3], "categorical_crossentropy", "classes", {
+        "from_logits": True, "ignore_index": 1, "weighted": True, "reduction": "weighted_mean"}),
+    "probabilities": ([("dropout", 0.5), 3, "softmax"], "categorical_crossentropy",
+                      "probabilities", {"label_smoothing": 0.1}),
+    "weighted mean": ([2], "mean_absolute_error", "dense",
+                      {"weighted": True, "reduction": "weighted_mean"}),
+    "sum": ([3, "prelu", 2], "huber", "dense", {"reduction": "sum", "frozen": (2,)}),
+    "penalties": ([3, "tanh", 2], "mean_squared_error", "dense",
+                  {"weighted": True, "penalties": [(0, {"l1": 0.3}), (1, {"l2": 0.2}),
+                                 (2, {"l1": 0.1, "l2": 3.0, "per_rows": True})]}),
+    "one frozen": ([4, "maxout", 2], "mean_squared_error", "dense", {"frozen": (0, 3)}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_operations_are_those_of_the_oracle(pair, name):
+    layers, loss, labels, attributes = NETWORKS[name]
+    weighted = attributes.get("weighted", False)
+    nets = [network(layers, loss=loss, labels=labels, optimizer="momentum", batch=3, columns=2,
+                    params=(0.9, 1.0, 0.01), **attributes) for _ in pair]
+    arrays = samples(nets[0], labels, 5, columns=2, weighted=weighted)
+    for backend, net in zip(pair, nets, strict=True):
+        run = executor(backend, net)
+        run.persistent = False
+        assert train(run, arrays, 3, rate=0.05) == 2
+        net.totals, net.gradients = run.totals, run.gradients
+    expected, found = nets
+    assert expected.totals.any()
+    close(found.totals, expected.totals, "float64")
+    close(found.arena, expected.arena, "float64")
+    close(found.gradients, expected.gradients, "float64")
+    for a, b in zip(found.slots, expected.slots, strict=True):
+        close(a, b, "float64")
+
+
+def test_layers_are_those_of_the_oracle(cuda):
+    """Normalization, joins, tables and an optimizer of whole variables, by way of a model."""
+    numbers = {}
+    before = backends.current()
+    try:
+        backends.choose(ORACLE)
+        for device in ("cpu", "gpu"):
+            fm.utils.set_random_seed(2)
+            x, which = fm.Input((3,)), fm.Input((2,))
+            table = fm.layers.Flatten()(fm.layers.Embedding(4, 2)(which))
+            h = fm.layers.BatchNormalization()(fm.layers.Dense(4, use_bias=False)(x))
+            h = fm.layers.LayerNormalization()(fm.layers.concatenate([h, table]))
+            y = fm.layers.Dense(4)(h)
+            model = fm.Model([x, which], fm.layers.Dense(1)(fm.layers.add([y, table])))
+            model.compile(fm.optimizers.Adafactor(0.1), "mse")
+            rng = np.random.default_rng(4)
+            data = [rng.standard_normal((6, 3)), rng.integers(0, 4, (6, 2))]
+            with backends.device(device):
+                losses = model.fit(data, data[0][:, :1], batch_size=4, epochs=1,
+                                   verbose=0).history["loss"]
+                numbers[device] = losses, model.get_weights(), model.predict(data)
+    finally:
+        backends.choose(before)
+    close(numbers["gpu"][0], numbers["cpu"][0])
+    for a, b in zip(numbers["gpu"][1], numbers["cpu"][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(numbers["gpu"][2], numbers["cpu"][2], rtol=1e-4, atol=1e-4)
