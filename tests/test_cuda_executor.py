@@ -239,6 +239,9 @@ def test_arrays_on_the_device_are_used_there(cuda):
     run.forward(x, out)
     run.forward(numba_cuda.to_device(x), held)
     np.testing.assert_array_equal(held.copy_to_host(), out)
+    one = np.empty((1, 3), "float32")
+    run.forward(x[:1], one)
+    np.testing.assert_array_equal(one, out[:1])
     sparse = numba_cuda.to_device(np.zeros((5, 4), "float32"))[:, ::2]
     with pytest.raises(ValueError, match=r"must be C-contiguous\. Received: strides"):
         run.forward(sparse, out)

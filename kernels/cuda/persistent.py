@@ -22,12 +22,23 @@ from fusedmlp.spec import ELEMENTWISE, OPTIMIZERS
 
 from . import driver, rules
 from .device import (
-    NULL, SIMULATED, by_dtype, cuda, device, exp, isinf, isnan, kernel, log, types, vector,
+    NULL,
+    SIMULATED,
+    by_dtype,
+    cuda,
+    device,
+    exp,
+    isinf,
+    isnan,
+    kernel,
+    log,
+    types,
+    vector,
 )
 from .elementwise import functions
 from .random import philox
 
-__all__ = ["THREADS", "Program", "compiled", "signature"]
+__all__ = ["THREADS", "Program", "compiled"]
 
 THREADS = 4 if SIMULATED else 512
 """Threads of the block."""

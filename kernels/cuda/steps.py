@@ -80,7 +80,7 @@ def gather(stream, data, order, clock, batch, rows, out):
 
     data (N, c) or a vector of N, order int64, out (rows, c) or a vector, all row by row.
     """
-    columns = 1 if data.rows == 1 else data.columns
+    columns = out.size // max(rows, 1)  # a matrix of one row looks like a vector
     _gather(data.dtype)(stream, launch(rows, 1), data.data, columns, order.data, clock.data, batch,
                         rows, out.data)
 
