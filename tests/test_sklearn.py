@@ -463,7 +463,9 @@ def test_lbfgs_of_the_library():
     assert whole.n_iter_ == len(whole.loss_curve_) == 12
     parts = MLPClassifier(20, solver=solver, max_iter=6, random_state=0, warm_start="state")
     parts = pickle.loads(pickle.dumps(parts.fit(X, y)))
-    assert parts.fit(X, y).loss_ == whole.loss_
+    # The bits of NumPy's BLAS depend on where a copy lies in memory.
+    rel = 0.0 if fm.config.backend() == "cython" else 1e-9
+    assert parts.fit(X, y).loss_ == pytest.approx(whole.loss_, rel=rel, abs=0.0)
     sparse = MLPClassifier(20, solver=solver, max_iter=12, random_state=0)
     sparse.fit(scipy.sparse.csr_array(X), y)
     assert sparse.loss_ == pytest.approx(whole.loss_, rel=1e-3)
