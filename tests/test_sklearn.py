@@ -686,7 +686,9 @@ def test_sparse_rows_are_the_same_rows(params, container):
     np.testing.assert_allclose(sparse.predict_proba(container(X)), dense.predict_proba(X),
                                rtol=1e-5)
     found = sparse.predict_proba(container(X))
-    np.testing.assert_array_equal(found[7:8], sparse.predict_proba(container(X[7:8])))
+    # a row by itself: the sums of NumPy's BLAS depend on the number of rows
+    np.testing.assert_allclose(found[7:8], sparse.predict_proba(container(X[7:8])), atol=0.0,
+                               rtol=0.0 if fm.config.backend() == "cython" else 1e-12)
 
 
 def test_sparse_rows_are_the_same_rows_on_every_backend(backend):
