@@ -7,6 +7,7 @@ of them fails where it cannot be used.  Any other backend that cannot be used ha
 
 from __future__ import annotations
 
+import inspect
 import os
 
 import pytest
@@ -65,3 +66,12 @@ def use_threads(other):
     before = other.native.get_threads()
     yield lambda n: other.native.set_threads(n, always=True)
     other.native.set_threads(before)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that mention Keras, so that they can be run where it is installed."""
+    for item in items:
+        function = getattr(item, "function", None)
+        if function is not None and ("keras" in item.fixturenames
+                                     or "keras" in inspect.getsource(function)):
+            item.add_marker("keras")

@@ -511,6 +511,7 @@ def test_logs_like_keras():
     chosen = [(cls, arguments) for name, (cls, arguments) in PROBABILITIES.items()
               if "iou" not in name and cls is not metrics.R2Score]  # JAX can't trace Keras's
     ours = metric_model(chosen, "float32", metrics=True)
+    keras.utils.clear_session()  # which numbers names from 0 again
     theirs = keras.Sequential([keras.Input((COLUMNS,)),
                                keras.layers.Dense(OUT, activation="sigmoid")])
     theirs.set_weights(ours.get_weights())

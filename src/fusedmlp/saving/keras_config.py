@@ -72,6 +72,8 @@ def _translate(item, unknown):
 def _translate_items(items, unknown):
     result = {key: _translate(value, unknown) for key, value in items.items()}
     if isinstance(result.get("activation"), dict):
+        if "class_name" not in result["activation"]:  # how Keras writes a lambda there
+            _refuse_code()
         result["activation"] = _as_function(result["activation"])
     return result
 
@@ -90,6 +92,13 @@ def _as_function(described):
     return described
 
 
+def _refuse_code():
+    raise ValueError(
+        "A config must hold no Python code, which is not run here: build the network in a "
+        "program and read its weights with `load_weights`. Received: a lambda function"
+    )
+
+
 def _translate_object(item, unknown):
     name, config = item["class_name"], item.get("config")
     if name.endswith("DTypePolicy") or name == "Policy":
@@ -100,10 +109,7 @@ def _translate_object(item, unknown):
     if name == "__tuple__":
         return tuple(_translate(value, unknown) for value in item["items"])
     if name == "__lambda__":
-        raise ValueError(
-            "A config must hold no Python code, which is not run here: build the network in a "
-            "program and read its weights with `load_weights`. Received: a lambda function"
-        )
+        _refuse_code()
     if name == "__keras_tensor__":
         return dict(item)
     found = _find(item, name)

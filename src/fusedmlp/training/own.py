@@ -56,7 +56,7 @@ def _lower_total(builder, loss, prediction, labels, sample_weight, gradient):
     def step(arrays, outputs):
         y_pred, y_true = arrays[0].astype(np.float64), arrays[1]
         x = [a.reshape(len(a), *shape) for a, shape in zip(arrays[2:], shapes, strict=False)]
-        weights = arrays[-1][:, 0] if sample_weight is not None else None
+        weights = arrays[-1].reshape(-1) if sample_weight is not None else None
         training = len(outputs) > 1
 
         def at(prediction):

@@ -10,6 +10,7 @@ watch, as few as a call's budget of time allows.
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import threading
@@ -222,8 +223,11 @@ class Trainer:
                 f"`compute_loss` is for models with one output. Received: {self.name!r} with "
                 f"{len(self.ports()[1])}"
             )
-        y = np.asarray(y)
-        return losses.resolve(self.loss, y.shape, np.shape(y_pred))(y, y_pred, sample_weight)
+        y, y_pred = np.asarray(y), np.asarray(y_pred)
+        loss = copy.copy(losses.resolve(self.loss, y.shape, y_pred.shape))
+        if y_pred.dtype == np.float64:  # as in training, which takes differences
+            loss._dtype = "float64"
+        return loss(y, y_pred, sample_weight)
 
     def _refuse_own_steps(self):
         """TypeError for a subclass that writes a step anew, which would never be called."""
