@@ -418,7 +418,7 @@ def test_verbose(tmp_path, capsys):
 
 def test_every_operation_of_a_prediction_has_a_form():
     """Operations with an adjoint are those that layers emit; what is absent says why here."""
-    from fusedmlp import plan
+    from fusedmlp.plan.adjoints import ADJOINTS
     from fusedmlp.saving import onnx_export
 
     only_in_training = {"dropout", "alpha_dropout", "gaussian_dropout", "gaussian_noise",
@@ -426,7 +426,7 @@ def test_every_operation_of_a_prediction_has_a_form():
     there = {"activation", *onnx_forms.OPERATIONS, *onnx_export._SPECIAL, *only_in_training}
     in_python = {"python"}  # refused by name
     of_sparse_data = {"sparse_dense", "densify"}  # a graph takes dense rows
-    assert not plan._ADJOINTS.keys() - there - in_python - of_sparse_data
+    assert not ADJOINTS.keys() - there - in_python - of_sparse_data
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
