@@ -37,6 +37,7 @@ from fusedmlp.kernels.cuda import (
     metrics,
     normalization,
     optimizers,
+    panels,
     persistent,
     random,
     rules,
@@ -45,7 +46,7 @@ from fusedmlp.kernels.cuda import (
 )
 
 MODULES = (activations, arithmetic, dense, elementwise, losses, loss_rules, metrics, normalization,
-           optimizers, persistent, random, rules, steps, whole_updates)
+           optimizers, panels, persistent, random, rules, steps, whole_updates)
 BOTH = (False, True)
 TILES = {R: dense._TILES[np.dtype(R).name] for R in (np.float32, np.float64)}
 
@@ -60,7 +61,7 @@ def table():
     for factory in (activations._glu, activations._maxout, activations._prelu, losses._pair,
                     random._draw, whole_updates._lamb_kernels, whole_updates._adafactor_kernels,
                     whole_updates._muon_kernels, arithmetic._columns, arithmetic._table,
-                    normalization._columns):
+                    normalization._columns, panels._kernels):
         yield factory, ()
     yield from ((arithmetic._map, (name,)) for name in arithmetic.functions(np.float32))
     yield from ((arithmetic._sums, (wide,)) for wide in BOTH)

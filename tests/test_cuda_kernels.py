@@ -66,22 +66,20 @@ def test_cuda_products(oracle, cuda, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cuda_products_of_weights_in_panels(oracle, cuda, dtype):
-    """A matrix in the arena's layout, and its gradient, with their padding."""
+def test_cuda_products_of_padded_weights(oracle, cuda, dtype):
+    """A matrix in an arena on the device, and its gradient, with their padding."""
     from fusedmlp.kernels.cuda import device
 
     n, d, m = 3, 4, 39
-    width = layout.PANEL // np.dtype(dtype).itemsize
     pitch = layout.padded(m, np.dtype(dtype).itemsize)
     rng = np.random.default_rng(2)
     x, kernel, dz, saved = (rng.standard_normal(s).astype(dtype)
                             for s in ((n, d), (d, m), (n, m), (n, d)))
-    arena = np.zeros(d * pitch, dtype)
-    layout.write(arena, kernel)
-    held = device.cuda.to_device(arena)
-    gradient = device.cuda.to_device(np.zeros_like(arena))
-    shift = width.bit_length() - 1
-    weights, dweights = (device.matrix(a, d, m, 0, pitch, shift) for a in (held, gradient))
+    arena = np.zeros((d, pitch), dtype)
+    arena[:, :m] = kernel
+    held = device.cuda.to_device(arena.reshape(-1))
+    gradient = device.cuda.to_device(np.zeros(arena.size, dtype))
+    weights, dweights = (device.matrix(a, d, m, 0, pitch) for a in (held, gradient))
     arrays = [sent(a) for a in (x, dz, saved, np.zeros((n, m), dtype), np.zeros((n, d), dtype))]
     (_, on_x), (_, on_dz), (_, on_saved), (y, on_y), (dx, on_dx) = arrays
     cuda.dense.enqueue_dense(0, on_x, weights, None, "linear", (), on_y, None)
@@ -91,9 +89,32 @@ def test_cuda_products_of_weights_in_panels(oracle, cuda, dtype):
     expected = np.empty((n, d), dtype)
     oracle.activations.activation_grad("tanh", dz @ kernel.T, saved, (), expected)
     close(dx.copy_to_host().reshape(n, d), expected, 256.0)
-    flat = gradient.copy_to_host()
-    close(layout.read(flat, d, m), x.T @ dz)
-    assert np.count_nonzero(flat) == d * m  # padding stays 0
+    found = gradient.copy_to_host().reshape(d, pitch)
+    close(found[:, :m], x.T @ dz)
+    assert not found[:, m:].any()  # padding stays 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda_panels_end_on_the_device(cuda, dtype):
+    """Of two parameters the second is in panels; there and back, each as NumPy has it."""
+    from fusedmlp.kernels.cuda import device, panels
+
+    (_, second), size = layout.layout([(2, 3), (3, 43)], np.dtype(dtype).itemsize)
+    values = np.arange(129.0).reshape(3, 43) + 1
+    arena = np.zeros(size, dtype)
+    arena[:second[0]] = 7.0
+    layout.write(arena[second[0]:], values)
+    source, target = device.cuda.to_device(arena), device.cuda.to_device(arena)
+    parts = [(second[0], 3, second[1])]
+    panels.unpack(0, source, target, parts)
+    found = target.copy_to_host()
+    np.testing.assert_array_equal(found[:second[0]], 7.0)
+    matrix = found[second[0]:].reshape(3, second[1])
+    np.testing.assert_array_equal(matrix[:, :43], values)
+    assert not matrix[:, 43:].any()
+    back = device.cuda.to_device(np.full(size, 7.0, dtype))
+    panels.pack(0, target, back, parts)
+    np.testing.assert_array_equal(back.copy_to_host(), arena)
 
 
 # -- rows, losses, optimizers, random numbers ------------------------------------------------------

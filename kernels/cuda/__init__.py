@@ -12,13 +12,13 @@ stream, which takes arrays on the device and returns at once.  The executor call
 function of the contract is `device.hosted` around its launcher.
 
 Arrays on the device are `device.Array`: an address, rows, columns, pitch and dtype, made by
-`device.matrix` and `device.vector` from a part of a flat device array of Numba's.  Everything but
-parameters and their gradients lies row by row without padding; these may lie in panels, as in the
-flat arena (`fusedmlp.kernels.layout`), which their `pitch` and `shift` say; a vector is a matrix of
-one row.  What changes from step to step, the learning rate and the counts, is read from the
-device's memory, so that a step can be captured once and replayed: launchers of optimizers and of
-random numbers take `rates`, a float64 array of the learning rate and the number of steps before
-this one.
+`device.matrix` and `device.vector` from a part of a flat device array of Numba's.  All of them
+lie row by row: parameters and their gradients with the padding that their `pitch` says, everything
+else without; a vector is a matrix of one row.  Panels, which the host's arenas are cut into, end
+where arenas are copied (`panels`).  What changes from step to step, the learning rate and the
+counts, is read from the device's memory, so that a step can be captured once and replayed:
+launchers of optimizers and of random numbers take `rates`, a float64 array of the learning rate and
+the number of steps before this one.
 
 Kernels are made by factories of the floating-point type from scalar functions (`elementwise`,
 `rules`, ...): a new activation is one row in `fusedmlp.spec` and one pair of functions here.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .dense import place
 from .device import BLOCK, NULL, by_dtype, cuda, kernel, larger, launch, log, power, scalar, team
 
 __all__ = ["OPERATIONS", "functions"]
@@ -233,19 +232,19 @@ def _place(stream, inputs, outputs, start, groups):
 def _table(R):
     missing = R(np.nan)
 
-    @kernel("R* R* R* i i i i i", R, name="embedding")
-    def embedding(indices, table, y, n, rows, columns, pitch, shift):
+    @kernel("R* R* R* i i i i", R, name="embedding")
+    def embedding(indices, table, y, n, rows, columns, pitch):
         i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while i < n * columns:
             index, j = indices[i // columns], i % columns
             if index > R(-1) and index < R(rows):
-                y[i] = table[place(int(index), j, rows, pitch, shift)]
+                y[i] = table[int(index) * pitch + j]
             else:
                 y[i] = missing
             i += cuda.gridDim.x * BLOCK
 
-    @kernel("R* R* R* i i i i i", R, name="embedding_grad")
-    def embedding_grad(indices, dy, dtable, n, rows, columns, pitch, shift):
+    @kernel("R* R* R* i i i i", R, name="embedding_grad")
+    def embedding_grad(indices, dy, dtable, n, rows, columns, pitch):
         # a block for each row of the table, which adds up what is its own in the order of the batch
         row = cuda.blockIdx.x
         while row < rows:
@@ -255,7 +254,7 @@ def _table(R):
                     index = indices[i]
                     if index > R(-1) and int(index) == row:
                         total += dy[i * columns + j]
-                dtable[place(row, j, rows, pitch, shift)] = total
+                dtable[row * pitch + j] = total
             row += cuda.gridDim.x
 
     return embedding, embedding_grad
@@ -264,13 +263,13 @@ def _table(R):
 def _embedding(stream, inputs, outputs):
     (indices, table), (y,) = inputs, outputs
     _table(y.dtype)[0](stream, launch(y.size), indices.data, table.data, y.data, indices.size,
-                       table.rows, table.columns, table.pitch, table.shift)
+                       table.rows, table.columns, table.pitch)
 
 
 def _embedding_grad(stream, inputs, outputs):
     (indices, dy), (dtable,) = inputs, outputs
     _table(dy.dtype)[1](stream, launch(dtable.rows, 1), indices.data, dy.data, dtable.data,
-                        indices.size, dtable.rows, dtable.columns, dtable.pitch, dtable.shift)
+                        indices.size, dtable.rows, dtable.columns, dtable.pitch)
 
 
 OPERATIONS = {

@@ -7,7 +7,7 @@ whatever the tile: the same bits for any number of rows.
 
 ``forward``: out = f(x @ kernel + bias).  ``dx``: dz @ kernel.T, times a derivative.  ``dw``:
 x.T @ dz, and the column sums of dz on the way.  They are one loop, `_product`, with other ways to
-fetch and to store.  Weights may lie in panels (see `fusedmlp.kernels.layout`).
+fetch and to store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fusedmlp.spec import ACTIVATIONS
 
 from .activations import parameters
-from .device import FLAT, NULL, SIMULATED, by_dtype, cuda, flat, hosted, kernel, scalar
+from .device import NULL, SIMULATED, by_dtype, cuda, flat, hosted, kernel, scalar
 from .elementwise import functions
 
 __all__ = ["dense", "dense_grad", "enqueue_dense", "enqueue_dense_db", "enqueue_dense_dw",
@@ -69,7 +69,7 @@ def enqueue_dense(stream, x, kernel, bias, activation, params, out, preactivatio
     """
     _enqueue(_forward, stream, x.rows, kernel.columns, x.dtype, x.data, kernel.data, flat(bias),
              out.data, flat(preactivation), x.rows, kernel.rows, kernel.columns, kernel.pitch,
-             kernel.shift, int(bias is not None), int(preactivation is not None),
+             int(bias is not None), int(preactivation is not None),
              *parameters(params, x.dtype), activation=activation)
 
 
@@ -78,7 +78,7 @@ def enqueue_dense_dx(stream, dz, kernel, saved, activation, params, dx):
     if saved is None:
         activation, params = "linear", ()
     _enqueue(_dx, stream, dz.rows, kernel.rows, dz.dtype, dz.data, kernel.data, flat(saved),
-             dx.data, NULL, dz.rows, kernel.rows, kernel.columns, kernel.pitch, kernel.shift,
+             dx.data, NULL, dz.rows, kernel.rows, kernel.columns, kernel.pitch,
              int(saved is not None), 0, *parameters(params, dz.dtype), activation=activation)
 
 
@@ -86,13 +86,13 @@ def enqueue_dense_dw(stream, x, dz, dkernel, dbias):
     """dkernel = x.T @ dz and, where it is not None, dbias = dz.sum(axis=0)."""
     _enqueue(_dw, stream, x.columns, dz.columns, x.dtype, x.data, dz.data, NULL,
              dkernel.data, flat(dbias), x.rows, x.columns, dz.columns, dkernel.pitch,
-             dkernel.shift, 0, int(dbias is not None), 0.0, 0.0, 0.0)
+             0, int(dbias is not None), 0.0, 0.0, 0.0)
 
 
 def enqueue_dense_db(stream, dz, dbias):
     """dbias = dz.sum(axis=0): what is left of `enqueue_dense_dw` for a kernel without rows."""
     _enqueue(_dw, stream, 1, dz.columns, dz.dtype, dz.data, dz.data, NULL, NULL, dbias.data,
-             dz.rows, 0, dz.columns, dz.columns, FLAT, 0, 1, 0.0, 0.0, 0.0)
+             dz.rows, 0, dz.columns, dz.columns, 0, 1, 0.0, 0.0, 0.0)
 
 
 def enqueue_dense_grad(stream, dz, x, kernel, dx, dkernel, dbias):
@@ -110,17 +110,6 @@ def enqueue_dense_grad(stream, dz, x, kernel, dx, dkernel, dbias):
 
 dense = hosted(enqueue_dense, "out", "preactivation")
 dense_grad = hosted(enqueue_dense_grad, "dx", "dkernel", "dbias")
-
-
-# -- where elements lie --------------------------------------------------------------------------
-
-
-@scalar
-def place(i, j, rows, pitch, shift):
-    """The place of element (i, j) of a matrix whose panels are ``2**shift`` columns wide."""
-    before = j >> shift << shift  # columns of the panels before this one
-    width = min(pitch - before, 1 << shift)
-    return before * rows + i * width + (j - before)
 
 
 @scalar
@@ -143,7 +132,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
     Parameters
     ----------
     fetch_a, fetch_b : scalar functions
-        ``fetch_a(a, i, k, n, d, m, pitch, shift)`` and ``fetch_b(b, k, j, ...)`` give an element, 0
+        ``fetch_a(a, i, k, n, d, m, pitch)`` and ``fetch_b(b, k, j, ...)`` give an element, 0
         outside of the matrix.
     along_depth : (bool, bool)
         Whether neighbours in memory, which neighbouring threads then fetch, are neighbours in k.
@@ -153,7 +142,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
         ``adjust(sum, extra, i, j, columns, u, v, w)`` gives what takes the place of a sum, where
         the kernel is told that it `has_extra`.
     store : scalar function
-        ``store(out, i, j, value, columns, d, pitch, shift, u, v, w)``.
+        ``store(out, i, j, value, columns, pitch, u, v, w)``.
     finish : scalar function, optional
         ``finish(out, extra, at, has_extra, u, v, w)`` changes element `at` of the output, stored
         before row by row: what takes many instructions, among which sums would leave the registers.
@@ -195,7 +184,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
         e = t + load * threads
         return (e % TK, e // TK) if b_along else (e // TN, e % TN)
 
-    def product(a, b, extra, out, kept, n, d, m, pitch, shift, has_extra, keeps, u, v, w):
+    def product(a, b, extra, out, kept, n, d, m, pitch, has_extra, keeps, u, v, w):
         if SIMULATED:
             slab_a = cuda.shared.array(shape_a, R)
             slab_b = cuda.shared.array(shape_b, R)
@@ -221,10 +210,10 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
                 column[c] = zero
             for load in range(loads_a):
                 i, k = place_a(t, load)
-                slab_a[0, k, i] = fetch_a(a, i0 + i, k, n, d, m, pitch, shift)
+                slab_a[0, k, i] = fetch_a(a, i0 + i, k, n, d, m, pitch)
             for load in range(loads_b):
                 k, j = place_b(t, load)
-                slab_b[0, k, j] = fetch_b(b, k, j0 + j, n, d, m, pitch, shift)
+                slab_b[0, k, j] = fetch_b(b, k, j0 + j, n, d, m, pitch)
             cuda.syncthreads()
             k0, half = 0, 0
             while k0 < depth:
@@ -232,10 +221,10 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
                 if more:  # the next slabs are on their way while this one is worked on
                     for load in range(loads_a):
                         i, k = place_a(t, load)
-                        next_a[load] = fetch_a(a, i0 + i, k0 + TK + k, n, d, m, pitch, shift)
+                        next_a[load] = fetch_a(a, i0 + i, k0 + TK + k, n, d, m, pitch)
                     for load in range(loads_b):
                         k, j = place_b(t, load)
-                        next_b[load] = fetch_b(b, k0 + TK + k, j0 + j, n, d, m, pitch, shift)
+                        next_b[load] = fetch_b(b, k0 + TK + k, j0 + j, n, d, m, pitch)
                 for k in range(TK):
                     for r in range(RM):
                         own_a[r] = slab_a[half, k, row_of(y, r)]
@@ -275,7 +264,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
                 for c in range(RN):
                     i, j = i0 + row_of(y, r), j0 + column_of(x, c)
                     if i < rows and j < columns:
-                        store(out, i, j, sums[r, c], columns, d, pitch, shift, u, v, w)
+                        store(out, i, j, sums[r, c], columns, pitch, u, v, w)
             if finishes:
                 for r in range(RM):
                     for c in range(RN):
@@ -290,7 +279,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
             cuda.syncthreads()  # the slabs are free for the next tile
             one += cuda.gridDim.x
 
-    signature = "R* R* R* R* R* i i i i i i i R R R"
+    signature = "R* R* R* R* R* i i i i i i R R R"
     return kernel(signature, R, name=f"{name}_{TM}x{TN}", block=threads)(product)
 
 
@@ -304,19 +293,19 @@ def _forward(R, tile, activation):
         return n, m, d
 
     @scalar
-    def fetch_x(x, i, k, n, d, m, pitch, shift):
+    def fetch_x(x, i, k, n, d, m, pitch):
         return x[i * d + k] if i < n and k < d else zero
 
     @scalar
-    def fetch_kernel(kernel, k, j, n, d, m, pitch, shift):
-        return kernel[place(k, j, d, pitch, shift)] if k < d and j < m else zero
+    def fetch_kernel(kernel, k, j, n, d, m, pitch):
+        return kernel[k * pitch + j] if k < d and j < m else zero
 
     @scalar
     def add_bias(z, bias, i, j, m, u, v, w):
         return z + bias[j]
 
     @scalar
-    def store(out, i, j, z, m, d, pitch, shift, u, v, w):
+    def store(out, i, j, z, m, pitch, u, v, w):
         out[i * m + j] = f(z, u, v, w) if short else z
 
     @scalar
@@ -337,12 +326,12 @@ def _dx(R, tile, activation):
         return n, d, m
 
     @scalar
-    def fetch_dz(dz, i, k, n, d, m, pitch, shift):
+    def fetch_dz(dz, i, k, n, d, m, pitch):
         return dz[i * m + k] if i < n and k < m else zero
 
     @scalar
-    def fetch_kernel(kernel, k, j, n, d, m, pitch, shift):
-        return kernel[place(j, k, d, pitch, shift)] if k < m and j < d else zero
+    def fetch_kernel(kernel, k, j, n, d, m, pitch):
+        return kernel[j * pitch + k] if k < m and j < d else zero
 
     @scalar
     def differentiate(dy, saved, i, j, d, u, v, w):
@@ -354,7 +343,7 @@ def _dx(R, tile, activation):
             dx[at] = dx[at] * f(saved[at], u, v, w)
 
     @scalar
-    def store(dx, i, j, value, columns, d, pitch, shift, u, v, w):
+    def store(dx, i, j, value, columns, pitch, u, v, w):
         dx[i * columns + j] = value
 
     return _product(R, tile, f"dense_dx_{activation}", fetch_dz, fetch_kernel, (True, True), sizes,
@@ -370,11 +359,11 @@ def _dw(R, tile, activation):
         return d, m, n
 
     @scalar
-    def fetch_x(x, i, k, n, d, m, pitch, shift):
+    def fetch_x(x, i, k, n, d, m, pitch):
         return x[k * d + i] if i < d and k < n else zero
 
     @scalar
-    def fetch_dz(dz, k, j, n, d, m, pitch, shift):
+    def fetch_dz(dz, k, j, n, d, m, pitch):
         return dz[k * m + j] if k < n and j < m else zero
 
     @scalar
@@ -382,8 +371,8 @@ def _dw(R, tile, activation):
         return total
 
     @scalar
-    def store(dkernel, i, j, total, m, d, pitch, shift, u, v, w):
-        dkernel[place(i, j, d, pitch, shift)] = total
+    def store(dkernel, i, j, total, m, pitch, u, v, w):
+        dkernel[i * pitch + j] = total
 
     return _product(R, tile, "dense_dw", fetch_x, fetch_dz, (False, False), sizes, same, store,
                     sums_columns=True)

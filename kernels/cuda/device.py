@@ -36,7 +36,7 @@ with warnings.catch_warnings():
 from . import driver
 
 __all__ = [
-    "BLOCK", "FLAT", "NULL", "SIMULATED", "Array", "Kernel", "block_largest", "block_sum",
+    "BLOCK", "NULL", "SIMULATED", "Array", "Kernel", "block_largest", "block_sum",
     "by_dtype", "cuda", "declared", "device", "factories", "flat", "hosted", "kernel", "larger",
     "launch", "matrix", "scalar", "team", "vector",
 ]
@@ -48,8 +48,6 @@ BLOCK = 4 if SIMULATED else 256
 """Threads of a block, where a kernel has no reason for another number."""
 
 _MOST_BLOCKS = 1 if SIMULATED else 132 * 16  # more work is done in rounds
-FLAT = 62
-"""The `shift` of a matrix that is not cut into panels."""
 
 
 # -- declaring -----------------------------------------------------------------------------------
@@ -255,11 +253,8 @@ class Array(NamedTuple):
     rows, columns : int
         A vector has one row.
     pitch : int
-        Elements from one row to the next, or of all panels together.
+        Elements from one row to the next.
     dtype : numpy.dtype
-    shift : int
-        A matrix in panels (see `fusedmlp.kernels.layout`) has panels of ``2**shift`` columns;
-        `FLAT` stands for row by row.
     """
 
     data: object
@@ -267,7 +262,6 @@ class Array(NamedTuple):
     columns: int
     pitch: int
     dtype: np.dtype
-    shift: int = FLAT
 
     @property
     def size(self):
@@ -285,7 +279,7 @@ else:
 """The pointer of an array that is not there."""
 
 
-def matrix(held, rows, columns, offset=0, pitch=None, shift=FLAT):
+def matrix(held, rows, columns, offset=0, pitch=None):
     """The `Array` of a part of a flat device array, from element `offset` on.
 
     `held` is a one-dimensional device array of Numba's, which must outlive the result.
@@ -296,7 +290,7 @@ def matrix(held, rows, columns, offset=0, pitch=None, shift=FLAT):
     else:
         data = held.device_ctypes_pointer.value or 0
         data += offset * held.dtype.itemsize
-    return Array(data, rows, columns, pitch, np.dtype(held.dtype), shift)
+    return Array(data, rows, columns, pitch, np.dtype(held.dtype))
 
 
 def vector(held, length, offset=0):

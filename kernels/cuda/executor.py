@@ -20,7 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fusedmlp.kernels.layout import PANEL, read
+from fusedmlp.kernels.layout import read
 from fusedmlp.spec import OPTIMIZERS
 
 from . import (
@@ -32,11 +32,12 @@ from . import (
     metrics,
     normalization,
     optimizers,
+    panels,
     persistent,
     random,
     steps,
 )
-from .device import FLAT, SIMULATED, matrix, vector
+from .device import SIMULATED, matrix, vector
 from .graph import Graph
 
 __all__ = ["Executor"]
@@ -88,6 +89,9 @@ class Executor:
         others = {b.index: held.reserve(self._length(b, plan.batch_size), b.dtype)
                   for b in plan.buffers if b.role not in ("parameter", "parameter_gradient")}
         totals = [held.reserve(2 * len(plan.totals), np.float64) for _ in range(2)]
+        self._cuts = panels.cuts(plan, len(self._slots))
+        longest = max((a.size for a, _ in arenas), default=0) if any(self._cuts[:2]) else 0
+        staging = held.reserve(longest, plan.dtype)
         clock = held.reserve(steps.CLOCK, np.int64)
         scalars = held.reserve(steps.SCALARS, np.float64)
         held.allocate()
@@ -97,6 +101,7 @@ class Executor:
         self._totals, kept_totals = map(held.part, totals)
         self._changed = [self._arena, *self._slot_arenas, self._totals]  # by a step
         self._kept = [*map(held.part, kept), kept_totals]
+        self._staging = held.part(staging)  # of arenas between the host's form and the device's
         self._clock = vector(held.part(clock), steps.CLOCK)
         self._held_clock = held.part(clock)
         self._scalars = vector(held.part(scalars), steps.SCALARS)
@@ -150,7 +155,7 @@ class Executor:
     def gradients(self):
         """The flat gradient arena."""
         if not self._fresh:
-            self._fetch(self._gradient_arena, self._gradients)
+            self._fetch_arena(self._gradient_arena, self._gradients, self._cuts[1])
             self._fresh = True
         return self._gradients
 
@@ -211,21 +216,38 @@ class Executor:
         self._fetch(held, array)
         return array
 
+    def _send_arena(self, array, held, parts):
+        """The same for an arena, of which these parts are cut into panels."""
+        self._send(array, self._staging if parts else held)
+        if parts:
+            held.copy_to_device(self._staging[: len(held)], stream=self._stream)
+            panels.unpack(self._stream, self._staging, held, parts)
+
+    def _fetch_arena(self, held, array, parts):
+        if parts:
+            staging = self._staging[: len(held)]
+            staging.copy_to_device(held, stream=self._stream)
+            panels.pack(self._stream, held, staging, parts)
+            held = staging
+        self._fetch(held, array)
+
     def _load(self):
         """What the caller may have changed since the last call."""
-        self._send(self._parameters, self._arena)
+        of_parameters, of_gradients, of_slots = self._cuts
+        self._send_arena(self._parameters, self._arena, of_parameters)
         if self._updates:
-            for slot, held in zip(self._slots, self._slot_arenas, strict=True):
-                self._send(slot, held)
+            for slot, held, parts in zip(self._slots, self._slot_arenas, of_slots, strict=True):
+                self._send_arena(slot, held, parts)
         if self._updates and not self._differentiates:
-            self._send(self._gradients, self._gradient_arena)
+            self._send_arena(self._gradients, self._gradient_arena, of_gradients)
 
     def _store(self):
         """What steps have changed."""
-        self._fetch(self._arena, self._parameters)
+        of_parameters, _, of_slots = self._cuts
+        self._fetch_arena(self._arena, self._parameters, of_parameters)
         if self._updates:
-            for slot, held in zip(self._slots, self._slot_arenas, strict=True):
-                self._fetch(held, slot)
+            for slot, held, parts in zip(self._slots, self._slot_arenas, of_slots, strict=True):
+                self._fetch_arena(held, slot, parts)
         self._fetch(self._totals, self.totals)
         self._fresh = not self._differentiates
 
@@ -458,9 +480,7 @@ def _parameter(held, buffer, offset=None):
     offset = buffer.offset if offset is None else offset
     if buffer.rows == 1:
         return vector(held, buffer.columns, offset)
-    width = PANEL // held.dtype.itemsize
-    shift = FLAT if buffer.pitch <= width else width.bit_length() - 1
-    return matrix(held, buffer.rows, buffer.columns, offset, buffer.pitch, shift)
+    return matrix(held, buffer.rows, buffer.columns, offset, buffer.pitch)
 
 
 def _refuse_what_is_missing(plan):

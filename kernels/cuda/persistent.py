@@ -72,9 +72,9 @@ class Program:
     ----------
     code : ndarray of int64, shape (operations, 16)
     numbers : ndarray of float64, shape (operations, 8)
-    copies : ndarray of int64, shape (parts, 8)
-        Place here; place in the whole memory; rows; columns; pitch; shift; 1 where it is only
-        brought back; pitch here.
+    copies : ndarray of int64, shape (parts, 7)
+        Place here; place in the whole memory; rows; columns; pitch; 1 where it is only brought
+        back; pitch here.
     size : int
         Elements of the block's own memory.
     activations, optimizer
@@ -104,7 +104,7 @@ class Program:
                                                  self._constants, strict=True):
             row[: len(code)] = code
             numbers[: len(constants)] = constants
-        self.copies = np.array(self._copies, np.int64).reshape(-1, 8)
+        self.copies = np.array(self._copies, np.int64).reshape(-1, 7)
 
     @classmethod
     def of(cls, executor):
@@ -173,7 +173,7 @@ class Program:
         own = view.columns | 1 if parameter else view.columns
         place = self._take(view.rows * own)
         self._copies.append((place, self.executor.element(held) + offset, view.rows, view.columns,
-                             view.pitch, view.shift, int(back_only), own))
+                             view.pitch, int(back_only), own))
         return place
 
     def place(self, index):
@@ -341,23 +341,16 @@ def _body(R, activations, optimizer):
         return g3(saved, a, b, c)
 
     @device
-    def place(i, j, rows, pitch, shift):
-        before = j >> shift << shift
-        width = min(pitch - before, 1 << shift)
-        return before * rows + i * width + (j - before)
-
-    @device
     def copy(mem, whole, copies, count, back):
         for part in range(count):
-            at, there, rows = copies[8 * part], copies[8 * part + 1], copies[8 * part + 2]
-            columns, pitch = copies[8 * part + 3], copies[8 * part + 4]
-            shift, only_back = copies[8 * part + 5], copies[8 * part + 6]
-            own = copies[8 * part + 7]
+            at, there, rows = copies[7 * part], copies[7 * part + 1], copies[7 * part + 2]
+            columns, pitch = copies[7 * part + 3], copies[7 * part + 4]
+            only_back, own = copies[7 * part + 5], copies[7 * part + 6]
             e = cuda.threadIdx.x
             while e < rows * own:
                 i, j = e // own, e % own
                 if j < columns:
-                    other = there + place(i, j, rows, pitch, shift)
+                    other = there + i * pitch + j
                     if back:
                         whole[other] = mem[at + e]
                     else:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .dense import enqueue_dense, enqueue_dense_dx, place
+from .dense import enqueue_dense, enqueue_dense_dx
 from .device import (
     BLOCK,
-    FLAT,
     SIMULATED,
     Array,
     block_sum,
@@ -155,7 +154,7 @@ def _adafactor(stream, param, grad, slots, rates, scale, every, params, work):
     rows, columns = param.shape
     blocks = _blocks(rows * columns)
     arguments = (param.data, grad.data, slots[0].data, slots[1].data, rates.data, work.data, rows,
-                 columns, param.pitch, param.shift, blocks, every, scale, *params)
+                 columns, param.pitch, blocks, every, scale, *params)
     by_rows, by_columns, squares, apply = _adafactor_kernels(param.dtype)
     by_rows(stream, launch(rows, 1), *arguments)
     by_columns(stream, launch(columns), *arguments)
@@ -167,14 +166,14 @@ def _adafactor(stream, param, grad, slots, rates, scale, every, params, work):
 def _adafactor_kernels(R):
     add = block_sum(np.float64)
     tiny = _F(np.finfo(R).tiny)
-    signature = "R* R* R* R* d* d* i i i i i i d d d d d d"
+    signature = "R* R* R* R* d* d* i i i i i d d d d d d"
 
     @scalar
     def keep_of(rates, every, beta_2_decay):
         return _ONE - power(_count(rates, every), beta_2_decay)
 
     @kernel(signature, R, name="adafactor_rows")
-    def by_rows(w, g, row, column, rates, sums, rows, columns, pitch, shift, blocks, every, scale,
+    def by_rows(w, g, row, column, rates, sums, rows, columns, pitch, blocks, every, scale,
                 beta_2_decay, epsilon_1, epsilon_2, threshold, decay):
         if not _due(rates, every):
             return
@@ -184,7 +183,7 @@ def _adafactor_kernels(R):
         while i < rows:
             total = _ZERO
             for j in range(cuda.threadIdx.x, columns, BLOCK):
-                at = place(i, j, rows, pitch, shift)
+                at = i * pitch + j
                 total += _F(g[at] * g[at] + epsilon)
                 w[at] = w[at] - shrink * w[at]
             total = add(total)
@@ -193,7 +192,7 @@ def _adafactor_kernels(R):
             i += cuda.gridDim.x
 
     @kernel(signature, R, name="adafactor_columns")
-    def by_columns(w, g, row, column, rates, sums, rows, columns, pitch, shift, blocks, every,
+    def by_columns(w, g, row, column, rates, sums, rows, columns, pitch, blocks, every,
                    scale, beta_2_decay, epsilon_1, epsilon_2, threshold, decay):
         if not _due(rates, every):
             return
@@ -202,7 +201,7 @@ def _adafactor_kernels(R):
         while j < columns:
             total = _ZERO
             for i in range(rows):
-                at = place(i, j, rows, pitch, shift)
+                at = i * pitch + j
                 total += _F(g[at] * g[at] + epsilon)
             column[j] = R(keep) * column[j] + R(_ONE - keep) * R(total / _F(rows))
             j += cuda.gridDim.x * BLOCK
@@ -220,7 +219,7 @@ def _adafactor_kernels(R):
         return g[at] / sqrt(share * column[j])
 
     @kernel(signature, R, name="adafactor_squares")
-    def squares(w, g, row, column, rates, sums, rows, columns, pitch, shift, blocks, every, scale,
+    def squares(w, g, row, column, rates, sums, rows, columns, pitch, blocks, every, scale,
                 beta_2_decay, epsilon_1, epsilon_2, threshold, decay):
         if not _due(rates, every):
             return
@@ -229,7 +228,7 @@ def _adafactor_kernels(R):
         at = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while at < rows * columns:
             i, j = at // columns, at % columns
-            where = place(i, j, rows, pitch, shift)
+            where = i * pitch + j
             u = direction(g, row, column, mean, rows, i, j, where)
             of_w += _F(w[where]) * _F(w[where])
             of_u += _F(u) * _F(u)
@@ -239,7 +238,7 @@ def _adafactor_kernels(R):
             sums[2 * cuda.blockIdx.x], sums[2 * cuda.blockIdx.x + 1] = of_w, of_u
 
     @kernel(signature, R, name="adafactor_apply")
-    def apply(w, g, row, column, rates, sums, rows, columns, pitch, shift, blocks, every, scale,
+    def apply(w, g, row, column, rates, sums, rows, columns, pitch, blocks, every, scale,
               beta_2_decay, epsilon_1, epsilon_2, threshold, decay):
         if not _due(rates, every):
             return
@@ -255,7 +254,7 @@ def _adafactor_kernels(R):
         at = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while at < rows * columns:
             i, j = at // columns, at % columns
-            where = place(i, j, rows, pitch, shift)
+            where = i * pitch + j
             w[where] = w[where] - rate * direction(g, row, column, mean, rows, i, j, where)
             at += cuda.gridDim.x * BLOCK
 
@@ -275,12 +274,12 @@ def _muon(stream, param, grad, slots, rates, scale, every, params, work):
 
     def part(offset, r, k):
         data = work.data[offset:] if SIMULATED else work.data + offset * step
-        return Array(data, r, k, k, param.dtype, FLAT)
+        return Array(data, r, k, k, param.dtype)
 
     x, y = part(0, least, most), part(size, least, most)
     s, s2 = (part(2 * size + i * least * least, least, least) for i in (0, 1))
     total = part(2 * size + 2 * least * least, 1, 1)
-    place_of = (rows, columns, param.pitch, param.shift, across)
+    place_of = (rows, columns, param.pitch, across)
     trace(stream, launch(size), grad.data, slots[0].data, x.data, rates.data, *place_of, every,
           momentum, int(nesterov != 0.0))
     norm(stream, 1, x.data, total.data, size)
@@ -303,14 +302,14 @@ def _muon(stream, param, grad, slots, rates, scale, every, params, work):
 def _muon_kernels(R):
     add = block_sum(np.float64)
 
-    @kernel("R* R* R* d* i i i i i i R i", R, name="muon_trace")
-    def trace(g, m, x, rates, rows, columns, pitch, shift, across, every, momentum, nesterov):
+    @kernel("R* R* R* d* i i i i i R i", R, name="muon_trace")
+    def trace(g, m, x, rates, rows, columns, pitch, across, every, momentum, nesterov):
         if not _due(rates, every):
             return
         at = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while at < rows * columns:
             i, j = at // columns, at % columns
-            where = place(i, j, rows, pitch, shift)
+            where = i * pitch + j
             value = momentum * m[where] + g[where]
             m[where] = value
             if nesterov:
@@ -336,15 +335,15 @@ def _muon_kernels(R):
             out[i] = a * x[i] + b * y[i]
             i += cuda.gridDim.x * BLOCK
 
-    @kernel("R* R* d* i i i i i i d d", R, name="muon_apply")
-    def apply(w, x, rates, rows, columns, pitch, shift, across, every, factor, decay):
+    @kernel("R* R* d* i i i i i d d", R, name="muon_apply")
+    def apply(w, x, rates, rows, columns, pitch, across, every, factor, decay):
         if not _due(rates, every):
             return
         rate, shrink = R(rates[0] * factor), R(rates[0] * decay)
         at = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while at < rows * columns:
             i, j = at // columns, at % columns
-            where = place(i, j, rows, pitch, shift)
+            where = i * pitch + j
             step = rate * x[j * rows + i if across else at]
             w[where] = (w[where] - shrink * w[where]) - step
             at += cuda.gridDim.x * BLOCK
