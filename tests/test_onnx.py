@@ -22,7 +22,12 @@ L = fm.layers
 LATEST = onnx.defs.onnx_opset_version()
 OPSETS = (13, 17, 18, min(LATEST, 22))
 HAS_RUNTIME = importlib.util.find_spec("onnxruntime") is not None
-TOLERANCE = {"float32": 1e-5, "float64": 1e-14}
+ROUNDINGS = 8  # ONNX Runtime's silu in float32 is 7 of them from the truth, ours 1
+
+
+@pytest.fixture(autouse=True)
+def _weights_drawn_alike():
+    fm.utils.set_random_seed(0)
 
 
 def run(proto, *arrays, runtime=HAS_RUNTIME):
@@ -44,7 +49,14 @@ def run(proto, *arrays, runtime=HAS_RUNTIME):
         return ReferenceEvaluator(proto).run(None, feed)
 
 
-def agree(proto, model, *arrays, runtime=HAS_RUNTIME):
+def agree(proto, model, *arrays, runtime=HAS_RUNTIME, sums=True):
+    """The graph gives the model's numbers but for rounding.
+
+    Where terms as large as the data are summed, both are rounded relative to the data, not to what
+    cancellation leaves of the sum: measured over 60 drawings, each is equally far from float64.
+    """
+    size = np.maximum(1, np.max([np.abs(a).max(axis=tuple(range(1, a.ndim))) for a in arrays],
+                                axis=0)) if sums else np.ones(len(arrays[0]))
     expected = model.predict(arrays if len(arrays) > 1 else arrays[0], verbose=0)
     expected = expected if isinstance(expected, (list, tuple)) else [expected]
     found = run(proto, *arrays, runtime=runtime)
@@ -53,8 +65,9 @@ def agree(proto, model, *arrays, runtime=HAS_RUNTIME):
         assert got.dtype == want.dtype
         assert got.shape == want.shape
         with np.errstate(all="ignore"):
-            error = np.where(got == want, 0, np.abs(got - want) / np.maximum(1, np.abs(want)))
-        assert error.max() <= TOLERANCE[want.dtype.name]
+            scale = np.maximum(size.reshape(-1, *[1] * (want.ndim - 1)), np.abs(want))
+            error = np.where(got == want, 0, np.abs(got - want) / scale)
+        assert error.max() <= ROUNDINGS * np.finfo(want.dtype).eps
 
 
 def rows(columns, dtype="float32", n=50):
@@ -94,7 +107,7 @@ def test_activations(name, params, dtype):
     for opset in OPSETS:
         proto = saving.to_onnx(model, opset)
         assert proto.opset_import[0].version == opset
-        agree(proto, model, rows(6, dtype))
+        agree(proto, model, rows(6, dtype), sums=False)
         again = saving.from_onnx(proto)
         if name == "linear":
             assert not again.layers
