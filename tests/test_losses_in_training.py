@@ -483,33 +483,36 @@ def test_training_like_keras(case):
     """The same losses of the epochs and the same weights, without and with sample weights."""
     keras = keras_peer.load()
     cls, arguments, activation, y = CASES[case]
+    # The gradient of a percentage is 100 / |target|: steps of 0.05 leave the loss 8 times larger
+    # after 9 steps, and roundings, ours as Keras's, 1000 times.
+    rate = 1e-3 if cls is losses.MeanAbsolutePercentageError else 0.05
     for weighted in (False, True):
         if (weighted and arguments.get("axis") == 0) or (cls is losses.Circle and weighted):
             continue
         w = WEIGHTS.astype("float32") if weighted else None
-        ours = model_for(case, dtype="float32")
+        ours = model_for(case, optimizer=fm.optimizers.SGD(rate), dtype="float32")
         theirs = keras.Sequential([
             keras.Input((COLUMNS,)), keras.layers.Dense(6, activation="tanh"),
             keras.layers.Dense(OUT, activation=activation)])
         theirs.set_weights(ours.get_weights())
-        theirs.compile(keras.optimizers.SGD(0.05), getattr(keras.losses, cls.__name__)(**arguments))
+        theirs.compile(keras.optimizers.SGD(rate), getattr(keras.losses, cls.__name__)(**arguments))
         target = y if y.ndim == 1 else y.astype("float32")
         expected = theirs.fit(X.astype("float32"), target, sample_weight=w, batch_size=8, epochs=3,
                               shuffle=False, verbose=0).history["loss"]
         found = ours.fit(X, y, sample_weight=w, batch_size=8, epochs=3, shuffle=False,
                          verbose=0).history["loss"]
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-6)
-        # the gradient of a percentage jumps wherever a prediction crosses its target
-        rtol = 1e-2 if cls is losses.MeanAbsolutePercentageError else 2e-3
         for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-            np.testing.assert_allclose(a, b, rtol=rtol, atol=2e-5)
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
 
 
 def test_logs_like_keras():
     """Names and numbers of all metrics at once."""
     keras = keras_peer.load()
     chosen = [(cls, arguments) for name, (cls, arguments) in PROBABILITIES.items()
-              if "iou" not in name and cls is not metrics.R2Score]  # JAX can't trace Keras's
+              if "iou" not in name]
+    if keras.backend.backend() == "jax":  # it cannot trace `if self.num_regressors > ...`
+        chosen = [pair for pair in chosen if "num_regressors" not in pair[1]]
     ours = metric_model(chosen, "float32", metrics=True)
     keras.utils.clear_session()  # which numbers names from 0 again
     theirs = keras.Sequential([keras.Input((COLUMNS,)),

@@ -130,11 +130,17 @@ def data_of(name, rows=40):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_training_follows_keras(keras, name):
+def test_training_follows_keras(keras, name, monkeypatch):
     """Loss of each epoch, evaluation, predictions, all variables and their names."""
     if name == "spectral norm" and keras.backend.backend() == "jax":
-        pytest.skip("with JAX, Keras forgets what a layer assigns to a trainable weight")
+        pytest.skip("JAXTrainer.train_step updates the kernel from before the forward pass, which "
+                    "assigned the normalized one: see test_spectral_norm_of_a_call_follows_keras")
     x, y = data_of(name)
+    # With JAX, Keras tells the penalties of layers by their id(): one whose id an older, freed
+    # penalty of another layer had is dropped, and two runs differ.  Kept, none is freed.
+    add_loss, kept = keras.layers.Layer.add_loss, []
+    monkeypatch.setattr(keras.layers.Layer, "add_loss",
+                        lambda layer, loss: (kept.append(loss), add_loss(layer, loss))[1])
     models, histories = [], []
     for k in (fm, keras):
         model = model_of(k, name)
@@ -144,8 +150,6 @@ def test_training_follows_keras(keras, name):
         models.append(model)
     ours, theirs = models
     for key, values in histories[1].items():
-        if name == "activity" and key == "val_loss":
-            continue  # in some epochs Keras leaves the penalty of a batch out
         np.testing.assert_allclose(histories[0][key], values, rtol=1e-4, atol=1e-6, err_msg=key)
     assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
     for a, b, w in zip(ours.get_weights(), theirs.get_weights(), ours.weights, strict=True):
@@ -154,6 +158,19 @@ def test_training_follows_keras(keras, name):
                                atol=2e-4)
     assert [len(layer.trainable_variables) for layer in ours.layers] == [
         len(layer.trainable_variables) for layer in theirs.layers]
+
+
+def test_spectral_norm_of_a_call_follows_keras(keras):
+    """A forward pass in training replaces the kernel and its singular vector, with any trainer."""
+    ours, theirs = (model_of(k, "spectral norm") for k in (fm, keras))
+    x, y = data_of("spectral norm")
+    ours.compile(fm.optimizers.SGD(0.0), "mse")
+    for _ in range(3):
+        ours.train_on_batch(x, y)
+        theirs(x, training=True)
+        for a, b, w in zip(ours.get_weights(), theirs.get_weights(), ours.weights, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=w.path)
+    assert not np.allclose(ours.get_weights()[0], model_of(fm, "spectral norm").get_weights()[0])
 
 
 @pytest.mark.parametrize("name", CASES)
