@@ -15,7 +15,7 @@ import pytest
 from conftest import ORACLE, TESTED
 
 from fusedmlp import backend as backends
-from fusedmlp import ops
+from fusedmlp import config, ops
 from fusedmlp.kernels import KERNELS
 from fusedmlp.plan import Builder
 
@@ -134,6 +134,49 @@ def test_executor_is_that_of_the_backend_in_use(backend):
     np.testing.assert_allclose(out[:, 0], np.arange(12.0).reshape(4, 3) @ [1.0, 10.0, 100.0])
 
 
+# -- products on a GPU -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """The settings of products, which nobody has made yet."""
+    monkeypatch.setattr(backends, "_matmul", {})
+    yield monkeypatch
+    monkeypatch.undo()
+    backends.set_matmul()
+
+
+def test_settings_of_products_reach_the_backend_and_its_key(products, made):
+    package = made({**whole(), "__init__.py": """
+told = []
+def set_matmul(**settings):
+    told.append(settings)
+"""}, automatic=False)
+    products.setenv("FUSEDMLP_MATMUL_PRECISION", "bfloat16")
+    backends.choose("made")
+    told = sys.modules[package].told
+    assert told == [{"precision": "bfloat16", "library": "auto"}]
+    assert backends.key() == ("made", ("bfloat16", "auto"))
+    assert backends.instruction_set() is None
+    config.set_matmul(precision="tensorfloat32", library="tiles")
+    assert told[1:] == [{"precision": "tensorfloat32", "library": "tiles"}]
+    assert backends.key() == ("made", ("tensorfloat32", "tiles"))
+    assert config.matmul() == told[1]
+
+
+def test_unknown_settings_of_products_change_nothing(products):
+    for name, wanted in (("precision", "'float32', 'tensorfloat32', 'bfloat16'"),
+                         ("library", "'auto', 'tiles', 'cublaslt'")):
+        with pytest.raises(ValueError, match=f"`{name}` must be one of {wanted}. Received: 'tf'"):
+            config.set_matmul(**{name: "tf"})
+        variable = f"FUSEDMLP_MATMUL_{name.upper()}"
+        products.setenv(variable, "tf")
+        with pytest.raises(ValueError, match=rf"{variable} must be one of .* Received: 'tf'"):
+            backends.rejected()
+        products.delenv(variable)
+    assert config.matmul() == {"precision": "float32", "library": "auto"}
+
+
 # -- devices -------------------------------------------------------------------------------------
 
 
@@ -225,9 +268,14 @@ def test_all_that_is_missing_is_said_at_once(cuda):
     assert cuda(simulated=True).missing() == ""
 
 
-def test_a_device_describes_itself(cuda):
-    assert cuda(library={}).describe() == {
-        "device": "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB", "driver": "CUDA 13.0"}
+def test_a_device_describes_itself(cuda, monkeypatch):
+    package = cuda(library={})
+    monkeypatch.setattr(package.cublaslt, "missing", lambda: "nvidia-cublas is not installed")
+    monkeypatch.setattr(package, "_matmul", {"precision": "float32", "library": "auto"})
+    found = package.describe()
+    assert [found["device"], found["driver"], found["products"]] == [
+        "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB", "CUDA 13.0",
+        "own tiles; nvidia-cublas is not installed (precision float32, library auto)"]
     assert "for tests only" in cuda(simulated=True).describe()["device"]
 
 

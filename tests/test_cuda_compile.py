@@ -84,10 +84,12 @@ def table():
 CASES = list(table())
 IDS = ["-".join([factory.__module__.rpartition(".")[2] + factory.__name__, *map(str, rest)])
        for factory, rest in CASES]
-PRODUCTS = [(getattr(dense, name), R, tile, activation)
+PRODUCTS = [(getattr(dense, name), R, tile, activation, precision)
             for name, activation in (("_forward", "relu"), ("_forward", "gelu"), ("_dx", "relu"),
                                      ("_dw", "linear"))
-            for R, tiles in TILES.items() for tile in tiles]
+            for R, tiles in TILES.items() for tile in tiles
+            for precision in (None, "bfloat16")
+            if precision is None or (tile is TILES[np.float32][0] and activation != "gelu")]
 HOT = [  # what training of ordinary networks spends its time in, besides products
     (activations._forward, ("relu",)), (activations._forward, ("tanh",)),
     (activations._forward, ("silu",)), (activations._backward, ("relu",)),
@@ -170,9 +172,9 @@ def test_hot_kernels_stay_in_registers(factory, rest, R, of, capability, tmp_pat
         assert spilled(ptx_of(kernel, of), of, tmp_path) == 0
 
 
-@pytest.mark.parametrize(("factory", "R", "tile", "activation"), PRODUCTS)
-def test_products_stay_in_registers(factory, R, tile, activation, tmp_path):
-    kernel = factory(R, tile, activation)
+@pytest.mark.parametrize(("factory", "R", "tile", "activation", "precision"), PRODUCTS)
+def test_products_stay_in_registers(factory, R, tile, activation, precision, tmp_path):
+    kernel = factory(R, tile, activation, precision)
     text = ptx_of(kernel, (9, 0))
     # the sums of a thread's piece of the tile, all multiply-adds, and none in local memory
     kind = "f32" if R is np.float32 else "f64"
@@ -184,8 +186,8 @@ def test_products_stay_in_registers(factory, R, tile, activation, tmp_path):
 @pytest.mark.parametrize(
     "made", [activations._forward(np.float32, "relu"), activations._forward(np.float32, "tanh"),
              activations._backward(np.float32, "silu"), activations._softmax(np.float32, False),
-             dense._forward(np.float32, TILES[np.float32][0], "relu"),
-             dense._dw(np.float32, TILES[np.float32][0], "linear")],
+             dense._forward(np.float32, TILES[np.float32][0], "relu", None),
+             dense._dw(np.float32, TILES[np.float32][0], "linear", None)],
     ids=["relu", "tanh", "silu_grad", "softmax", "dense", "dense_dw"])
 def test_float32_is_not_widened(made):
     for kernel in kernels(made):
@@ -196,8 +198,8 @@ def test_table_has_every_factory():
     """A new family of kernels can't be left out above."""
     for factory, rest in CASES:
         factory(np.float32, *rest)
-    for factory, R, tile, activation in PRODUCTS:
-        factory(R, tile, activation)
+    for factory, R, *rest in PRODUCTS:
+        factory(R, *rest)
     names = {module.__name__ for module in MODULES}
     for factory in device.factories:
         if factory.__module__ in names:

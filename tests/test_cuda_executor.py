@@ -247,6 +247,24 @@ def test_arrays_on_the_device_are_used_there(cuda):
         run.forward(sparse, out)
 
 
+def test_products_in_bfloat16_round_their_factors(pair):
+    """Two layers, with all three products; sums of rounded numbers, in float32."""
+    results = []
+    for backend in pair:
+        net = network([5, "tanh", 2], loss="mean_squared_error", optimizer="sgd", batch=3,
+                      columns=3, dtype="float32", precision="bfloat16")
+        run = executor(backend, net)
+        train(run, samples(net, "dense", 5, dtype="float32", columns=3), 3, rate=0.1)
+        results.append((run.totals, run.gradients, *net.values))
+    for found, expected in zip(*reversed(results), strict=True):
+        close(found, expected)
+    exact = network([5, "tanh", 2], loss="mean_squared_error", optimizer="sgd", batch=3,
+                    columns=3, dtype="float32")
+    train(executor(pair[1], exact), samples(exact, "dense", 5, dtype="float32", columns=3), 3,
+          rate=0.1)
+    assert np.abs(exact.values[0] - results[1][2]).max() > 1e-4  # else nothing was rounded
+
+
 # -- what there is no kernel for -------------------------------------------------------------------
 
 
@@ -261,12 +279,6 @@ def test_what_has_no_kernel_is_named_before_anything_runs(cuda):
         np.testing.assert_array_equal(a, b)
     with backends.device("cpu"):
         assert model.predict(np.ones((1, 2), "float32")).shape == (1, 1)
-
-
-def test_products_in_bfloat16_are_refused(cuda):
-    model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1, dtype="mixed_bfloat16")])
-    with backends.device("gpu"), pytest.raises(RuntimeError, match="products in bfloat16"):
-        model.predict(np.ones((1, 2), "float32"))
 
 
 # -- small networks --------------------------------------------------------------------------------

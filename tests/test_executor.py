@@ -35,7 +35,7 @@ def defaults(optimizer, **changes):
 
 def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="dense",
             weighted=False, optimizer=None, params=None, metrics=(), frozen=(), seed=1,
-            penalties=(), **attributes):
+            penalties=(), precision=None, **attributes):
     """A lowered stack of layers with freshly drawn parameters.
 
     Parameters
@@ -50,6 +50,8 @@ def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="d
         Numbers of parameters that are not trained.
     penalties : sequence of (int, dict)
         Numbers of parameters, and the arguments of their penalty.
+    precision : str, optional
+        What the factors of products are rounded to.
     """
     itemsize = np.dtype(dtype).itemsize
     shapes, width = [], columns
@@ -82,7 +84,7 @@ def network(layers, *, dtype="float64", batch=8, columns=5, loss=None, labels="d
 
     for layer in layers:
         if isinstance(layer, int):
-            h = builder.dense(h, parameter(), parameter())
+            h = builder.dense(h, parameter(), parameter(), precision=precision)
         elif layer == "prelu":
             h = builder.prelu(h, parameter())
         elif isinstance(layer, tuple):

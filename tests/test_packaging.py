@@ -17,8 +17,8 @@ import pytest
 import fusedmlp
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = {"all", "bench", "cuda", "docs", "h5", "onnx", "plot", "progress", "scipy", "sklearn",
-          "tensorboard", "test"}
+EXTRAS = {"all", "bench", "cublas", "cuda", "docs", "h5", "onnx", "plot", "progress", "scipy",
+          "sklearn", "tensorboard", "test"}
 
 
 def requirements(extra=None):

@@ -30,15 +30,18 @@ element of a product the same bits for any number of rows.
 
 import importlib.util
 import os
+import sys
 
-from . import driver
+from . import cublaslt, driver
 
 NAME = "cuda"
 
 BLOCK = (256 * 2**20, 65_520, 10**13)
 """Bytes of activations, rows and flops that many rows are worked through in at a time."""
 
-__all__ = ["BLOCK", "NAME", "describe", "missing", "simulated"]
+_matmul = {"precision": "float32", "library": "auto"}
+
+__all__ = ["BLOCK", "NAME", "describe", "matmul", "missing", "set_matmul", "simulated"]
 
 
 def simulated():
@@ -67,8 +70,22 @@ def missing():
     return "; ".join(found)
 
 
+def matmul():
+    """How products are computed: "precision" and "library", see `fusedmlp.config.set_matmul`.
+
+    >>> sorted(matmul())
+    ['library', 'precision']
+    """
+    return dict(_matmul)
+
+
+def set_matmul(precision, library):
+    """Change that for all products from now on."""
+    _matmul.update(precision=precision, library=library)
+
+
 def describe():
-    """The device, where there is one, as `fusedmlp.config.info` shows it.
+    """The device, where there is one, as `fusedmlp.config.info` shows it, and its products.
 
     >>> missing() != "" or "device" in describe()
     True
@@ -76,4 +93,11 @@ def describe():
     if simulated():
         return {"device": "none: Numba's simulator runs the kernels, which is for tests only "
                           "(NUMBA_ENABLE_CUDASIM)"}
-    return driver.describe()
+    problem = cublaslt.missing()
+    library = f"own tiles; {problem}" if problem else (
+        f"own tiles or cuBLASLt {cublaslt.version()}, whichever is faster")
+    wanted = ", ".join(f"{name} {value}" for name, value in _matmul.items())
+    products = sys.modules.get(f"{__name__}.products")  # which imports Numba
+    chosen = products.choices() if products else []
+    return {**driver.describe(), "products": f"{library} ({wanted})",
+            **{f"product {i + 1}": line for i, line in enumerate(chosen)}}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fusedmlp.spec import ACTIVATIONS
 
 from .activations import parameters
-from .device import NULL, SIMULATED, by_dtype, cuda, flat, hosted, kernel, scalar
+from .device import NULL, SIMULATED, bfloat16, by_dtype, cuda, flat, hosted, kernel, scalar
 from .elementwise import functions
 
 __all__ = ["dense", "dense_grad", "enqueue_dense", "enqueue_dense_db", "enqueue_dense_dw",
@@ -57,36 +57,44 @@ def _tile(rows, columns, dtype):
     return tile, count
 
 
-def _enqueue(factory, stream, rows, columns, dtype, *arguments, activation="linear"):
+def _enqueue(factory, stream, rows, columns, dtype, *arguments, activation="linear",
+             precision=None):
     tile, count = _tile(rows, columns, dtype)
-    factory(dtype, tile, activation)(stream, min(count, 1) if SIMULATED else count, *arguments)
+    made = factory(dtype, tile, activation, precision)
+    made(stream, min(count, 1) if SIMULATED else count, *arguments)
 
 
-def enqueue_dense(stream, x, kernel, bias, activation, params, out, preactivation):
+def enqueue_dense(stream, x, kernel, bias, activation, params, out, preactivation,
+                  precision=None):
     """``z = x @ kernel + bias``, ``out = activation(z)``.
 
-    x (n, d), kernel (d, m), bias (m,) or None, out (n, m), preactivation (n, m) or None.
+    x (n, d), kernel (d, m), bias (m,) or None, out (n, m), preactivation (n, m) or None.  With
+    `precision` "bfloat16", here and below, both factors are rounded to that.
     """
     _enqueue(_forward, stream, x.rows, kernel.columns, x.dtype, x.data, kernel.data, flat(bias),
              out.data, flat(preactivation), x.rows, kernel.rows, kernel.columns, kernel.pitch,
              int(bias is not None), int(preactivation is not None),
-             *parameters(params, x.dtype), activation=activation)
+             *parameters(params, x.dtype), activation=activation, precision=precision)
 
 
-def enqueue_dense_dx(stream, dz, kernel, saved, activation, params, dx):
+def enqueue_dense_dx(stream, dz, kernel, saved, activation, params, dx, precision=None):
     """dx = dz @ kernel.T times the derivative of `activation` at `saved`, which may be None."""
     if saved is None:
         activation, params = "linear", ()
     _enqueue(_dx, stream, dz.rows, kernel.rows, dz.dtype, dz.data, kernel.data, flat(saved),
              dx.data, NULL, dz.rows, kernel.rows, kernel.columns, kernel.pitch,
-             int(saved is not None), 0, *parameters(params, dz.dtype), activation=activation)
+             int(saved is not None), 0, *parameters(params, dz.dtype), activation=activation,
+             precision=precision)
 
 
-def enqueue_dense_dw(stream, x, dz, dkernel, dbias):
+def enqueue_dense_dw(stream, x, dz, dkernel, dbias, precision=None):
     """dkernel = x.T @ dz and, where it is not None, dbias = dz.sum(axis=0)."""
+    if precision is not None and dbias is not None:  # a sum of what is not rounded
+        enqueue_dense_db(stream, dz, dbias)
+        dbias = None
     _enqueue(_dw, stream, x.columns, dz.columns, x.dtype, x.data, dz.data, NULL,
              dkernel.data, flat(dbias), x.rows, x.columns, dz.columns, dkernel.pitch,
-             0, int(dbias is not None), 0.0, 0.0, 0.0)
+             0, int(dbias is not None), 0.0, 0.0, 0.0, precision=precision)
 
 
 def enqueue_dense_db(stream, dz, dbias):
@@ -125,12 +133,23 @@ def _is_short(activation):
 # -- the product ---------------------------------------------------------------------------------
 
 
-def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
+def _rounding(fetch):
+    """A function that fetches an element rounded to bfloat16."""
+    @scalar
+    def rounded(a, i, k, n, d, m, pitch):
+        return bfloat16(fetch(a, i, k, n, d, m, pitch))
+
+    return rounded
+
+
+def _product(R, tile, precision, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
              finish=None, sums_columns=False):
     """A kernel that stores sum_k a(i, k) b(k, j) for every i and j.
 
     Parameters
     ----------
+    precision : {None, "bfloat16"}
+        What factors of float32 are rounded to.
     fetch_a, fetch_b : scalar functions
         ``fetch_a(a, i, k, n, d, m, pitch)`` and ``fetch_b(b, k, j, ...)`` give an element, 0
         outside of the matrix.
@@ -151,6 +170,8 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
         or else the adjusted sums, row by row.
     """
     TM, TN, TK, RM, RN = tile
+    if precision == "bfloat16":
+        fetch_a, fetch_b = _rounding(fetch_a), _rounding(fetch_b)
     across = tile.across
     threads = TM // RM * across
     loads_a, loads_b = TM * TK // threads, TK * TN // threads
@@ -284,7 +305,7 @@ def _product(R, tile, name, fetch_a, fetch_b, along_depth, sizes, adjust, store,
 
 
 @by_dtype
-def _forward(R, tile, activation):
+def _forward(R, tile, activation, precision):
     f = functions(R)[activation][0]
     zero, short = R(0), _is_short(activation)
 
@@ -312,12 +333,12 @@ def _forward(R, tile, activation):
     def finish(out, bias, at, has_bias, u, v, w):
         out[at] = f(out[at], u, v, w)
 
-    return _product(R, tile, f"dense_{activation}", fetch_x, fetch_kernel, (True, False), sizes,
-                    add_bias, store, None if short else finish)
+    return _product(R, tile, precision, f"dense_{activation}", fetch_x, fetch_kernel,
+                    (True, False), sizes, add_bias, store, None if short else finish)
 
 
 @by_dtype
-def _dx(R, tile, activation):
+def _dx(R, tile, activation, precision):
     f = functions(R)[activation][1]
     zero, short = R(0), _is_short(activation)
 
@@ -346,12 +367,12 @@ def _dx(R, tile, activation):
     def store(dx, i, j, value, columns, pitch, u, v, w):
         dx[i * columns + j] = value
 
-    return _product(R, tile, f"dense_dx_{activation}", fetch_dz, fetch_kernel, (True, True), sizes,
-                    differentiate, store, None if short else finish)
+    return _product(R, tile, precision, f"dense_dx_{activation}", fetch_dz, fetch_kernel,
+                    (True, True), sizes, differentiate, store, None if short else finish)
 
 
 @by_dtype
-def _dw(R, tile, activation):
+def _dw(R, tile, activation, precision):
     zero = R(0)
 
     @scalar
@@ -374,5 +395,5 @@ def _dw(R, tile, activation):
     def store(dkernel, i, j, total, m, pitch, u, v, w):
         dkernel[i * pitch + j] = total
 
-    return _product(R, tile, "dense_dw", fetch_x, fetch_dz, (False, False), sizes, same, store,
-                    sums_columns=True)
+    return _product(R, tile, precision, "dense_dw", fetch_x, fetch_dz, (False, False), sizes,
+                    same, store, sums_columns=True)

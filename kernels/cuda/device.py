@@ -36,7 +36,7 @@ with warnings.catch_warnings():
 from . import driver
 
 __all__ = [
-    "BLOCK", "NULL", "SIMULATED", "Array", "Kernel", "block_largest", "block_sum",
+    "BLOCK", "NULL", "SIMULATED", "Array", "Kernel", "bfloat16", "block_largest", "block_sum",
     "by_dtype", "cuda", "declared", "device", "factories", "flat", "hosted", "kernel", "larger",
     "launch", "matrix", "scalar", "team", "vector",
 ]
@@ -212,6 +212,8 @@ if SIMULATED:
 
 # -- functions of numbers ------------------------------------------------------------------------
 
+_UPPER_HALF = np.uint32(0xFFFF0000)
+
 if SIMULATED:
     def _rounded_once(function):
         """NumPy's own float32 functions are off by more units than those of CUDA."""
@@ -230,8 +232,25 @@ else:
         math.exp, math.expm1, math.log, math.log1p, math.tanh, math.sqrt)
     arctan, hypot, floor, ceil, trunc = (
         math.atan, math.hypot, math.floor, math.ceil, math.trunc)
+    from numba.cuda import libdevice
+
     power, isnan, isinf, cosh, sinh = math.pow, math.isnan, math.isinf, math.cosh, math.sinh
     erf, erfc = math.erf, math.erfc
+
+
+if SIMULATED:
+    def bfloat16(x):
+        """The nearest number of 8 bits, float32 still; of two, the one whose last bit is 0."""
+        bits = np.float32(x).view(np.uint32)
+        bits = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & _UPPER_HALF
+        return x if x != x else bits.view(np.float32)
+else:
+    @scalar
+    def bfloat16(x):
+        """The nearest number of 8 bits, float32 still; of two, the one whose last bit is 0."""
+        bits = np.uint32(libdevice.float_as_int(x))
+        bits = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & _UPPER_HALF
+        return x if x != x else libdevice.int_as_float(np.int32(bits))
 
 
 @scalar

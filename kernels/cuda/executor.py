@@ -34,6 +34,7 @@ from . import (
     optimizers,
     panels,
     persistent,
+    products,
     random,
     steps,
 )
@@ -92,6 +93,8 @@ class Executor:
         self._cuts = panels.cuts(plan, len(self._slots))
         longest = max((a.size for a, _ in arenas), default=0) if any(self._cuts[:2]) else 0
         staging = held.reserve(longest, plan.dtype)
+        size = products.workspace_bytes(plan)
+        workspace = held.reserve(size, np.uint8)
         clock = held.reserve(steps.CLOCK, np.int64)
         scalars = held.reserve(steps.SCALARS, np.float64)
         held.allocate()
@@ -102,6 +105,7 @@ class Executor:
         self._changed = [self._arena, *self._slot_arenas, self._totals]  # by a step
         self._kept = [*map(held.part, kept), kept_totals]
         self._staging = held.part(staging)  # of arenas between the host's form and the device's
+        self._workspace = vector(held.part(workspace), size) if size else None  # of cuBLASLt
         self._clock = vector(held.part(clock), steps.CLOCK)
         self._held_clock = held.part(clock)
         self._scalars = vector(held.part(scalars), steps.SCALARS)
@@ -514,11 +518,8 @@ class _Binding:
     @staticmethod
     def lacks(op):
         """What of an op there is no kernel for; None where there is one."""
-        attributes = op.attributes
         if op.op not in _OPERATIONS and not hasattr(_Binding, "_" + op.op):
             return f"the operation {op.op!r}"
-        if attributes.get("precision"):
-            return f"products in {attributes['precision']}"
         return None
 
     def calls(self):
@@ -533,8 +534,8 @@ class _Binding:
             outputs = [self.view(i) for i in op.outputs]
             if op.op == "dense_dw" and ops and ops[0].op == "dense_db" and (
                     ops[0].inputs[0] == op.inputs[1]):  # one pass over dz serves both
-                found.append(_later(dense.enqueue_dense_dw, *inputs, outputs[0],
-                                    self.view(ops.pop(0).outputs[0])))
+                found.append(self._dense_dw(inputs, [*outputs, self.view(ops.pop(0).outputs[0])],
+                                            **op.attributes))
                 continue
             if op.op in _OPERATIONS:
                 found.append(_later(_OPERATIONS[op.op], inputs, outputs, **op.attributes))
@@ -555,17 +556,22 @@ class _Binding:
                       self.rows, outputs[0])
 
     def _dense(self, inputs, outputs, activation, params, precision=None):
-        return _later(dense.enqueue_dense, *_pad(inputs, 3), activation, params,
-                      *_pad(outputs, 2))
+        return self._product(products.enqueue_dense, precision, *_pad(inputs, 3), activation,
+                             params, *_pad(outputs, 2))
 
     def _dense_dw(self, inputs, outputs, precision=None):
-        return _later(dense.enqueue_dense_dw, *inputs, outputs[0], None)
+        return self._product(products.enqueue_dense_dw, precision, *inputs, *_pad(outputs, 2))
 
     def _dense_db(self, inputs, outputs):
         return _later(dense.enqueue_dense_db, inputs[0], outputs[0])
 
     def _dense_dx(self, inputs, outputs, activation, params, precision=None):
-        return _later(dense.enqueue_dense_dx, *_pad(inputs, 3), activation, params, outputs[0])
+        return self._product(products.enqueue_dense_dx, precision, *_pad(inputs, 3), activation,
+                             params, outputs[0])
+
+    def _product(self, function, precision, *arguments):
+        return _later(function, *arguments, precision=precision,
+                      workspace=self.executor._workspace, full=self.size)
 
     # -- activations and noise -------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class Program:
         self._code, self._constants, self._kernel = [], [], None
         for op in self.plan.ops:
             method = getattr(self, "_" + op.op, None)
-            if method is None:
+            if method is None or "precision" in op.attributes:
                 raise _Unsuitable
             inputs = [self.place(i) for i in op.inputs]
             outputs = [self.place(i) for i in op.outputs]
@@ -225,21 +225,21 @@ class Program:
         columns = 1 if integer or buffer.role in ("row", "weight") else buffer.columns
         self._emit(GATHER, outputs[0], columns, integer, number)
 
-    def _dense(self, op, inputs, outputs, activation, params, precision=None):
+    def _dense(self, op, inputs, outputs, activation, params):
         code, params = self._function(activation, params)
         x, kernel, bias = (*inputs, -1)[:3]
         y, z = (*outputs, -1)[:2]
         self._emit(DENSE, x, kernel, bias, y, z, self._columns(op.inputs[0]),
                    self._columns(op.outputs[0]), code, numbers=params)
 
-    def _dense_dx(self, op, inputs, outputs, activation, params, precision=None):
+    def _dense_dx(self, op, inputs, outputs, activation, params):
         dz, kernel, saved = (*inputs, -1)[:3]
         code, params = self._function("linear" if saved < 0 else activation,
                                       () if saved < 0 else params)
         self._emit(DX, dz, kernel, saved, outputs[0], self._columns(op.outputs[0]),
                    self._columns(op.inputs[0]), code, numbers=params)
 
-    def _dense_dw(self, op, inputs, outputs, precision=None):
+    def _dense_dw(self, op, inputs, outputs):
         self._emit(DW, *inputs, outputs[0], *map(self._columns, op.inputs))
 
     def _dense_db(self, op, inputs, outputs):

@@ -31,6 +31,7 @@ from .kernels import KERNELS, QUICK
 
 __all__ = [
     "INSTRUCTION_SETS",
+    "MATMUL",
     "MAX_THREADS",
     "Block",
     "choose",
@@ -41,8 +42,10 @@ __all__ = [
     "kernels",
     "key",
     "load",
+    "matmul",
     "names",
     "rejected",
+    "set_matmul",
     "set_threads",
     "threads",
 ]
@@ -91,6 +94,12 @@ names = tuple(_BACKENDS)
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 """Names that ``FUSEDMLP_ISA`` may take, widest first."""
 
+MATMUL = {
+    "precision": ("float32", "tensorfloat32", "bfloat16"),
+    "library": ("auto", "tiles", "cublaslt"),
+}
+"""What products on a GPU may be told, the first being what they do unless told."""
+
 MAX_THREADS = 256
 """The largest number of threads that may be asked for."""
 
@@ -116,11 +125,13 @@ class Block(NamedTuple):
     flops: int
 
 
+_MATMUL_VARIABLES = {"precision": "FUSEDMLP_MATMUL_PRECISION", "library": "FUSEDMLP_MATMUL_LIBRARY"}
 _BLOCK = Block(512 * 1024, 504, 10**9)  # what a core's second cache holds, and a core computes
 
 _loaded = {}  # name -> namespace
 _active = None  # the namespace in use, once it has been chosen
 _threads = None  # what set_threads was last told
+_matmul = {}  # what set_matmul was last told
 
 
 # -- loading -------------------------------------------------------------------------------------
@@ -172,6 +183,8 @@ def load(name):
         ) from error
     if namespace.native is not None and _threads is not None:
         namespace.native.set_threads(_threads)
+    if namespace.set_matmul is not None:
+        namespace.set_matmul(**matmul())
     _loaded[name] = namespace
     return namespace
 
@@ -227,6 +240,7 @@ def _import(row):
              for module, functions in QUICK.items() for function in functions}
     return SimpleNamespace(name=row.name, native=native, **modules, **quick,
                            describe=getattr(package, "describe", dict),
+                           set_matmul=getattr(package, "set_matmul", None),
                            block=Block(*getattr(package, "BLOCK", _BLOCK)))
 
 
@@ -279,6 +293,11 @@ def _check_environment():
             f"Received: {cap!r}"
         )
     _threads_of_environment()
+    for name, known in MATMUL.items():
+        variable = _MATMUL_VARIABLES[name]
+        if _variable(variable) not in ("", *known):
+            raise ValueError(f"Environment variable {variable} must be one of {', '.join(known)}. "
+                             f"Received: {_variable(variable)!r}")
 
 
 def _threads_of_environment():
@@ -434,13 +453,13 @@ def current():
 
 
 def key():
-    """What executors and buffers depend on: the backend and its instruction set.
+    """What executors and buffers depend on: the backend, and its instruction set or settings.
 
     Whoever keeps something that a backend made keeps it under this key.
 
     Returns
     -------
-    tuple of (str, str or None)
+    tuple of (str, str or None or tuple)
 
     Examples
     --------
@@ -448,7 +467,9 @@ def key():
     True
     """
     active = _active or kernels()
-    return active.name, None if active.native is None else active.native.isa()
+    if active.native is None:
+        return active.name, None if active.set_matmul is None else tuple(matmul().values())
+    return active.name, active.native.isa()
 
 
 def executor(plan, parameters, slots=(), seed=0):
@@ -489,7 +510,8 @@ def instruction_set():
     >>> instruction_set() in (*INSTRUCTION_SETS, None)
     True
     """
-    return key()[1]
+    native = kernels().native
+    return None if native is None else native.isa()
 
 
 def threads():
@@ -524,6 +546,44 @@ def set_threads(n):
         if namespace.native is not None:
             namespace.native.set_threads(n)
     _threads = n
+
+
+def matmul():
+    """How products on a GPU are computed: "precision" and "library", each one of `MATMUL`.
+
+    Examples
+    --------
+    >>> sorted(matmul())
+    ['library', 'precision']
+    """
+    return {name: _matmul.get(name) or _variable(_MATMUL_VARIABLES[name]) or known[0]
+            for name, known in MATMUL.items()}
+
+
+def set_matmul(**settings):
+    """Change what `matmul` says.
+
+    Raises
+    ------
+    ValueError
+        If a value is not one of `MATMUL`.
+
+    Examples
+    --------
+    >>> before = matmul()
+    >>> set_matmul(precision="tensorfloat32")
+    >>> matmul()["precision"]
+    'tensorfloat32'
+    >>> set_matmul(**before)
+    """
+    for name, value in settings.items():
+        if value not in MATMUL[name]:
+            raise ValueError(f"Argument `{name}` must be one of "
+                             f"{', '.join(map(repr, MATMUL[name]))}. Received: {value!r}")
+    _matmul.update(settings)
+    for namespace in _loaded.values():
+        if namespace.set_matmul is not None:
+            namespace.set_matmul(**matmul())
 
 
 def _usable_processors():

@@ -1,8 +1,9 @@
 """Settings of the whole process: backend, threads, default dtype, epsilon; and what is in use.
 
 Environment variables are read at the first use: ``FUSEDMLP_BACKEND`` (``auto`` or a backend's
-name), ``FUSEDMLP_THREADS`` (a number) and ``FUSEDMLP_ISA`` (a cap on the instruction set of the
-compiled kernels).  What is set here later takes their place.  This module knows no arrays.
+name), ``FUSEDMLP_THREADS`` (a number), ``FUSEDMLP_ISA`` (a cap on the instruction set of the
+compiled kernels), ``FUSEDMLP_MATMUL_PRECISION`` and ``FUSEDMLP_MATMUL_LIBRARY`` (see `set_matmul`).
+What is set here later takes their place.  This module knows no arrays.
 
 >>> floatx()
 'float32'
@@ -24,17 +25,20 @@ __all__ = [
     "floatx",
     "info",
     "instruction_set",
+    "matmul",
     "set_backend",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
+    "set_matmul",
     "set_threads",
     "show",
     "threads",
 ]
 
 _FLOATX = ("float32", "float64")
-_VARIABLES = ("FUSEDMLP_BACKEND", "FUSEDMLP_ISA", "FUSEDMLP_THREADS")
+_VARIABLES = ("FUSEDMLP_BACKEND", "FUSEDMLP_ISA", "FUSEDMLP_THREADS", "FUSEDMLP_MATMUL_PRECISION",
+              "FUSEDMLP_MATMUL_LIBRARY")
 
 _floatx = "float32"
 _epsilon = 1e-7
@@ -153,6 +157,53 @@ def instruction_set() -> str | None:
     True
     """
     return _backend.instruction_set()
+
+
+# -- products on a GPU -----------------------------------------------------------------------------
+
+
+def matmul() -> dict[str, str]:
+    """How products on a GPU are computed: the "precision" and the "library" of `set_matmul`.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.matmul()
+    {'precision': 'float32', 'library': 'auto'}
+    """
+    return _backend.matmul()
+
+
+def set_matmul(precision: str | None = None, library: str | None = None) -> None:
+    """Say how products on a GPU are computed from the next call on; the CPU does not heed it.
+
+    Parameters
+    ----------
+    precision : {"float32", "tensorfloat32", "bfloat16"}, optional
+        What cuBLASLt may round the factors of float32 products to, for the sake of the GPU's matrix
+        units; sums are float32 always.  At first ``FUSEDMLP_MATMUL_PRECISION``, or "float32": none.
+    library : {"auto", "tiles", "cublaslt"}, optional
+        Who computes large products.  "auto" times the kernels of this library ("tiles") and those
+        of cuBLASLt, where ``fusedmlp[cublas]`` is installed, and takes the fastest, which may
+        change the last bits from one process to another.  With "tiles" a row gives the same bits in
+        any batch and any process; "cublaslt" takes what cuBLASLt proposes without timing it.  At
+        first ``FUSEDMLP_MATMUL_LIBRARY``, or "auto".
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of these.
+
+    Examples
+    --------
+    >>> import fusedmlp
+    >>> fusedmlp.config.set_matmul(precision="tensorfloat32")
+    >>> fusedmlp.config.matmul()
+    {'precision': 'tensorfloat32', 'library': 'auto'}
+    >>> fusedmlp.config.set_matmul(precision="float32")
+    """
+    given = {"precision": precision, "library": library}
+    _backend.set_matmul(**{name: value for name, value in given.items() if value is not None})
 
 
 # -- numbers -------------------------------------------------------------------------------------
