@@ -32,21 +32,26 @@ from fusedmlp.kernels.cuda import (
     dense,
     device,
     elementwise,
+    features,
     loss_rules,
     losses,
     metrics,
     normalization,
+    observing,
     optimizers,
     panels,
+    parameters,
     persistent,
     random,
     rules,
+    sparse,
     steps,
     whole_updates,
 )
 
-MODULES = (activations, arithmetic, dense, elementwise, losses, loss_rules, metrics, normalization,
-           optimizers, panels, persistent, random, rules, steps, whole_updates)
+MODULES = (activations, arithmetic, dense, elementwise, features, losses, loss_rules, metrics,
+           normalization, observing, optimizers, panels, parameters, persistent, random, rules,
+           sparse, steps, whole_updates)
 BOTH = (False, True)
 TILES = {R: dense._TILES[np.dtype(R).name] for R in (np.float32, np.float64)}
 
@@ -61,11 +66,16 @@ def table():
     for factory in (activations._glu, activations._maxout, activations._prelu, losses._pair,
                     random._draw, whole_updates._lamb_kernels, whole_updates._adafactor_kernels,
                     whole_updates._muon_kernels, arithmetic._columns, arithmetic._table,
-                    normalization._columns, panels._kernels):
+                    normalization._columns, features._elementwise, features._picked,
+                    parameters._gradients, parameters._constraints, parameters._spectral,
+                    parameters._orthogonal, observing._parameter, panels._kernels,
+                    sparse._products):
         yield factory, ()
     yield from ((arithmetic._map, (name,)) for name in arithmetic.functions(np.float32))
     yield from ((arithmetic._sums, (wide,)) for wide in BOTH)
     yield from ((normalization._rows, (wide,)) for wide in BOTH)
+    yield from ((parameters._activity, (wide,)) for wide in BOTH)
+    yield from ((observing._columns, (name,)) for name in ("linear", "relu", "gelu"))
     yield from ((losses._softmax_cross_entropy, (wide,)) for wide in BOTH)
     yield from ((losses._row, (name, False)) for name in loss_rules.rows())
     yield from ((losses._elementwise, (name, False)) for name in loss_rules.elementwise())
@@ -82,6 +92,8 @@ def table():
 
 
 CASES = list(table())
+BARE = (steps._begin, parameters._total, sparse._gather, observing._summary(),
+        observing._finish())  # of one type alone
 IDS = ["-".join([factory.__module__.rpartition(".")[2] + factory.__name__, *map(str, rest)])
        for factory, rest in CASES]
 PRODUCTS = [(getattr(dense, name), R, tile, activation, precision)
@@ -161,6 +173,11 @@ def test_every_kernel_compiles(factory, rest, capability):
     assert found
     for kernel in found:
         ptx_of(kernel, (9, 0))
+
+
+@pytest.mark.parametrize("kernel", BARE, ids=lambda kernel: kernel.name)
+def test_kernels_of_one_type_compile(kernel, capability):
+    ptx_of(kernel, (9, 0))
 
 
 @pytest.mark.parametrize("of", [(9, 0), (8, 0)], ids=["sm_90", "sm_80"])

@@ -6,13 +6,19 @@ It takes a second for a step, so everything here is tiny.
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 from conftest import ORACLE, TESTED
 from test_executor import executor, network, samples, train
+from test_plan_layers import network as layers_network
 
 import fusedmlp as fm
 from fusedmlp import backend as backends
+from fusedmlp import plan
+from fusedmlp.training.compressed import CompressedRows
 
 pytestmark = pytest.mark.skipif("cuda" not in TESTED, reason="needs a GPU or the simulator")
 
@@ -265,20 +271,202 @@ def test_products_in_bfloat16_round_their_factors(pair):
     assert np.abs(exact.values[0] - results[1][2]).max() > 1e-4  # else nothing was rounded
 
 
-# -- what there is no kernel for -------------------------------------------------------------------
+# -- every operation of a plan ---------------------------------------------------------------------
 
 
-def test_what_has_no_kernel_is_named_before_anything_runs(cuda):
-    model = fm.Sequential([fm.Input((2,)), fm.layers.Lambda(lambda x: np.sort(x, axis=1)),
-                           fm.layers.Dense(1)])
-    weights = model.get_weights()
-    with (backends.device("gpu"), pytest.raises(
-            RuntimeError, match=r"no kernel for the operation 'python' \(of .*device\('cpu'\)")):
-        model.predict(np.ones((1, 2), "float32"))
-    for a, b in zip(model.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    with backends.device("cpu"):
-        assert model.predict(np.ones((1, 2), "float32")).shape == (1, 1)
+def operations():
+    """The operations that `fusedmlp.plan` describes, by what its table calls them."""
+    lines = plan.__doc__.splitlines()
+    _, first, last = (i for i, line in enumerate(lines) if line.startswith("==="))
+    width = lines[first].index(" ")
+    return re.findall(r"\w+", " ".join(line[:width] for line in lines[first:last]))
+
+
+def test_every_operation_has_kernels(pair):
+    """None is missing, and none is told other attributes than the oracle's."""
+    oracle, cuda = (each.executor for each in pair)
+    ops = operations()
+    assert len(ops) > 70
+    assert {"gather", "densify", "multiply", "maximum", "observe_update"} < set(ops)
+    for op in ops:
+        wanted = inspect.signature(getattr(oracle.Executor, "_" + op)).parameters
+        assert list(wanted)[:4] == ["self", "inputs", "outputs", "rows"], op
+        function = cuda._OPERATIONS.get(op) or getattr(cuda._Binding, "_" + op)
+        found = inspect.signature(function).parameters
+        assert list(found)[1:3] == ["inputs", "outputs"], op
+        assert set(list(wanted)[4:]) <= set(found), op
+
+
+def two_layers(b, x, p):
+    return b.dense(b.activation(b.dense(x, p[0], p[1]), "tanh"), p[2], p[3])
+
+
+def constrained(b, x, p):
+    for number, axis in ((0, 0), (2, 1)):
+        b.constrain(p[number], "norm", low=0.2, high=0.5, rate=0.5, epsilon=1e-7, axis=axis)
+    b.constrain(p[1], "non_negative")
+    b.constrain(p[3], "norm", high=0.1, axis=None)
+    return two_layers(b, x, p)
+
+
+def penalized(b, x, p):
+    b.orthogonal_penalty(p[0], 0.3)
+    b.orthogonal_penalty(p[2], 0.2, mode="columns")
+    h = b.activation(b.dense(x, p[0], p[1]), "tanh")
+    b.activity_penalty(h, l1=0.1, l2=0.2)
+    return b.dense(h, p[2], p[3])
+
+
+def normalized(b, x, p):
+    b.spectral_norm(p[0], p[1], 2, 1e-7)
+    return b.dense(b.dense(x, p[0]), p[2], p[3])
+
+
+def of_features(b, x, p):
+    x = b.column_affine(x, before=(0.5, -1.0, 0.0), scale=2.0, after=0.25)
+    counts = b.encode(b.digitize(x, (-0.5, 0.0, 0.75)), 4, "count")
+    h = b.concatenate([counts, b.feature_norm(x, p[1], p[2]),
+                       b.feature_norm(x, p[1], p[2], invert=True)])
+    return b.dense(h, p[0])
+
+
+def picked(b, x, p):
+    h = b.dense(x, p[0], p[1])
+    return b.dense(b.take_columns(h, (3, 0, 3, 1), (4,)), p[2], p[3])
+
+
+def in_python(b, x, p):
+    def halved(given, results):
+        np.multiply(given[0], 0.5, out=results[0])
+        assert not given[0].flags.writeable
+
+    def gradient(dys, inputs, outputs, dxs, dparameters):
+        np.multiply(dys[0], 0.5, out=dxs[0])
+
+    h = b.dense(x, p[0], p[1])
+    (h,) = b.python(halved, (h,), (4,), name="halved", gradient=gradient)
+    return b.dense(b.activation(h, "tanh"), p[2], p[3])
+
+
+SHAPES = [(3, 4), (4,), (4, 2), (2,)]
+PLANS = {  # function, shapes of parameters, numbers of those that are not trained
+    "constraints": (constrained, SHAPES, ()),
+    "constraints, in panels": (constrained, [(3, 35), (35,), (35, 2), (2,)], ()),
+    "penalties": (penalized, [(3, 4), (4,), (4, 2), (2,)], ()),
+    "spectral norm": (normalized, [(3, 4), (4,), (4, 2), (2,)], (1,)),
+    "features": (of_features, [(10, 2), (3,), (3,)], (1, 2)),
+    "columns": (picked, SHAPES, ()),
+    "python": (in_python, SHAPES, ()),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_plans_are_those_of_the_oracle(pair, name):
+    build, shapes, frozen = PLANS[name]
+    nets = [layers_network(shapes, build, columns=3, batch=3, frozen=frozen,
+                           scale={2: np.abs} if name == "features" else None) for _ in pair]
+    rng = np.random.default_rng(6)
+    x, y = rng.standard_normal((5, 3)), rng.standard_normal((5, nets[0].width))
+    for backend, net in zip(pair, nets, strict=True):
+        run = executor(backend, net)
+        assert train(run, (x, y), 3, rate=0.05) == 2
+        net.totals, net.gradients = run.totals, run.gradients
+    expected, found = nets
+    assert {op.op for op in found.plan.ops} > {"gather", "update"}
+    close(found.totals, expected.totals, "float64")
+    close(found.arena, expected.arena, "float64")
+    close(found.gradients, expected.gradients, "float64")
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("value", 0.05), ("norm", 0.1), ("global_norm", 0.1)])
+def test_gradients_are_collected_clipped_and_averaged(pair, kind, limit):
+    """An update in every second step; one gradient of the third update is infinite."""
+    results = []
+    for backend in pair:
+        def finished(b):
+            b.collect(1, 2)
+            b.clip(kind, limit, 2)
+            b.update("momentum", (0.9, 0.0, 0.0), every=2)
+            b.average(2, 0.75, 2, 2)
+
+        net = layers_network(SHAPES, two_layers, columns=3, batch=2, optimizer=finished, slots=3)
+        rng = np.random.default_rng(6)
+        x, y = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+        y[9] = 1e300
+        run = executor(backend, net)
+        run.check_finite = False
+        numbers = [net.arena, *net.slots, run.gradients]
+        for first, last in ((0, 3), (3, 4), (4, 6)):
+            rates = np.full(6, 0.1)
+            run.run((x, y), np.arange(12), 2, first, last, rates, first, np.inf)
+            results.append([a.copy() for a in numbers[:-1]] + [run.gradients.copy()])
+    half = len(results) // 2
+    for expected, found in zip(results[:half], results[half:], strict=True):
+        for a, b in zip(found, expected, strict=True):
+            close(a, b, "float64")
+    assert np.isnan(results[-1][0]).any() == (kind == "global_norm")
+
+
+def test_sparse_rows_are_multiplied(pair):
+    """As the only layer that reads them and beside another, and where only a window fits."""
+    sparse = pytest.importorskip("scipy.sparse")
+    matrix = sparse.random(7, 6, 0.4, "csr", random_state=1)
+    x = CompressedRows.of(matrix, "x", np.dtype("float64"))
+    y = np.random.default_rng(2).standard_normal((7, 6))
+
+    def build(b, x, p):
+        h = b.activation(b.dense(x, p[0], p[1]), "tanh")
+        return b.combine("add", b.dense(h, p[2]), x)
+
+    results = []
+    for backend, most in ((pair[0], None), (pair[1], None), (pair[1], 150)):
+        net = layers_network([(6, 35), (35,), (35, 6)], build, columns=6, batch=3, sparse=True)
+        run = executor(backend, net)
+        run.resident_bytes = most
+        assert train(run, (x, y), 3, rate=0.05, order=np.arange(7)[::-1].copy()) == 3
+        results.append((run.totals, net.arena, run.gradients))
+        out = np.empty((7, 6))
+        prediction = layers_network([(6, 35), (35,), (35, 6)], build, columns=6, batch=3,
+                                    sparse=True, loss=None)
+        executor(backend, prediction).forward(x, out)
+        results[-1] += (out,)
+    for found in results[1:]:
+        for a, b in zip(found, results[0], strict=True):
+            close(a, b, "float64")
+
+
+def test_observations_are_those_of_the_oracle(pair):
+    """In every second step; of the rows of the records one lies before the run, one behind it."""
+    results = []
+    for backend in pair:
+        net = layers_network(SHAPES, two_layers, columns=3, batch=2, observe=2)
+        rng = np.random.default_rng(6)
+        data = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+        run = executor(backend, net)
+        records = np.full((4, len(net.plan.observations), 4), -1.0)
+        run.record(records, 1)
+        train(run, data, 2, rate=0.1, iteration=2)
+        results.append((records, run.units, net.arena))
+    for a, b in zip(*results, strict=True):
+        close(b, a, "float64")
+    records = results[1][0]
+    assert (records[3] == -1.0).all()
+    assert (records[:3, 0, 0] > 0.0).all()
+
+
+def test_a_step_in_python_that_fails_leaves_the_parameters(cuda):
+    def fails(given, results):
+        raise ZeroDivisionError("on purpose")
+
+    def build(b, x, p):
+        (h,) = b.python(fails, (b.dense(x, p[0], p[1]),), (4,), name="fails", gradient=fails)
+        return b.dense(h, p[2], p[3])
+
+    net = layers_network(SHAPES, build, columns=3, batch=2)
+    before = net.arena.copy()
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        train(executor(cuda, net), (np.ones((2, 3)), np.ones((2, 2))), 2, rate=0.1)
+    np.testing.assert_array_equal(net.arena, before)
 
 
 # -- small networks --------------------------------------------------------------------------------
@@ -315,7 +503,7 @@ def test_many_steps_in_a_launch_are_those_of_the_oracle(pair, name, fits, dtype,
         assert train(run, data, 4, rate=0.05, order=np.random.default_rng(1).permutation(10)) == 3
         net.totals, net.gradients = run.totals, run.gradients
         net.buffers = [run.buffer(b.index) for b in net.plan.buffers
-                       if b.dtype != "int64" and b.role in ("activation", "gradient", "mask")]
+                       if b.role in ("activation", "gradient", "mask", "labels")]
     expected, found = nets
     close(found.totals, expected.totals, dtype)
     for a, b in zip(found.values, expected.values, strict=True):

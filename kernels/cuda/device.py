@@ -59,7 +59,7 @@ factories = []
 """Every function made by `by_dtype`; what one of them has made, by dtype and the rest of its
 arguments, is its attribute `made`."""
 
-_SCALARS = {"i": types.int64, "u": types.uint32, "d": types.float64}
+_SCALARS = {"i": types.int64, "s": types.int32, "u": types.uint32, "d": types.float64}
 
 
 class Kernel:
@@ -112,8 +112,8 @@ def kernel(signature, R=np.float64, *, name=None, block=BLOCK):
     Parameters
     ----------
     signature : str
-        A type for each argument: ``R`` the floating-point type, ``d`` float64, ``i`` int64, ``u``
-        uint32, and a ``*`` behind it for a pointer.
+        A type for each argument: ``R`` the floating-point type, ``d`` float64, ``i`` int64, ``s``
+        int32, ``u`` uint32, and a ``*`` behind it for a pointer.
     R : type
         np.float32 or np.float64.
     name : str, optional

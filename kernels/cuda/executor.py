@@ -9,14 +9,19 @@ adds losses and metrics up there.
 The processor hands out steps ahead of the device, in bursts.  A loss that is not finite is found at
 the end of a burst: parameters, state and totals are then put back as they were before it, and the
 steps up to the bad one made again, which gives the same bits.
+
+A step in Python runs on the processor, with copies of what it reads: such a plan is launched op by
+op, and waits for each of them.
 """
 
 from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import pairwise
 from threading import Lock
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,18 +32,22 @@ from . import (
     activations,
     arithmetic,
     dense,
+    features,
     losses,
     memory,
     metrics,
     normalization,
+    observing,
     optimizers,
     panels,
     persistent,
     products,
     random,
+    sparse,
     steps,
 )
-from .device import SIMULATED, matrix, vector
+from . import parameters as changes
+from .device import SIMULATED, Array, matrix, vector
 from .graph import Graph
 
 __all__ = ["Executor"]
@@ -55,7 +64,6 @@ class Executor:
     """See the contract in `fusedmlp.kernels`."""
 
     def __init__(self, plan, parameters, slots, seed):
-        _refuse_what_is_missing(plan)
         self.plan, self.seed = plan, seed
         self.totals = np.zeros((len(plan.totals), 2))
         self.units = np.zeros(plan.units)
@@ -69,13 +77,18 @@ class Executor:
         self._stream = memory.stream()
         self._differentiates = any(op.phase == "backward" for op in plan.ops)
         self._updates = any(op.phase == "update" for op in plan.ops)
+        self._in_python = any(op.op == "python" for op in plan.ops)
+        self._every = max((op.attributes["every"] for op in plan.ops if op.phase == "observe"),
+                          default=0)
+        self._records, self._first_record = None, 0
         self._gradients = np.zeros(max(plan.trainable_size, plan.gradient_size), plan.dtype)
         self._fresh = True  # whether `_gradients` are those of the device
         self._place()
         self._bound, self._graphs = {}, {}
+        self._constants, self._spares, self._before = {}, {}, {}
         self._program = persistent.Program.of(self)
         self._data, self._resident, self._constant = (), (), ()
-        self._rows = 0
+        self._rows, self._done = 0, 0
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -95,6 +108,8 @@ class Executor:
         staging = held.reserve(longest, plan.dtype)
         size = products.workspace_bytes(plan)
         workspace = held.reserve(size, np.uint8)
+        units = [held.reserve(plan.units, np.float64) for _ in range(2)]
+        notes = held.reserve(2, np.int64)
         clock = held.reserve(steps.CLOCK, np.int64)
         scalars = held.reserve(steps.SCALARS, np.float64)
         held.allocate()
@@ -102,8 +117,10 @@ class Executor:
         parts = [held.part(number) for number in numbers]
         self._arena, self._gradient_arena, *self._slot_arenas = parts
         self._totals, kept_totals = map(held.part, totals)
-        self._changed = [self._arena, *self._slot_arenas, self._totals]  # by a step
-        self._kept = [*map(held.part, kept), kept_totals]
+        self._units, kept_units = map(held.part, units)
+        self._notes = held.part(notes)
+        self._changed = [self._arena, *self._slot_arenas, self._totals, self._units]  # by a step
+        self._kept = [*map(held.part, kept), kept_totals, kept_units]
         self._staging = held.part(staging)  # of arenas between the host's form and the device's
         self._workspace = vector(held.part(workspace), size) if size else None  # of cuBLASLt
         self._clock = vector(held.part(clock), steps.CLOCK)
@@ -115,7 +132,8 @@ class Executor:
                  **{id(self._buffers[index]): number for index, number in others.items()}}
         self._offsets = {part: held.offset(number) for part, number in known.items()}
         self._order, self._rates = self._numbers(1, np.int64), self._numbers(1, np.float64)
-        self._out, self._spares = {}, []
+        self._written = self._numbers(1, np.float64)
+        self._out = {}
 
     def element(self, held):
         """Where a part begins in the whole memory, in elements of the plan's dtype."""
@@ -152,8 +170,31 @@ class Executor:
             arena = self._parameters if buffer.role == "parameter" else self.gradients
             flat = arena[buffer.offset : buffer.offset + buffer.rows * buffer.pitch]
             return np.array(read(flat, buffer.rows, buffer.columns))
-        values = self._fetched(self._buffers[index])[: self._length(buffer, self._rows)]
+        return self.taken(index, self._rows)
+
+    def taken(self, index, rows):
+        """A copy of what the device has in a buffer, of so many rows of a batch."""
+        buffer = self.plan.buffers[index]
+        if buffer.role in ("parameter", "parameter_gradient"):
+            flat = self._fetched(self._part(buffer))
+            return flat.reshape(buffer.rows, buffer.pitch)[:, : buffer.columns].copy()
+        values = self._fetched(self._buffers[index])[: self._length(buffer, rows)]
         return values if _is_vector(buffer) else values.reshape(-1, buffer.columns)
+
+    def put(self, index, array):
+        """Let a buffer of the device hold this."""
+        buffer = self.plan.buffers[index]
+        if buffer.role in ("parameter", "parameter_gradient"):
+            rows = np.zeros((buffer.rows, buffer.pitch), array.dtype)
+            rows[:, : buffer.columns] = array
+            self._send(rows, self._part(buffer))
+        else:
+            self._send(array, self._buffers[index])
+
+    def _part(self, buffer):
+        """What a parameter or its gradient takes of the device's arena."""
+        arena = self._arena if buffer.role == "parameter" else self._gradient_arena
+        return arena[buffer.offset : buffer.offset + buffer.rows * buffer.pitch]
 
     @property
     def gradients(self):
@@ -164,7 +205,8 @@ class Executor:
         return self._gradients
 
     def record(self, records, first):
-        """Plans that observe are refused, so there is nothing to write."""
+        """Write observations into `records`, whose first row is number `first`."""
+        self._records, self._first_record = records, first
 
     def keep(self, data):
         """Let copies of these arrays stay on the device until `release`."""
@@ -181,17 +223,27 @@ class Executor:
             self._bound.clear()
             self._graphs.clear()
 
-    def constant(self, values):
-        """A float64 vector of what does not change."""
-        values = np.array(values, np.float64)
-        self._spares.append(self._numbers(values.size, np.float64))
-        self._send(values, self._spares[-1])
-        return vector(self._spares[-1], values.size)
+    def constant(self, values, dtype=np.float64):
+        """A vector of what does not change."""
+        values = np.array(values, dtype)
+        key = values.tobytes(), values.dtype
+        if key not in self._constants:
+            self._constants[key] = held = self._numbers(values.size, dtype)
+            self._send(values, held)
+        return vector(self._constants[key], values.size)
 
-    def spare(self, columns, dtype=None):
-        """A vector for what a kernel computes and nobody asked for."""
-        self._spares.append(self._numbers(columns, dtype or self.plan.dtype))
-        return vector(self._spares[-1], columns)
+    def spare(self, key, length, dtype=None):
+        """A vector for what a kernel computes and nobody asked for, the same for a key."""
+        held = self._spares.setdefault(key, [])  # shorter ones are part of launches made before
+        if not held or len(held[-1]) < length:
+            held.append(self._numbers(length, dtype or self.plan.dtype))
+        return vector(held[-1], length)
+
+    def book(self):
+        """Where observations are written."""
+        return _Book(self._scalars, vector(self._notes, 2),
+                     vector(self._written, len(self._written)),
+                     vector(self._units, max(self.plan.units, 1)), len(self.plan.observations))
 
     def _alone(self):
         """The lock of calls, which share the buffers."""
@@ -253,6 +305,7 @@ class Executor:
             for slot, held, parts in zip(self._slots, self._slot_arenas, of_slots, strict=True):
                 self._fetch_arena(held, slot, parts)
         self._fetch(self._totals, self.totals)
+        self._fetch(self._units, self.units)
         self._fresh = not self._differentiates
 
     def _copy(self, sources, targets):
@@ -269,7 +322,7 @@ class Executor:
             from .device import cuda
 
             limit = _SHARE * cuda.current_context().get_memory_info().free
-        return sum(a.nbytes for a in data if not memory.on_device(a)) <= limit
+        return sum(memory.size(a) for a in data if not memory.on_device(a)) <= limit
 
     def _there(self, data):
         """Bring data to the device, but for what lies there already."""
@@ -278,6 +331,10 @@ class Executor:
             self._data, self._resident = tuple(data), tuple(map(self._sent, data))
 
     def _sent(self, array):
+        if memory.is_compressed(array):
+            first, last = array.starts[0], array.starts[-1]
+            return sparse.CompressedRows(*map(self._sent, (
+                array.values[first:last], array.columns[first:last], array.starts - first)))
         if memory.on_device(array):
             held = memory.adopt(array, self._stream)
         else:
@@ -285,13 +342,14 @@ class Executor:
             self._send(array, held)
         return memory.described(held, array.shape)
 
-    def _grown(self, held, array):
-        """A part that `array` fits in, and lies in after this."""
+    def _grown(self, held, array, sends=True):
+        """A part that `array` fits in, and lies in after this where it `sends` it."""
         if len(held) < array.size:
             held = self._numbers(max(array.size, 2 * len(held)), array.dtype)
             self._bound.clear()
             self._graphs.clear()
-        self._send(array, held)
+        if sends:
+            self._send(array, held)
         return held
 
     # -- running ---------------------------------------------------------------------------------
@@ -304,6 +362,9 @@ class Executor:
                 return stop
             self._load()
             self._send(self.totals, self._totals)
+            self._send(self.units, self._units)
+            self._open_records()
+            self._done = iteration
             try:
                 for first, last, arrays, rows in self._windows(data, order, batch_size, start,
                                                                stop):
@@ -315,8 +376,27 @@ class Executor:
                 return stop
             finally:
                 self._store()
+                self._fetch_records(iteration)
                 if not _same(data, self._constant):
                     self._drop()
+
+    def _open_records(self):
+        """Tell the steps to come which rows of the records there are."""
+        if not self._every:
+            return
+        records = () if self._records is None else self._records
+        self._send(np.array([self._first_record, len(records)]), self._notes)
+        if len(records):
+            self._written = self._grown(self._written, records, sends=False)
+
+    def _fetch_records(self, iteration):
+        """Copy the rows that the steps from number `iteration` on have written."""
+        if self._every and self._records is not None:
+            first, last = (np.clip(count // self._every - self._first_record, 0,
+                                   len(self._records)) for count in (iteration, self._done))
+            if first < last:
+                found = self._fetched(self._written)[: self._records.size]
+                self._records[first:last] = found.reshape(self._records.shape)[first:last]
 
     def _windows(self, data, order, size, start, stop):
         """Steps with their arrays and the rows of these: all at once where the data fits."""
@@ -324,12 +404,13 @@ class Executor:
         if self._fits(data):
             yield start, stop, data, rows
             return
-        bytes_of_step = size * sum(a.nbytes // max(len(a), 1) for a in data)
+        bytes_of_step = size * sum(memory.size(a) // max(len(a), 1) for a in data)
         each = max(1, min(_WINDOW, self.resident_bytes or _WINDOW) // max(bytes_of_step, 1))
         for first in range(start, stop, each):
             last = min(first + each, stop)
             picked = rows[(first - start) * size : (last - start) * size]
-            arrays = tuple(np.take(a, picked, axis=0, mode="clip") for a in data)
+            arrays = tuple(a.take(picked) if memory.is_compressed(a)
+                           else np.take(a, picked, axis=0, mode="clip") for a in data)
             yield first, last, arrays, np.arange(len(picked))
             self._drop()
 
@@ -345,44 +426,50 @@ class Executor:
             if watched:
                 self._copy(self._changed, self._kept)
             self._set_clock(step - first, iteration + step - first)
-            self._steps(rows, size, step - first, stop - first, iteration)
+            self._steps(rows, size, step - first, stop - first)
             bad = int(self._fetched(self._held_clock)[2])
             if watched and bad >= 0:
-                self._again(rows, size, step - first, bad, iteration)
+                if bad + 1 < stop - first:
+                    self._again(rows, size, step - first, bad, iteration)
                 self.nonfinite = first + bad
+                self._done = iteration + bad + 1
                 return self.nonfinite + 1
             step = stop
+            self._done = iteration + step - first
             if perf_counter() >= end:
                 return step
-            burst = min(2 * burst, _BURST)
+            burst = 1 if self._in_python else min(2 * burst, _BURST)
         return last
 
     def _again(self, rows, size, first, bad, iteration):
         """Put back what steps from `first` on have changed, and make those up to `bad` again."""
         self._copy(self._kept, self._changed)
         self._set_clock(first, iteration + first)
-        self._steps(rows, size, first, bad + 1, iteration)
+        self._steps(rows, size, first, bad + 1)
         memory.synchronize(self._stream)
 
-    def _steps(self, rows, size, first, stop, iteration):
+    def _steps(self, rows, size, first, stop):
         """Enqueue the steps `first` to `stop` over these rows."""
         if self.persistent and self._program is not None:
             self._rows = len(rows[(stop - 1) * size : stop * size])
             self._program.enqueue(self._stream, len(rows), size, stop - first)
+            for source in self._program.labels:  # which the launch keeps as other numbers
+                self._gather(source, size, self._rows)(self._stream)
             return
         for number in range(first, stop):
-            self._step(len(rows[number * size : (number + 1) * size]), size, iteration + number)
+            self._step(len(rows[number * size : (number + 1) * size]), size)
 
     def _set_clock(self, step, iteration):
         """Let the next step be this one."""
         self._send(np.array([step - 1, iteration - 1, -1], np.int64), self._held_clock)
 
-    def _step(self, rows, size, iteration):
+    def _step(self, rows, size):
         self._rows = rows
-        key = rows, size, self._variant(iteration)
-        if SIMULATED:
+        key = rows, size
+        if SIMULATED or self._in_python:
             self._launch(key)
             return
+        self._calls(key)  # nothing else may be enqueued while launches are recorded
         graph = self._graphs.get(key)
         if graph is None and key in self._graphs:  # launched once, so that all is compiled
             if len(self._graphs) > 4 * _BOUND:
@@ -408,21 +495,13 @@ class Executor:
             calls = self._bound[key] = binding.calls()
         return calls
 
-    def _variant(self, iteration):
-        """Which of the launches depend on the step's number: whether updates are due, and the like.
-        """
-        found = []
-        for op in self.plan.ops:
-            if op.phase != "update":
-                continue
-            every = op.attributes.get("every", 1)
-            updates = iteration // every
-            if every > 1 and op.op in ("collect", "clip", "average"):
-                found.append((iteration + 1) % every == 0)
-            if op.op == "average":
-                overwrite = op.attributes["overwrite"]
-                found += [updates > 0, bool(overwrite) and (updates + 1) % overwrite == 0]
-        return tuple(found)
+    def _gather(self, source, size, rows):
+        """The launch that fetches the rows of a step from the data of that number."""
+        index = self.plan.inputs[source]
+        order = vector(self._order, len(self._order))
+        launch = (sparse.gather if self.plan.buffers[index].role == "sparse" else steps.gather)
+        return _later(launch, self._resident[source], order, self._clock, size, rows,
+                      self._view(index, rows))
 
     # -- predicting ------------------------------------------------------------------------------
 
@@ -455,7 +534,7 @@ class Executor:
         self._set_clock(0, 0)
         for first in range(0, total, size):
             rows = min(size, total - first)
-            self._step(rows, size, 0)
+            self._step(rows, size)
             for index, target, array in zip(self.plan.outputs, results, out, strict=True):
                 held, columns = self._buffers[index], array.size // max(total, 1)
                 steps.put(self._stream, vector(held, rows * columns),
@@ -487,20 +566,21 @@ def _parameter(held, buffer, offset=None):
     return matrix(held, buffer.rows, buffer.columns, offset, buffer.pitch)
 
 
-def _refuse_what_is_missing(plan):
-    """RuntimeError that names every operation of the plan which has no kernel here."""
-    lacking = []
-    for op in plan.ops:
-        reason = _Binding.lacks(op)
-        if reason:
-            names = ", ".join(plan.buffers[i].name for i in (op.outputs or op.inputs))
-            lacking.append(f"{reason} (of {names})" if names else reason)
-    if lacking:
-        raise RuntimeError(
-            "The 'cuda' backend can't run this model, because it has no kernel for "
-            f"{'; '.join(dict.fromkeys(lacking))}. Compute on the CPU: "
-            "with fusedmlp.device('cpu'), or fusedmlp.config.set_backend('auto')"
-        )
+def _biases(ops):
+    """Which column sums come out of a product's own pass: numbers of the two, by the product's."""
+    return {number: number + 1 for number, (op, following) in enumerate(pairwise(ops))
+            if op.op == "dense_dw" and following.op == "dense_db"
+            and following.inputs[0] == op.inputs[1]}
+
+
+class _Book(NamedTuple):
+    """Where observations are written, and what says which step writes which row."""
+
+    rates: Array
+    notes: Array
+    records: Array
+    units: Array
+    width: int  # observations of a row
 
 
 _OPERATIONS = {**arithmetic.OPERATIONS, **normalization.OPERATIONS}
@@ -511,32 +591,24 @@ _OPERATIONS = {**arithmetic.OPERATIONS, **normalization.OPERATIONS}
 class _Binding:
     """The launches of a step of `rows` rows."""
 
-    def __init__(self, executor, rows, size, variant):
+    def __init__(self, executor, rows, size):
         self.executor, self.plan, self.rows, self.size = executor, executor.plan, rows, size
-        self.variant = iter(variant)
-
-    @staticmethod
-    def lacks(op):
-        """What of an op there is no kernel for; None where there is one."""
-        if op.op not in _OPERATIONS and not hasattr(_Binding, "_" + op.op):
-            return f"the operation {op.op!r}"
-        return None
+        self.number = 0  # of the op that is being bound
 
     def calls(self):
         """All of them in order, each a function of the stream."""
         executor = self.executor
         rates = vector(executor._rates, len(executor._rates))
         found = [_later(steps.begin, executor._clock, rates, executor._scalars)]
-        ops = list(self.plan.ops)
-        while ops:
-            op = ops.pop(0)
+        with_bias = _biases(self.plan.ops)
+        for number, op in enumerate(self.plan.ops):
+            if number in with_bias.values():
+                continue
+            self.number = number
             inputs = [self.view(i) for i in op.inputs]
             outputs = [self.view(i) for i in op.outputs]
-            if op.op == "dense_dw" and ops and ops[0].op == "dense_db" and (
-                    ops[0].inputs[0] == op.inputs[1]):  # one pass over dz serves both
-                found.append(self._dense_dw(inputs, [*outputs, self.view(ops.pop(0).outputs[0])],
-                                            **op.attributes))
-                continue
+            if number in with_bias:
+                outputs.append(self.view(self.plan.ops[with_bias[number]].outputs[0]))
             if op.op in _OPERATIONS:
                 found.append(_later(_OPERATIONS[op.op], inputs, outputs, **op.attributes))
                 continue
@@ -547,13 +619,14 @@ class _Binding:
     def view(self, index):
         return self.executor._view(index, self.rows)
 
+    def spare(self, length, dtype=None, name=""):
+        """Memory for what this op computes besides its outputs."""
+        return self.executor.spare((self.number, name), length, dtype)
+
     # -- data and products -----------------------------------------------------------------------
 
     def _gather(self, inputs, outputs, source):
-        executor = self.executor
-        order = vector(executor._order, len(executor._order))
-        return _later(steps.gather, executor._resident[source], order, executor._clock, self.size,
-                      self.rows, outputs[0])
+        return self.executor._gather(source, self.size, self.rows)
 
     def _dense(self, inputs, outputs, activation, params, precision=None):
         return self._product(products.enqueue_dense, precision, *_pad(inputs, 3), activation,
@@ -572,6 +645,60 @@ class _Binding:
     def _product(self, function, precision, *arguments):
         return _later(function, *arguments, precision=precision,
                       workspace=self.executor._workspace, full=self.size)
+    def _sparse_dense(self, inputs, outputs, activation, params, source):
+        (extents, kernel, *bias), y = inputs, outputs[0]
+        z = outputs[-1]
+        found = [_later(sparse.sparse_product, self.executor._resident[source], extents, kernel,
+                        *_pad(bias, 1), z)]
+        if activation != "linear":
+            found.append(_later(activations.enqueue_activation, activation, z, params, y))
+        return found
+
+    def _densify(self, inputs, outputs, source):
+        return _later(sparse.densify, self.executor._resident[source], inputs[0], outputs[0])
+
+    def _sparse_dw(self, inputs, outputs, source):
+        return _later(sparse.sparse_dw, self.executor._resident[source], *inputs, outputs[0])
+
+    # -- features and steps in Python ------------------------------------------------------------
+
+    def _column_affine(self, inputs, outputs, before, scale, after):
+        columns = inputs[0].columns
+        constants = [np.broadcast_to(values, columns) for values in (before, scale, after)]
+        held = self.executor.constant(np.concatenate(constants), self.plan.dtype)
+        return _later(features.column_affine, inputs, outputs, held)
+
+    def _feature_norm(self, inputs, outputs, least, invert, center):
+        return _later(features.feature_norm, inputs, outputs, least, invert, center)
+
+    def _digitize(self, inputs, outputs, boundaries):
+        held = self.executor.constant(boundaries, self.plan.dtype)
+        return _later(features.digitize, inputs, outputs, held)
+
+    def _encode(self, inputs, outputs, depth, kind):
+        return _later(features.encode, inputs, outputs, depth, kind)
+
+    def _take_columns(self, inputs, outputs, index):
+        held = self.executor.constant(index, np.int64)
+        return _later(features.take_columns, inputs, outputs, held)
+
+    def _put_columns(self, inputs, outputs, index):
+        held = self.executor.constant(features.inverse(index, outputs[0].columns), np.int64)
+        return _later(features.put_columns, inputs, outputs, held)
+
+    def _python(self, inputs, outputs, function, gradient, name, reads):
+        op, executor = self.plan.ops[self.number], self.executor
+
+        def call(stream):
+            given = tuple(executor.taken(i, self.rows) for i in op.inputs[:reads])
+            for array in given:
+                array.flags.writeable = False
+            results = tuple(np.zeros_like(executor.taken(i, self.rows)) for i in op.outputs)
+            function(given, results)
+            for i, array in zip(op.outputs, results, strict=True):
+                executor.put(i, array)
+
+        return call
 
     # -- activations and noise -------------------------------------------------------------------
 
@@ -586,7 +713,7 @@ class _Binding:
 
     def _prelu_grad(self, inputs, outputs):
         dx, *dalpha = outputs
-        spare = dalpha[0] if dalpha else self.executor.spare(inputs[2].columns)
+        spare = dalpha[0] if dalpha else self.spare(inputs[2].columns)
         return _later(activations.enqueue_prelu_grad, *inputs, dx, spare)
 
     def _dropout(self, inputs, outputs, rate, stream, seed):
@@ -654,7 +781,7 @@ class _Binding:
             labels, sample_weight, None, reduction, weight, outputs)
 
     def _pair_loss(self, inputs, outputs, loss, params, reduction, weight):
-        worked_with = self.executor.spare(losses.pair_statistics(self.rows), np.float64)
+        worked_with = self.spare(losses.pair_statistics(self.rows), np.float64)
         return _later(losses.enqueue_pair_loss, loss, *_pad(inputs, 3), reduction == "mean",
                       params, self._scale(reduction, weight), *_pad(outputs, 2), worked_with)
 
@@ -697,6 +824,97 @@ class _Binding:
         return _later(steps.penalty_grad, *_pad(inputs, 2), self.rows, l1, l2, per_rows, adds,
                       outputs[0])
 
+    def _activity_penalty(self, inputs, outputs, l1, l2):
+        return _later(changes.activity_penalty, inputs[0], *_pad(outputs, 2), self.rows, l1, l2)
+
+    def _orthogonal_penalty(self, inputs, outputs, total, factor, mode, adds):
+        executor, (w,) = self.executor, inputs
+        scratch = [self.spare(length, np.float64, name=i)
+                   for i, length in enumerate(changes.orthogonal_scratch(w, mode))]
+        return _later(changes.orthogonal_penalty, w, *_pad(outputs, 1), scratch, self.rows,
+                      factor, mode, adds, executor._sums, total, executor._clock)
+
+    # -- parameters besides the update -----------------------------------------------------------
+
+    def _constrain(self, inputs, outputs, **attributes):
+        return _later(changes.constrain, inputs[0], **attributes)
+
+    def _spectral_norm(self, inputs, outputs, iterations, epsilon):
+        left, right = (self.spare(length, np.float64, name=i)
+                       for i, length in enumerate(changes.spectral_scratch(inputs[0])))
+        return _later(changes.spectral_norm, *inputs, left, right, iterations, epsilon)
+
+    def _collect(self, inputs, outputs, slot, every, parameters):
+        executor = self.executor
+        return [self._over(changes.collect, part, executor._gradient_arena,
+                           executor._slot_arenas[slot], every=every)
+                for part in self._runs(parameters)]
+
+    def _average(self, inputs, outputs, slot, momentum, overwrite, every, parameters):
+        executor = self.executor
+        return [self._over(changes.average, part, executor._arena,
+                           executor._slot_arenas[slot], every=every, momentum=momentum,
+                           overwrite=overwrite)
+                for part in self._runs(parameters)]
+
+    def _clip(self, inputs, outputs, kind, limit, every, parameters):
+        gradients = self.executor._gradient_arena
+        runs = self._runs(parameters, merges=kind != "norm")
+        if kind == "value":
+            return [self._over(changes.clip_values, run, gradients, every=every,
+                               limit=limit) for run in runs]
+        counts = [changes.blocks(size) for _, size in runs]
+        starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
+        sums = self.spare(starts[-1], np.float64)
+        found = [self._over(changes.squares, run, gradients, sums=sums, every=every,
+                            first=start) for run, start in zip(runs, starts, strict=False)]
+        whole = kind == "global_norm"
+        for run, start, count in zip(runs, starts, counts, strict=False):
+            found.append(self._over(
+                changes.clip_norms, run, gradients, sums=sums, every=every,
+                first=0 if whole else start, count=starts[-1] if whole else count, whole=whole,
+                limit=limit))
+        return found
+
+    def _runs(self, offsets, merges=True):
+        """Places and sizes of parameters, of those that lie side by side as one."""
+        sizes = {b.offset: b.rows * b.pitch for b in self.plan.buffers if b.role == "parameter"}
+        runs = []
+        for at in sorted(offsets):
+            if runs and merges and sum(runs[-1]) == at:
+                runs[-1] = runs[-1][0], runs[-1][1] + sizes[at]
+            else:
+                runs.append((at, sizes[at]))
+        return runs
+
+    def _over(self, function, run, *arenas, **named):
+        """A launch over a run of some arenas, which is told the rates."""
+        at, size = run
+        return _later(function, *(vector(arena, size, at) for arena in arenas),
+                      rates=self.executor._scalars, **named)
+
+    # -- observations ----------------------------------------------------------------------------
+
+    def _observe(self, inputs, outputs, record, every, units, activation, params, below):
+        y, *saved = inputs
+        sums = self.spare(2 * y.columns, np.float64)
+        return _later(observing.columns, y, *_pad(saved, 1), sums, self.executor.book(), every,
+                      record, units, activation, params, below)
+
+    def _observe_parameter(self, inputs, outputs, record, every):
+        return _later(observing.parameter, *inputs, *self._kept(inputs[0], record),
+                      self.executor.book(), every, record)
+
+    def _observe_update(self, inputs, outputs, record, every):
+        return _later(observing.update, inputs[0], *self._kept(inputs[0], record),
+                      self.executor.book(), every, record)
+
+    def _kept(self, w, record):
+        """What an observed parameter was before its update, and sums."""
+        size = w.rows * w.pitch
+        return (self.executor.spare(("before", record), size),
+                self.executor.spare(("sums", record), 2 * changes.blocks(size), np.float64))
+
     # -- updates ---------------------------------------------------------------------------------
 
     def _update(self, inputs, outputs, optimizer, params, rate, every, parameters, slots, exempt):
@@ -724,7 +942,6 @@ class _Binding:
             for place, size, free in runs
         ]
 
-
     def _whole_updates(self, optimizer, params, rate, every, parameters, slots, exempt):
         """The launches of an optimizer that looks at each parameter as a whole."""
         executor, row, found = self.executor, OPTIMIZERS[optimizer], []
@@ -739,8 +956,8 @@ class _Binding:
                     held.append(vector(arena, length, places[k]))
                 else:
                     held.append(_parameter(arena, buffer, places[k]))
-            work = executor.spare(*optimizers.scratch(optimizer, buffer.rows, buffer.columns,
-                                                      self.plan.dtype))
+            work = self.spare(*optimizers.scratch(optimizer, buffer.rows, buffer.columns,
+                                                  self.plan.dtype), name=k)
             found.append(_later(
                 optimizers.enqueue_whole_update, optimizer, _parameter(executor._arena, buffer),
                 _parameter(executor._gradient_arena, buffer), held, executor._scalars, rate,

@@ -12,7 +12,7 @@ import numpy as np
 from . import dlpack
 from .device import SIMULATED, cuda, matrix, vector
 
-__all__ = ["Memory", "adopt", "on_device", "stream", "synchronize"]
+__all__ = ["Memory", "adopt", "is_compressed", "on_device", "size", "stream", "synchronize"]
 
 _LINE = 256  # bytes that a part begins at a multiple of, as allocations of the driver do
 
@@ -82,6 +82,26 @@ def on_device(array):
         return False
     named = "__cuda_ndarray__" if SIMULATED else "__cuda_array_interface__"
     return hasattr(array, named) or dlpack.on_gpu(array)
+
+
+def is_compressed(array):
+    """Whether it is a matrix in compressed rows.
+
+    >>> is_compressed(np.zeros((2, 2)))
+    False
+    """
+    return hasattr(array, "starts")
+
+
+def size(array):
+    """Bytes of an array, or of a matrix in compressed rows.
+
+    >>> size(np.zeros(3))
+    24
+    """
+    if is_compressed(array):
+        return sum(part.nbytes for part in (array.values, array.columns, array.starts))
+    return array.nbytes
 
 
 def adopt(array, stream):
