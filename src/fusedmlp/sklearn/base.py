@@ -83,6 +83,9 @@ class MultilayerPerceptron(BaseEstimator, ABC):
 
     _scikit_losses: tuple = ()  # what a subclass calls losses of scikit-learn
 
+    _held = None  # the validation set of `partial_fit`
+    _order = _split_state = None  # what warm_start="state" keeps of the random numbers
+
     def _store(self, arguments):
         """Keep what a constructor was called with."""
         for name, value in arguments.items():
@@ -170,6 +173,8 @@ class MultilayerPerceptron(BaseEstimator, ABC):
             self._initialize()
         else:
             self._network.load(self.coefs_, self.intercepts_)
+            if self._is_stochastic() and not hasattr(self, "loss_curve_"):  # lbfgs went before
+                self._begin_record()
 
     def _initialize(self):
         """First values of all weights, and of the attributes that training counts with."""
@@ -204,6 +209,7 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         """What the stochastic solvers note down, empty."""
         self.loss_curve_ = []
         self._no_improvement_count = 0
+        self._held = self._order = self._split_state = None
         self.validation_scores_ = self.best_validation_score_ = self.best_loss_ = None
         if self.early_stopping:
             self.validation_scores_ = []
@@ -286,16 +292,13 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         sample_weight = self._weighted(given, sample_weight, incremental)
-        self._random_state = check_random_state(self.random_state)
+        resumed = self.warm_start == "state" and not incremental and hasattr(self, "_random_state")
+        if not resumed:
+            self._random_state = check_random_state(self.random_state)
         validation = self._validate_validation(*validation)
-        if incremental and self.early_stopping and validation is None:
-            raise ValueError(
-                "partial_fit does not support early_stopping=True without a validation set of "
-                "its own: pass X_val and y_val"
-            )
         self._prepare_network(X.shape[1], X.dtype, first_pass)
         if self._is_stochastic():
-            stochastic.fit(self, X, y, sample_weight, validation, incremental)
+            stochastic.fit(self, X, y, sample_weight, validation, incremental, resumed)
         else:
             lbfgs.fit(self, X, y, sample_weight)
         if not all(np.isfinite(w).all() for w in (*self.coefs_, *self.intercepts_)):
@@ -303,7 +306,8 @@ class MultilayerPerceptron(BaseEstimator, ABC):
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."
             )
-        if not np.isfinite(self.loss_):
+        trained = self.t_ or not self._is_stochastic()
+        if trained and not np.isfinite(self.loss_):
             warnings.warn(
                 f"The loss is {self.loss_}, though the weights are finite: predictions lie where "
                 f"loss={self.loss!r} is not defined; another output activation may help.",

@@ -36,7 +36,7 @@ tol : float, default=1e-4
 verbose : bool, default=False
 warm_start : bool or "state", default=False
     Whether a fit goes on from the weights of the last one; with "state" also from the state of
-    the optimizer, its moments and its rate.
+    the optimizer and of the random numbers, so that two fits of five epochs are one of ten.
 momentum : float, default=0.9
 nesterovs_momentum : bool, default=True
     Both for "sgd".

@@ -142,9 +142,11 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
         Parameters
         ----------
         X, y, sample_weight, X_val, y_val, sample_weight_val
-            As in `fit`.  With ``early_stopping=True`` a validation set must be given; when it has
-            not improved for `n_iter_no_change` calls, `early_stopped_` is True and the best
-            weights are back.
+            As in `fit`.  With ``early_stopping=True`` and no validation set, the share
+            `validation_fraction` of the different rows of X is held out, chosen by their features
+            so that they are held out again when they come again, and joins a validation set of at
+            most 1000 rows.  When the score has not improved for `n_iter_no_change` calls,
+            `early_stopped_` is True and the best weights are back.
 
         Returns
         -------

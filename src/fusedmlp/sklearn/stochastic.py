@@ -8,6 +8,7 @@ sklearn.neural_network._multilayer_perceptron and _stochastic_optimizers.
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -18,12 +19,13 @@ from sklearn.model_selection import train_test_split
 from .. import random
 from ..training.callbacks import CallbackList
 from ..training.progress import Progress
+from .holdout import HeldOut
 from .objective import per_batch
 
 __all__ = ["fit"]
 
 
-def fit(estimator, X, y, sample_weight, validation, incremental):
+def fit(estimator, X, y, sample_weight, validation, incremental, resumed):
     """Train an estimator whose network is prepared.
 
     Parameters
@@ -37,21 +39,52 @@ def fit(estimator, X, y, sample_weight, validation, incremental):
         A validation set of the user's.
     incremental : bool
         Whether this is one epoch of `partial_fit`.
+    resumed : bool
+        Whether a fit goes on where the last one ended.
     """
     keep = incremental or estimator.warm_start == "state"
     if not keep or not hasattr(estimator, "_optimizer"):
         estimator._optimizer = estimator._make_optimizer()
+    if not resumed:
+        estimator._order = estimator._split_state = None
+    changed = False
     if validation is None and estimator.early_stopping:
-        X, y, sample_weight, validation = _split(estimator, X, y, sample_weight)
+        if incremental:
+            X, y, sample_weight, validation, changed = _hold_out(estimator, X, y, sample_weight)
+        else:
+            X, y, sample_weight, validation = _split(estimator, X, y, sample_weight)
+    if not X.shape[0]:  # all rows of this call are held out
+        estimator.loss_ = getattr(estimator, "loss_", np.nan)
+        return
     batch = _batch_size(estimator, X.shape[0])
-    _Epochs(estimator, X, y, sample_weight, validation, batch).run(incremental)
+    epochs = _Epochs(estimator, X, y, sample_weight, validation, batch)
+    if changed:
+        epochs.score_best_again()
+    epochs.run(incremental)
+
+
+def _hold_out(estimator, X, y, sample_weight):
+    """Hold rows of a call of `partial_fit` out; None for a validation set too small to score."""
+    if estimator._held is None:
+        estimator._held = HeldOut(estimator.validation_fraction,
+                                  int(estimator._random_state.randint(2**31)))
+    trained, changed = estimator._held.take(X, y, sample_weight)
+    enough = len(estimator._held.hashes) > 1
+    return (X[trained], y[trained], None if sample_weight is None else sample_weight[trained],
+            estimator._held.rows if enough else None, changed and enough)
 
 
 def _split(estimator, X, y, sample_weight):
     """Set a validation set aside, the one that scikit-learn sets aside."""
     stratify = y if is_classifier(estimator) and estimator.n_outputs_ == 1 else None
+    random_state = estimator._random_state
+    if estimator.warm_start == "state":  # a fit that goes on never trains on what the last held out
+        if estimator._split_state is None:
+            estimator._split_state = copy.deepcopy(random_state)
+        else:
+            random_state = copy.deepcopy(estimator._split_state)
     train, held = train_test_split(
-        np.arange(X.shape[0]), random_state=estimator._random_state,
+        np.arange(X.shape[0]), random_state=random_state,
         test_size=estimator.validation_fraction, stratify=stratify,
     )
     if len(held) < 2:
@@ -98,6 +131,9 @@ class _Epochs:
             self.sample_weight = sample_weight.astype(self.network.shape.dtype)
         self.rows = X.shape[0]
         self.order = np.arange(self.rows, dtype=np.int64)
+        if estimator._order is not None and len(estimator._order) == self.rows:
+            self.order = estimator._order
+        self.shuffles = estimator.shuffle and not self.optimizer.whole_data
         self.stops = estimator.early_stopping
 
     # -- one fit -------------------------------------------------------------------------------
@@ -117,6 +153,8 @@ class _Epochs:
                 progress.close()
             self.network.release()
             estimator.coefs_, estimator.intercepts_ = self.network.weights()
+            if estimator.warm_start == "state" and self.shuffles and estimator.compat == "exact":
+                estimator._order = self.order  # which the next order is a permutation of
         if self.stops and (not incremental or estimator.early_stopped_):
             self._restore()
 
@@ -132,7 +170,7 @@ class _Epochs:
             logs = {"loss": estimator.loss_}
             if estimator.verbose:
                 print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-            if self.validation is not None:
+            if self.stops or self.validation is not None:
                 logs["validation_score"] = self._validate()
             self._count_improvement()
             self._end_of_epoch_rate()
@@ -157,7 +195,7 @@ class _Epochs:
 
     def _epoch(self, callbacks):
         estimator = self.estimator
-        if estimator.shuffle:
+        if self.shuffles:
             self._shuffle()
         watch = None
         if callbacks.wants_batches("train"):
@@ -188,18 +226,33 @@ class _Epochs:
     # -- stopping ------------------------------------------------------------------------------
 
     def _validate(self):
-        estimator = self.estimator
-        X, y, weights = self.validation
-        outputs = self.network.predict(X)
-        score = np.nan
-        if np.isfinite(outputs).all():
-            score = float(estimator._score_outputs(outputs, y, weights))
+        estimator, score = self.estimator, self._score()
         if estimator.validation_scores_ is None:
             estimator.validation_scores_ = []
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
         return score
+
+    def _score(self):
+        """The score on the validation set; NaN where there is none."""
+        if self.validation is None:  # not yet enough rows held out
+            return np.nan
+        X, y, weights = self.validation
+        outputs = self.network.predict(X)
+        if not np.isfinite(outputs).all():
+            return np.nan
+        return float(self.estimator._score_outputs(outputs, y, weights))
+
+    def score_best_again(self):
+        """Let the best weights so far have their score on the validation set as it is now."""
+        estimator, network = self.estimator, self.network
+        if estimator.best_validation_score_ == -np.inf:
+            return
+        now = (*network.weights(), network.others())
+        self._load(estimator._best)
+        estimator.best_validation_score_ = self._score()
+        self._load(now)
 
     def _count_improvement(self):
         estimator, tol = self.estimator, self.estimator.tol
@@ -222,8 +275,12 @@ class _Epochs:
     def _restore(self):
         """Take the weights that had the best score on the validation set."""
         estimator = self.estimator
-        estimator.coefs_, estimator.intercepts_, others = estimator._best
-        self.network.load(estimator.coefs_, estimator.intercepts_)
+        estimator.coefs_, estimator.intercepts_, _ = estimator._best
+        self._load(estimator._best)
+
+    def _load(self, weights):
+        coefs, intercepts, others = weights
+        self.network.load(coefs, intercepts)
         self.network.load_others(others)
 
     def _stop(self):
