@@ -181,7 +181,7 @@ def test_unknown_settings_of_products_change_nothing(products):
 
 
 @pytest.fixture
-def cuda(monkeypatch):
+def pretend(monkeypatch):
     """A function that makes the "cuda" backend believe in an environment, and forget what it saw.
     """
     from fusedmlp.kernels.cuda import driver
@@ -245,8 +245,8 @@ class Driver:
     ({"version": 12080}, r"serves CUDA 12\.8, older than 13\.0 \(install driver 580"),
     ({"capability": (7, 0)}, r"has compute capability 7\.0, less than 7\.5"),
 ])
-def test_what_keeps_a_gpu_from_being_used_has_its_remedy(cuda, library, reason):
-    cuda(library=library)
+def test_what_keeps_a_gpu_from_being_used_has_its_remedy(pretend, library, reason):
+    pretend(library=library)
     before = backends.kernels()
     with pytest.raises(RuntimeError, match=rf"'cuda' backend cannot be used: .*{reason}"):
         backends.choose("cuda")
@@ -257,26 +257,26 @@ def test_what_keeps_a_gpu_from_being_used_has_its_remedy(cuda, library, reason):
     assert backends.choose(before.name) == before.name
 
 
-def test_all_that_is_missing_is_said_at_once(cuda):
-    found = cuda(installed=False).missing()
+def test_all_that_is_missing_is_said_at_once(pretend):
+    found = pretend(installed=False).missing()
     assert "no NVIDIA driver" in found
     assert "pip install 'fusedmlp[cuda]'" in found
-    assert cuda(library={}).missing() == ""
-    found = cuda(installed=False, simulated=True).missing()
+    assert pretend(library={}).missing() == ""
+    found = pretend(installed=False, simulated=True).missing()
     assert "driver" not in found
     assert "fusedmlp[cuda]" in found
-    assert cuda(simulated=True).missing() == ""
+    assert pretend(simulated=True).missing() == ""
 
 
-def test_a_device_describes_itself(cuda, monkeypatch):
-    package = cuda(library={})
+def test_a_device_describes_itself(pretend, monkeypatch):
+    package = pretend(library={})
     monkeypatch.setattr(package.cublaslt, "missing", lambda: "nvidia-cublas is not installed")
     monkeypatch.setattr(package, "_matmul", {"precision": "float32", "library": "auto"})
     found = package.describe()
     assert [found["device"], found["driver"], found["products"]] == [
         "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB", "CUDA 13.0",
         "own tiles; nvidia-cublas is not installed (precision float32, library auto)"]
-    assert "for tests only" in cuda(simulated=True).describe()["device"]
+    assert "for tests only" in pretend(simulated=True).describe()["device"]
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "cpu:0"])

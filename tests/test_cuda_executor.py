@@ -1,6 +1,6 @@
 """The executor of the "cuda" backend: on a GPU, or in Numba's simulator, held to the oracle.
 
-The simulator runs where it is asked for: ``NUMBA_ENABLE_CUDASIM=1 FUSEDMLP_TEST_BACKENDS=cuda``.
+The simulator runs where it is asked for: ``NUMBA_ENABLE_CUDASIM=1 pytest -m "gpu and not large"``.
 It takes a second for a step, so everything here is tiny.
 """
 
@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ORACLE, TESTED
+from conftest import ORACLE
 from test_executor import executor, network, samples, train
 from test_plan_layers import network as layers_network
 
@@ -20,12 +20,10 @@ from fusedmlp import backend as backends
 from fusedmlp import plan
 from fusedmlp.training.compressed import CompressedRows
 
-pytestmark = pytest.mark.skipif("cuda" not in TESTED, reason="needs a GPU or the simulator")
 
-
-@pytest.fixture
-def cuda():
-    return backends.load("cuda")
+@pytest.fixture(autouse=True)
+def _on_the_device(cuda):
+    """Every test here needs it, also those that choose it by themselves."""
 
 
 @pytest.fixture
