@@ -161,10 +161,16 @@ class LibraryObjective(ScikitObjective):
 
     def __init__(self, output, targets, alpha, kernels):
         loss, columns = output.loss, output.port.columns
-        if loss.labels == "groups" or (loss.labels == "halves" and columns == targets):
+        if loss.labels == "groups":
             raise ValueError(
-                "Parameter 'loss' must be one whose targets are the estimator's. "
-                f"Received: {loss!r}, whose targets are others"
+                "Parameter 'loss' must be one that brings outputs close to targets, which is what "
+                f"an estimator predicts. Received: {loss!r}, which brings rows of a class close to "
+                "each other: train a fusedmlp.Sequential with it, and classify its outputs"
+            )
+        if loss.labels == "halves" and columns == targets:
+            raise ValueError(
+                "Parameter 'loss' of a classifier can't be one that needs a variance beside each "
+                f"output; MLPRegressor takes it. Received: {loss!r}"
             )
         row = spec.LOSSES.get(getattr(loss, "row", ""))
         shares = row is not None and row.accepts and (row.kind == "row" or not row.average)
