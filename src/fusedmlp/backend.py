@@ -31,7 +31,6 @@ from .kernels import KERNELS, QUICK
 
 __all__ = [
     "INSTRUCTION_SETS",
-    "MATMUL",
     "MAX_THREADS",
     "Block",
     "choose",
@@ -94,7 +93,7 @@ names = tuple(_BACKENDS)
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 """Names that ``FUSEDMLP_ISA`` may take, widest first."""
 
-MATMUL = {
+_MATMUL = {
     "precision": ("float32", "tensorfloat32", "bfloat16"),
     "library": ("auto", "tiles", "cublaslt"),
 }
@@ -293,7 +292,7 @@ def _check_environment():
             f"Received: {cap!r}"
         )
     _threads_of_environment()
-    for name, known in MATMUL.items():
+    for name, known in _MATMUL.items():
         variable = _MATMUL_VARIABLES[name]
         if _variable(variable) not in ("", *known):
             raise ValueError(f"Environment variable {variable} must be one of {', '.join(known)}. "
@@ -549,7 +548,7 @@ def set_threads(n):
 
 
 def matmul():
-    """How products on a GPU are computed: "precision" and "library", each one of `MATMUL`.
+    """How products on a GPU are computed: "precision" and "library", each one of `_MATMUL`.
 
     Examples
     --------
@@ -557,7 +556,7 @@ def matmul():
     ['library', 'precision']
     """
     return {name: _matmul.get(name) or _variable(_MATMUL_VARIABLES[name]) or known[0]
-            for name, known in MATMUL.items()}
+            for name, known in _MATMUL.items()}
 
 
 def set_matmul(**settings):
@@ -566,7 +565,7 @@ def set_matmul(**settings):
     Raises
     ------
     ValueError
-        If a value is not one of `MATMUL`.
+        If a value is not one of `_MATMUL`.
 
     Examples
     --------
@@ -577,9 +576,9 @@ def set_matmul(**settings):
     >>> set_matmul(**before)
     """
     for name, value in settings.items():
-        if value not in MATMUL[name]:
+        if value not in _MATMUL[name]:
             raise ValueError(f"Argument `{name}` must be one of "
-                             f"{', '.join(map(repr, MATMUL[name]))}. Received: {value!r}")
+                             f"{', '.join(map(repr, _MATMUL[name]))}. Received: {value!r}")
     _matmul.update(settings)
     for namespace in _loaded.values():
         if namespace.set_matmul is not None:
