@@ -304,6 +304,38 @@ def test_device_gpu_lasts_for_its_block(made, name):
     assert backends.current() == before
 
 
+def test_auto_leaves_to_a_gpu_what_pays_there(made):
+    """A plan at a time; what its executor can't do is done on the CPU, and told."""
+    made({**whole(executor="""
+def Executor(plan, parameters, slots, seed):
+    if plan.batch_size == 3:
+        raise MemoryError("no room")
+    return "there"
+"""), "__init__.py": "def pays(plan): return plan.batch_size > 1"}, automatic=False)
+    backends._BACKENDS["made"] = backends._BACKENDS["made"]._replace(gpu=True)
+
+    def executor(rows):
+        builder = Builder(batch_size=rows, dtype="float64")
+        return backends.executor(builder.finish([builder.input(1)]), np.zeros(0))
+
+    here = backends.load(backends.choose("auto")).executor.Executor
+    assert isinstance(executor(1), here)
+    assert executor(2) == "there"
+    with pytest.warns(RuntimeWarning, match=r"on the CPU, because the 'made' .* Memory.*: no room"):
+        assert isinstance(executor(3), here)
+    keys = {backends.key()}
+    with backends.device("cpu"):
+        assert isinstance(executor(2), here)
+        keys.add(backends.key())
+    with backends.device("gpu"):
+        assert executor(1) == "there"
+        keys.add(backends.key())
+    assert executor(2) == "there"
+    assert len(keys) == 3
+    backends.choose(backends.current())
+    assert isinstance(executor(2), here)
+
+
 def test_a_kernel_that_a_gpu_lacks_says_so_when_it_is_called(made):
     made(whole(random="NAME = 'made'"), automatic=False)
     backends._BACKENDS["made"] = backends._BACKENDS["made"]._replace(gpu=True)
@@ -410,6 +442,8 @@ def test_a_whole_backend_in_front_is_what_auto_takes(made):
     assert "made" not in backends.rejected()
     assert backends.choose("auto") == "made"
     assert backends.kernels().dense.__name__ == f"{package}.dense"
+    assert backends.key()[:3] == ("made", None, "auto")
+    assert backends.choose("made") == "made"
     assert backends.executor(None, None) == "Executor"
     assert backends.key() == ("made", None)
 

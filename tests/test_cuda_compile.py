@@ -74,6 +74,7 @@ def table():
     yield from ((arithmetic._map, (name,)) for name in arithmetic.functions(np.float32))
     yield from ((arithmetic._sums, (wide,)) for wide in BOTH)
     yield from ((normalization._rows, (wide,)) for wide in BOTH)
+    yield from ((steps._convert, (name,)) for name in steps._SOURCES)
     yield from ((parameters._activity, (wide,)) for wide in BOTH)
     yield from ((observing._columns, (name,)) for name in ("linear", "relu", "gelu"))
     yield from ((losses._softmax_cross_entropy, (wide,)) for wide in BOTH)

@@ -4,8 +4,9 @@ Everything is checked here, before anything is changed: rank, width, numbers of 
 targets in range, weights.  What comes out are C-contiguous arrays of the model's dtype (int64 for
 classes), converted once; float32 input of a float32 model is used as it is.  Classes are always a
 copy, because kernels index with them: they must stay as they were checked, whatever a callback does
-to the caller's array.  Matrices in files that would have to be converted are left there and read in
-blocks (`fusedmlp.training.stored`).
+to the caller's array.  Arrays that lie where the backend in use computes stay there, but for what
+has to be looked at: classes, weights, and targets that must lie in an interval.  Matrices in files
+that would have to be converted are left there and read in blocks (`fusedmlp.training.stored`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import checks
+from .. import backend, checks
 from ..losses.functions import as_signs
 from .compressed import CompressedRows, is_sparse
 from .objective import BoundObjective
@@ -91,7 +92,7 @@ def features(x, name: str, columns: int | None, dtype: np.dtype,
     elif is_stored(x, dtype):
         array = Stored(x, dtype, name)
     else:
-        array = checks.float_like(x, name, dtype)
+        array = _here_or_there(x, partial(checks.float_like, name=name, dtype=dtype), dtype)
     if shape is not None and len(shape) > 2:
         if array.shape[1:] != tuple(shape[1:]) or not len(array):
             wanted = ", ".join(map(str, ("rows", *shape[1:])))
@@ -125,6 +126,21 @@ def features(x, name: str, columns: int | None, dtype: np.dtype,
     return array
 
 
+def _here_or_there(x, convert, dtype=None):
+    """An array where it lies, if the backend in use computes there, or what `convert` makes of it.
+    """
+    held = None if isinstance(x, np.ndarray) else backend.resident(x)
+    if held is None:
+        return convert(x)
+    return held if dtype is None else held.astype(dtype)
+
+
+def _here(x):
+    """What can be looked at: a copy of an array that lies elsewhere."""
+    held = None if isinstance(x, np.ndarray) else backend.resident(x)
+    return x if held is None else held.host()
+
+
 def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
             shape: tuple | None = None) -> np.ndarray:
     """Targets as an array of whatever dtype, of rank 1 or 2.
@@ -153,7 +169,7 @@ def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
     elif isinstance(y, Stored):
         array = y
     else:
-        array = checks.real_array(y, name)
+        array = _here_or_there(y, partial(checks.real_array, name=name))
     if shape is not None and len(shape) > 2 and array.shape[1:] == tuple(shape[1:]):
         array = array.reshape(len(array), -1)
     if array.ndim not in (1, 2):
@@ -203,6 +219,9 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
         if interval is not None:
             result.check()
         return result
+    held = backend.resident(y)
+    if held is not None and (kind not in ("dense", "halves") or interval is not None):
+        y, held = held.host(), None
     rows = len(y)
     if kind in ("classes", "groups"):
         if y.ndim == 2 and y.shape[1] != 1:
@@ -234,6 +253,8 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
             f"{'half of' if kind == 'halves' else 'as'} the prediction has, for "
             f"{wanted_by}{hint}. Received: shape {y.shape}"
         )
+    if held is not None:
+        return held.astype(dtype).reshape(rows, columns)
     array = checks.float_like(y, name, dtype).reshape(rows, columns)
     if interval is not None:
         _within(array, name, interval, wanted_by)
@@ -261,7 +282,7 @@ def weights(sample_weight, name: str, rows: int, dtype: np.dtype) -> np.ndarray:
     ValueError, TypeError
         If they are no numbers, not one per row, negative or not finite.
     """
-    array = checks.float_like(sample_weight, name, dtype)
+    array = checks.float_like(_here(sample_weight), name, dtype)
     if array.shape not in ((rows,), (rows, 1)):
         raise ValueError(
             f"Argument `{name}` must have shape ({rows},), one weight per row. "
@@ -302,6 +323,7 @@ def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype,
             "Argument `class_weight` must be a dict of classes and their weights. "
             f"Received: {class_weight!r}"
         )
+    y = _here(y)
     if isinstance(y, Stored):
         classes = np.concatenate([block.argmax(axis=1) for block in y.blocks()])
     elif y.ndim == 2 and y.shape[1] > 1:
