@@ -1147,9 +1147,11 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     elif s.code == EMBEDDING_GRAD:
         _pieces(q, s, &s.c, bases, n, thread, threads)
     elif s.code == PRELU_DALPHA:
-        if thread == threads - 1:
-            k.prelu_slope_grad(n * s.repeat, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
-                               _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
+        # a dy, b x, c dalpha
+        _part(&s.c, thread, threads, size, &start, &stop)
+        k.prelu_slope_grad(n * s.repeat, start, min(stop, s.c.columns),
+                           _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
+                           _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
         _pieces(q, s, &s.a, bases, n, thread, threads)
     else:
