@@ -19,7 +19,6 @@ from . import (
     train,
     xent,
 )
-from .gpu import command as gpu
 from .machine import Machine
 
 SUBJECTS = {
@@ -36,8 +35,7 @@ _SHOWN = ("backend", "instruction_set", "threads", "floatx")
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__,
-        epilog="python -m bench compare REV_A REV_B -- SUBJECT ... measures two commits; "
-               "python -m bench gpu [SUBJECT ...] measures on an NVIDIA GPU.",
+        epilog="python -m bench compare REV_A REV_B -- SUBJECT ... measures two commits.",
     )
     parser.add_argument("subject", choices=SUBJECTS)
     parser.add_argument("--only", nargs="+", metavar="NAME",
@@ -71,8 +69,6 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["compare"]:
         return compare.main(arguments[1:])
-    if arguments[:1] == ["gpu"]:
-        return gpu.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     subject = SUBJECTS[options.subject]

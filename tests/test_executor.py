@@ -774,20 +774,29 @@ def test_training_has_the_same_bits_for_any_number_of_threads(other, use_threads
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_thread_updates_what_it_has_the_gradient_of(other, use_threads):
-    """Of wide vectors with long sums over rows, so that a thread that takes another's would err."""
-    def trained(count):
-        net = network([3000, "prelu", 1], columns=1, batch=40, loss="mean_squared_error",
-                      optimizer="sgd")
-        data = samples(net, "dense", 400, columns=1)
-        run = executor(other, net)
-        use_threads(count)
-        train(run, data, 40, rate=0.01)
-        return net.arena
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("batch", "rows"), [(128, 391), (1024, 1500), (5000, 5130)])
+def test_gradients_by_groups_of_rows(other, oracle, use_threads, batch, rows, dtype):
+    """Gradients of small kernels from large batches are added up of those of groups of rows.
 
-    first = trained(1)
-    for count in (2, 3, 2, 3):
-        np.testing.assert_array_equal(trained(count), first)
+    The last batch has other groups than the whole ones, and fewer rows than a group once.
+    """
+    def trained(backend, count):
+        net = network([33, "tanh", 16, "relu", 2], columns=5, loss="mean_squared_error",
+                      optimizer="sgd", batch=batch, dtype=dtype)
+        data = samples(net, "dense", rows, dtype=dtype)
+        use_threads(count)
+        run = executor(backend, net)
+        train(run, data, batch, rate=0.1)
+        return [*gradients(run, net), net.arena, run.totals]
+
+    first, *others = (trained(other, count) for count in (1, 2, 3, 4, 5, 7))
+    for again in others:
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+    rounding = 50 * np.finfo(dtype).eps
+    for ours, true in zip(first, trained(oracle, 1), strict=True):
+        np.testing.assert_allclose(ours, true, rtol=rounding, atol=rounding * np.abs(true).max())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -27,7 +27,7 @@ from .native cimport (
     FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LAYER_NORM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD,
     FM_RMS_NORM, FM_ROWS, FM_STORE, FM_STRIP, FM_UNIT_NORM, barrier, bfloat16_kernels, fm_await,
     fm_bfloat16, fm_claim, fm_distribution_loss, fm_elementwise_loss, fm_features, fm_join,
-    fm_kernels, fm_losses, fm_map, fm_map_grad, fm_masks, fm_overlap_loss, fm_pair_loss, fm_panels,
+    fm_kernels, fm_losses, fm_map, fm_map_grad, fm_overlap_loss, fm_pair_loss, fm_panels,
     fm_row_loss, fm_rows, fm_rows_grad, fm_score, fm_sparse, fm_tally, kernels_for, row_major, run,
     share, thread_limit, threads_always, threads_for,
 )
@@ -99,6 +99,8 @@ cdef double _MEETING = 300.0
 cdef long _MOST_STEPS = 2**20 - 1
 # Rows that pass through all layers of a prediction together: small enough for the caches.
 cdef long _BLOCK_ROWS = 96
+# Bytes of a product that the function behind it finds in the nearest cache.
+cdef long _NEAR = 12288
 
 # Where an operand lies.
 cdef enum Base:
@@ -162,11 +164,6 @@ cdef enum Code:
     SCALE_ROWS
     COPY_GROUPS
     COPY
-    # those that work on the steps of samples
-    STEP_MASK
-    KEEP_STEPS
-    POOL
-    POOL_GRAD
     # neighbours as pairs of bfloat16
     PAIR_COLUMNS
     PAIR_ROWS
@@ -178,11 +175,13 @@ cdef enum Code:
     # those that read matrices in compressed rows
     SPARSE_DENSE
     DENSIFY
+    # gradients of groups of rows, which COMBINE adds up
+    GROUP_DW
+    GROUP_DB
     # by itself, with the interpreter's lock
     PYTHON
     # WEIGHTS operations from here on
     REDUCE
-    ROW_WEIGHTS
     OVERLAP_SUMS
     TALLY
     PENALTY_TOTAL
@@ -190,6 +189,7 @@ cdef enum Code:
     DENSE_DW
     SPARSE_DW
     DENSE_DB
+    COMBINE
     PRELU_DALPHA
     ACCUMULATE
     COLLECT
@@ -253,6 +253,7 @@ cdef struct Step:
     bint waits     # all threads meet before it
     bint by_columns
     bint pairs     # a product of bfloat16
+    bint grouped   # GROUP_DW or GROUP_DB
     int number     # of a data array, a total
     int ending
     Operand a
@@ -284,7 +285,6 @@ cdef struct Step:
     double y
     double weight
     bint mean
-    bint of_all    # a mean over all rows, also those that are ignored
     bint weighted_mean
     int weights    # number of the data array that a weighted mean divides by
     bint counts    # a sum adds its rows to the count of its total
@@ -292,8 +292,6 @@ cdef struct Step:
     long every     # steps from one that is observed to the next
     long units     # number of the counts of a buffer's first column
     long groups, width, step_a, step_b
-    long samples[5]   # elements from one sample to the next, of operands a to e,
-    long inner[5]     # and from one step of a sample to the next
     const char *constants
     bint has_ignore
     int64_t ignore
@@ -317,6 +315,7 @@ cdef struct Run:
     const fm_bfloat16 *bfloat16   # NULL where no product asks for it
     const Step *steps
     int count
+    bint grouped   # whether some gradients are of groups of rows
     int itemsize
     # what a call is about
     Data data[MAX_DATA]
@@ -424,14 +423,14 @@ cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *orde
     cdef char *out = _at(&s.a, bases, first * s.repeat, q.itemsize)
     cdef const float *narrow = <const float *> data.pointer
     cdef const int64_t *wide = <const int64_t *> data.pointer
-    cdef long i, k, width = s.a.columns * data.itemsize
+    cdef long i, k, width = s.a.columns * q.itemsize
     if data.starts != NULL:
         _extents(data, order, 0, rows, <int64_t *> out)
     elif data.columns and s.repeat > 1:
         for i in range(rows):
             for k in range(s.repeat):
-                memcpy(out + (i * s.repeat + k) * s.a.ld * data.itemsize,
-                       data.pointer + order[i] * data.columns * data.itemsize + k * width, width)
+                memcpy(out + (i * s.repeat + k) * s.a.ld * q.itemsize,
+                       data.pointer + order[i] * data.columns * q.itemsize + k * width, width)
     elif data.columns:
         q.kernels.gather(rows, data.columns, data.pointer, data.columns, order, out, s.a.ld)
     elif data.itemsize == 4:
@@ -450,13 +449,9 @@ cdef double _counted(const Run *q, const Step *s, const int64_t *order, long n) 
     """
     cdef const int64_t *classes = <const int64_t *> q.data[s.number].pointer
     cdef const char *weights = q.data[s.weights].pointer
-    cdef long i, k
+    cdef long i
     cdef double sum = 0.0
     for i in range(n):
-        if s.repeat > 1:  # labels of each step of a sample, and no weights: see row_weights
-            for k in range(s.repeat):
-                sum += classes[order[i] * s.repeat + k] != s.ignore
-            continue
         if s.has_ignore and classes[order[i]] == s.ignore:
             continue
         if not s.weighted_mean:
@@ -521,49 +516,6 @@ cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long ro
         k.copy_groups(rows, s.groups, s.width, a, s.a.ld, s.step_a, b, s.b.ld, s.step_b)
     else:
         memcpy(b, a, rows * s.a.ld * size)
-cdef void _steps_step(const Run *q, const Step *s, char **bases, long r0,
-                      long n) noexcept nogil:
-    """An operation on the steps of n samples from r0 on."""
-    cdef const fm_masks *k = &q.kernels.masks
-    cdef int i
-    cdef long t = s.groups, c = s.width
-    cdef char *at[5]
-    cdef const Operand *operands[5]
-    operands[0], operands[1], operands[2] = &s.a, &s.b, &s.c
-    operands[3], operands[4] = &s.d, &s.e
-    for i in range(5):
-        at[i] = _at(operands[i], bases, 0, q.itemsize)
-        if at[i] != NULL:
-            at[i] += r0 * s.samples[i] * q.itemsize
-    if s.code == STEP_MASK:
-        # a x, b mask
-        k.step_mask(n, t, c, s.x, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1])
-    elif s.code == KEEP_STEPS:
-        # a x, b mask, c y
-        k.keep_steps(n, t, c, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1],
-                     at[2], s.samples[2], s.inner[2])
-    elif s.code == POOL:
-        # a x, b mask, c y
-        k.pool(n, t, c, s.number, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1],
-               at[2], s.samples[2])
-    elif s.number:
-        # a dy, b mask, c dx, d x, e y
-        k.max_pool_grad(n, t, c, at[0], s.samples[0], at[3], s.samples[3], s.inner[3], at[4],
-                        s.samples[4], at[2], s.samples[2], s.inner[2])
-    else:
-        k.mean_pool_grad(n, t, c, at[0], s.samples[0], at[1], s.samples[1], s.inner[1], at[2],
-                         s.samples[2], s.inner[2])
-
-
-cdef void _row_weights(const Run *q, const Step *s, char **bases, long n) noexcept nogil:
-    """Weights of the rows of a loss: a those of samples or rows, b mask, c result, d labels."""
-    cdef int size = q.itemsize
-    q.kernels.masks.row_weights(
-        n, s.groups, s.number, _at(&s.a, bases, 0, size), s.width, _at(&s.b, bases, 0, size),
-        s.samples[1], s.inner[1], <const int64_t *> _at(&s.d, bases, 0, size),
-        &s.ignore if s.d.present else NULL, _at(&s.c, bases, 0, size))
-
-
 cdef void _product(const Run *q, const Step *s, char **bases, long r0, long rows, long c0,
                    long columns) noexcept nogil:
     """A DENSE or DENSE_DX operation on a block of its output, with the function that follows."""
@@ -572,25 +524,41 @@ cdef void _product(const Run *q, const Step *s, char **bases, long r0, long rows
     cdef bint whole = columns == s.d.columns
     # DENSE: a x, b kernel, c bias, d y, e z; DENSE_DX: a dz, b transposed kernel, c saved, d dx
     cdef const Operand *z = &s.e if s.e.present else &s.d
-    cdef char *out = _at(z, bases, r0, size) + c0 * size
-    cdef char *y = _at(&s.d, bases, r0, size) + c0 * size
+    cdef bint follows = s.map != NULL if s.code == DENSE else s.map_grad != NULL
+    cdef long block = rows
+    cdef char *out
+    cdef char *y
     cdef char *saved = NULL
     cdef char *bias = NULL
     if s.c.present and s.code == DENSE:
         bias = _at(&s.c, bases, 0, size) + c0 * size
-    elif s.c.present:
-        saved = _at(&s.c, bases, r0, size) + c0 * size
-    (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
-        0, rows, columns, s.b.rows, _at(&s.a, bases, r0, size), s.a.ld,
-        _panels(&s.b, bases, c0, size), bias, row_major(out, s.d.ld, size), s.ending, saved)
-    if whole:
-        wide, rows = rows * s.d.ld, 1
-    for i in range(rows):
-        at = i * s.d.ld * size
-        if s.code == DENSE and s.map != NULL:
-            s.map(wide, out + at, y + at, &s.params)
-        elif s.code == DENSE_DX and s.map_grad != NULL:
-            s.map_grad(wide, y + at, saved + at, y + at, &s.params)
+    if follows:  # while its arguments are still in the nearest cache
+        block = max(_BLOCK_ROWS, _NEAR // (wide * size))
+    while rows > 0:
+        block = min(block, rows)
+        out = _at(z, bases, r0, size) + c0 * size
+        y = _at(&s.d, bases, r0, size) + c0 * size
+        if s.c.present and s.code == DENSE_DX:
+            saved = _at(&s.c, bases, r0, size) + c0 * size
+        (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
+            0, block, columns, s.b.rows, _at(&s.a, bases, r0, size), s.a.ld,
+            _panels(&s.b, bases, c0, size), bias, row_major(out, s.d.ld, size), s.ending, saved)
+        if follows and whole:
+            _follow(s, block * s.d.ld, out, y, saved)
+        elif follows:
+            for i in range(block):
+                at = i * s.d.ld * size
+                _follow(s, wide, out + at, y + at, saved + at)
+        r0 += block
+        rows -= block
+
+
+cdef inline void _follow(const Step *s, long n, char *out, char *y, char *saved) noexcept nogil:
+    """The function that follows a product, or its derivative, on n elements."""
+    if s.code == DENSE:
+        s.map(n, out, y, &s.params)
+    else:
+        s.map_grad(n, y, saved, y, &s.params)
 
 
 cdef void _columns_step(const Run *q, const Step *s, char **bases, long n, int thread,
@@ -616,42 +584,46 @@ cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, l
         row[0] -= row[0] % 2  # neighbours stay together
 
 
+cdef inline long _element(const Operand *o, int part, int parts, int itemsize) noexcept nogil:
+    """The first element of a parameter that belongs to a part."""
+    cdef long each = FM_PANEL // itemsize, panel, row
+    _cut(o, part, parts, itemsize, &panel, &row)
+    return panel * o.rows * each + row * min(each, o.ld - panel * each)
+
+
 cdef inline void _part(const Operand *o, int thread, int threads, int itemsize, long *start,
                        long *stop) noexcept nogil:
     """The elements of a parameter that belong to a thread."""
-    cdef long each = FM_PANEL // itemsize, panel, row
-    _cut(o, thread, threads, itemsize, &panel, &row)
-    start[0] = panel * o.rows * each + row * min(each, o.ld - panel * each)
-    _cut(o, thread + 1, threads, itemsize, &panel, &row)
-    stop[0] = panel * o.rows * each + row * min(each, o.ld - panel * each)
+    start[0] = _element(o, thread, threads, itemsize)
+    stop[0] = _element(o, thread + 1, threads, itemsize)
 
 
-cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, long n, int thread,
-                  int threads) noexcept nogil:
-    """The gradient or the transposed copy of a thread's part of a kernel.
+cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, long r0, long n,
+                  int begin, int until, int parts) noexcept nogil:
+    """The gradient, of n rows from r0, or the transposed copy of some of a kernel's `parts`.
 
-    The part is the end of one panel, whole panels, and the beginning of another.
+    They are the end of one panel, whole panels, and the beginning of another.
     """
     cdef long panel, row, last, end, stop
-    _cut(o, thread, threads, q.itemsize, &panel, &row)
-    _cut(o, thread + 1, threads, q.itemsize, &last, &end)
+    _cut(o, begin, parts, q.itemsize, &panel, &row)
+    _cut(o, until, parts, q.itemsize, &last, &end)
     while panel < last or (panel == last and row < end):
         if row == 0 and panel < last:
             stop = last
-            if s.code != DENSE_DW and s.code != SPARSE_DW:  # a transposed copy or a table
-                stop = panel + 1
-            _piece(q, s, o, bases, n, panel, stop, 0, o.rows)
+            if s.code != DENSE_DW and s.code != GROUP_DW and s.code != SPARSE_DW:
+                stop = panel + 1  # a transposed copy or a table
+            _piece(q, s, o, bases, r0, n, panel, stop, 0, o.rows)
             panel = stop
         elif panel < last:
-            _piece(q, s, o, bases, n, panel, panel + 1, row, o.rows)
+            _piece(q, s, o, bases, r0, n, panel, panel + 1, row, o.rows)
             panel, row = panel + 1, 0
         else:
-            _piece(q, s, o, bases, n, panel, panel + 1, row, end)
+            _piece(q, s, o, bases, r0, n, panel, panel + 1, row, end)
             return
 
 
-cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, long n, long panel,
-                 long stop, long first, long end) noexcept nogil:
+cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, long r0, long n,
+                 long panel, long stop, long first, long end) noexcept nogil:
     """Rows `first` to `end` of the panels from `panel` to `stop`."""
     cdef int size = q.itemsize
     cdef long each = FM_PANEL // size, column = panel * each, width = min(each, o.ld - column)
@@ -668,13 +640,14 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
             n, first, end, columns, <const int64_t *> _at(&s.a, bases, 0, size),
             q.data[s.number].pointer, q.data[s.number].places,
             _at(&s.b, bases, 0, size) + column * size, s.b.ld, matrix)
-    elif s.code == DENSE_DW:
+    elif s.code == DENSE_DW or s.code == GROUP_DW:
         # a x, b dz, c dkernel
+        r0 *= s.repeat
         matrix.at = <char *> matrix.at + first * width * size
         (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
             1, end - first, columns, (n * s.repeat + 1) // 2 if s.pairs else n * s.repeat,
-            _at(&s.a, bases, 0, size) + first * size, s.a.ld,
-            row_major(_at(&s.b, bases, 0, size) + column * size, s.b.ld, size), NULL, matrix,
+            _at(&s.a, bases, r0, size) + first * size, s.a.ld,
+            row_major(_at(&s.b, bases, r0, size) + column * size, s.b.ld, size), NULL, matrix,
             FM_STORE, NULL)
     elif s.code == EMBEDDING_GRAD:
         # a numbers, b dy, c dtable
@@ -701,6 +674,64 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
         # a kernel, b transposed
         q.kernels.transpose(first, end, o.rows, columns, matrix.at, width,
                             _panels(&s.b, bases, 0, size), column)
+
+
+cdef inline long _groups(long n) noexcept nogil:
+    """Groups of the n rows of a batch, whose gradients of small parameters are added up later.
+
+    A function of the batch alone, so that it decides the bits of a gradient and threads do not.
+    """
+    return 1 if n < 128 else 2 if n < 1024 else 8 if n < 4096 else 24
+
+
+cdef inline bint _own_groups(long groups, int threads) noexcept nogil:
+    """Whether each thread has groups of its own: they are as good as equal parts of the rows."""
+    return groups % threads == 0 or groups >= 3 * threads
+
+
+cdef void _group_step(const Run *q, const Step *s, char **bases, long n, int thread,
+                      int threads) noexcept nogil:
+    """A GROUP_DW or GROUP_DB operation: gradients of this thread's groups, or parts of some."""
+    cdef long groups = _groups(n), group, r0, rows, start, stop
+    cdef bint own = _own_groups(groups, threads)
+    cdef int begin, end, size = q.itemsize
+    cdef Operand o = s.c
+    for group in range(groups):
+        # how many of the threads' parts of all groups come before the group's beginning
+        begin = <int> max(0, min(threads, thread * groups - group * threads))
+        end = <int> max(0, min(threads, (thread + 1) * groups - group * threads))
+        if own:
+            begin = 0
+            end = threads if groups * thread // threads <= group \
+                < groups * (thread + 1) // threads else 0
+        r0, rows = n * group // groups, n * (group + 1) // groups - n * group // groups
+        if end > begin and s.code == GROUP_DW:
+            _pieces(q, s, &o, bases, r0, rows, begin, end, threads)
+        elif end > begin:
+            start = _element(&o, begin, threads, size)
+            stop = _element(&o, end, threads, size)
+            r0 *= s.repeat
+            q.kernels.column_sums(rows * s.repeat, stop - start,
+                                  _at(&s.a, bases, r0, size) + start * size, s.a.ld,
+                                  _at(&o, bases, 0, size) + start * size)
+        o.at += o.rows * o.ld * size
+
+
+cdef void _combine(const Run *q, const Step *s, char **bases, long n, int thread,
+                   int threads) noexcept nogil:
+    """This thread's part of a gradient (a) from those of groups of rows (b)."""
+    cdef long start, stop, group, groups = _groups(n), each = s.b.rows * s.b.ld * q.itemsize
+    cdef char *sum
+    cdef char *part
+    _part(&s.a, thread, threads, q.itemsize, &start, &stop)
+    if stop <= start:
+        return
+    sum = _at(&s.a, bases, 0, q.itemsize) + start * q.itemsize
+    part = _at(&s.b, bases, 0, q.itemsize) + start * q.itemsize
+    if groups == 1:
+        memcpy(sum, part, (stop - start) * q.itemsize)
+    for group in range(1, groups):
+        q.kernels.add(stop - start, part if group == 1 else sum, part + group * each, sum)
 
 
 cdef void _features_step(const Run *q, const Step *s, char **bases, long r0,
@@ -773,8 +804,6 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         k.add(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
     elif _joins(code):
         _join_step(q, s, bases, r0, rows)
-    elif STEP_MASK <= code <= POOL_GRAD:
-        _steps_step(q, s, bases, r0, rows)
     elif code == PAIR_LOSS:
         # a prediction, b labels, d losses before weights, f derivatives by products
         s.pair_loss(r0, r0 + rows, n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
@@ -799,10 +828,9 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         b = _at(&s.b, bases, r0, size)
         c = _at(&s.c, bases, r0, size)
         d = _at(&s.d, bases, r0, size)
-        n *= s.repeat
         kept = <double> n
-        if s.weighted_mean or (s.has_ignore and s.mean and not s.of_all):
-            kept = _counted(q, s, order, n // s.repeat)
+        if s.weighted_mean or (s.has_ignore and s.mean):
+            kept = _counted(q, s, order, n)
         scale = s.weight / kept if s.mean or s.weighted_mean else s.weight
         ignore = &s.ignore if s.has_ignore else NULL
         if code == SOFTMAX_CROSS_ENTROPY:
@@ -1076,9 +1104,7 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
                    _at(&s.b, bases, 0, q.itemsize), &total,
                    &count)
     if not s.mean:
-        total *= n
-    if not (s.mean and s.b.present):
-        count = n
+        total, count = total * n, n
     q.totals[2 * s.number] += s.weight * total
     if s.counts:
         q.totals[2 * s.number + 1] += count
@@ -1097,9 +1123,6 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     if s.code == REDUCE:
         if thread == 0:
             _reduce(q, s, bases, n)
-    elif s.code == ROW_WEIGHTS:
-        if thread == 0:
-            _row_weights(q, s, bases, n)
     elif s.code == OVERLAP_SUMS:
         # a prediction, b labels, c sample weight, d sums
         if thread == 0:
@@ -1110,7 +1133,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         # a prediction, b labels, c sample weight; each tally is one thread's
         if thread == s.number % threads:
             a = _at(&s.b, bases, 0, size)
-            s.tally(n * s.repeat, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+            s.tally(n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
                     <const int64_t *> a if s.b.classes else NULL, NULL if s.b.classes else a,
                     s.b.ld, _at(&s.c, bases, 0, size), s.options, q.totals + 2 * s.number)
     elif s.code == PENALTY_TOTAL:
@@ -1125,7 +1148,9 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
                            _at(&s.b, bases, 0, size) + start * size, t * s.x, 2.0 * t * s.y,
                            s.number)
     elif s.code == DENSE_DW or s.code == SPARSE_DW:
-        _pieces(q, s, &s.c, bases, n, thread, threads)
+        _pieces(q, s, &s.c, bases, 0, n, thread, thread + 1, threads)
+    elif s.code == COMBINE:
+        _combine(q, s, bases, n, thread, threads)
     elif s.code == RECORD:
         if thread == 0:
             _write_record(q, s, n, count)
@@ -1145,15 +1170,13 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
                          _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
                          _at(&s.e, bases, 0, size) + start * size)
     elif s.code == EMBEDDING_GRAD:
-        _pieces(q, s, &s.c, bases, n, thread, threads)
+        _pieces(q, s, &s.c, bases, 0, n, thread, thread + 1, threads)
     elif s.code == PRELU_DALPHA:
-        # a dy, b x, c dalpha
-        _part(&s.c, thread, threads, size, &start, &stop)
-        k.prelu_slope_grad(n * s.repeat, start, min(stop, s.c.columns),
-                           _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
-                           _at(&s.c, bases, 0, size))
+        if thread == threads - 1:
+            k.prelu_slope_grad(n * s.repeat, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
+                               _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
-        _pieces(q, s, &s.a, bases, n, thread, threads)
+        _pieces(q, s, &s.a, bases, 0, n, thread, thread + 1, threads)
     else:
         # a parameter; its gradient lies at the same place of another arena
         _part(&s.a, thread, threads, size, &start, &stop)
@@ -1258,8 +1281,9 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef Run *q = <Run *> argument
     cdef char *bases[<int> BASES]
     cdef const int64_t *order
-    cdef long step, n, r0, r1
+    cdef long step, n, r0, r1, groups
     cdef int i
+    cdef bint own
     cdef int64_t count
     cdef double rate
     cdef double coefficients[16]
@@ -1276,10 +1300,16 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
         order = q.order + step * q.batch_size
         count = q.iteration + step - q.first
         rate = q.learning_rate[step]
-        share(n, 1 if q.bfloat16 == NULL else 2, thread, threads, &r0, &r1)
+        groups = _groups(n) if q.grouped else 1
+        own = groups > 1 and _own_groups(groups, threads)
+        if own:
+            r0 = n * (groups * thread // threads) // groups
+            r1 = n * (groups * (thread + 1) // threads) // groups
+        else:
+            share(n, 1 if q.bfloat16 == NULL else 2, thread, threads, &r0, &r1)
         for i in range(q.count):
             s = &q.steps[i]
-            if s.waits:
+            if s.waits or (s.grouped and not own):
                 barrier(threads)
             if s.code == PYTHON:
                 if thread == 0:
@@ -1305,6 +1335,8 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
                         rate * s.update.rate, <double> (count // s.update.every + 1),
                         s.update.params, _TINY[q.itemsize == 8], coefficients)
                 _weights_step(q, s, bases, n, thread, threads, rate, count, coefficients)
+            elif s.grouped:
+                _group_step(q, s, bases, n, thread, threads)
             elif s.by_columns:
                 _columns_step(q, s, bases, n, thread, threads)
             elif s.code == GATHER and s.a.base == OWN:
@@ -1435,9 +1467,6 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
 _LATE = ("reduce", "tally", "dense_dw", "sparse_dw", "dense_db", "gamma_grad", "embedding_grad",
          "accumulate", "penalty_grad", "orthogonal_penalty", "collect", "clip", "update", "average",
          "constrain", "observe_parameter", "observe_update")
-
-
-_BY_SAMPLE = frozenset(("step_mask", "keep_steps", "pool", "pool_grad", "row_weights"))
 
 
 def _factors(op):
@@ -1640,12 +1669,13 @@ cdef class Executor:
                 chunks = -(-buffer.rows * buffer.pitch // _CHUNK)
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
                 at += _lines(chunks * sizeof(double))
+        groups, at = self._place_groups(ops, halved, at)
         at = self._place_between_rows(ops, at)
         self._workspace = _aligned(at)
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
         self._workspaces = 1
-        total = 2 * (len(copies) + len(paired)) + len(sums) + 3 * len(halved)
+        total = 2 * (len(copies) + len(paired)) + len(sums) + 3 * len(halved) + len(groups)
         for op in ops:
             total += len(updates[id(op)]) if id(op) in updates else max(3, len(op.inputs))
         total += len(plan.observations)
@@ -1655,8 +1685,21 @@ cdef class Executor:
         self._transposes = i
         self._run.steps = self._steps + i
         last = [op for op in ops if op.phase == "update"][-1:]
+        self._run.grouped = bool(groups)
+        late = next((op for op in ops if op.op in _LATE), None)
         for op in ops:
-            if id(op) in updates:
+            if op is late:
+                for other in ops:
+                    if id(other) in groups:
+                        self._step(&self._steps[i], other, copies)
+                        self._group(&self._steps[i], groups[id(other)])
+                        i += 1
+            if id(op) in groups:
+                self._steps[i].code, self._steps[i].repeat = COMBINE, self._repeat(op)
+                self._set(&self._steps[i].a, op.outputs[0])
+                self._assign(&self._steps[i].b, groups[id(op)])
+                i += 1
+            elif id(op) in updates:
                 for code, index, number, phase in updates[id(op)]:
                     self._steps[i].code, self._steps[i].phase = <Code> <int> code, phase
                     self._steps[i].update = &self._updatings[<int> number]
@@ -1737,6 +1780,45 @@ cdef class Executor:
                 at += (n + 1) * pitch * size  # the last row holds losses before weights
         return at
 
+    def _place_groups(self, ops, halved, long at):
+        """Gradients that are computed by groups of rows and added up: where those of groups lie.
+
+        A thread then reads rows that it wrote itself, while one that computes a part of the whole
+        gradient reads everybody's: lines that travel between processors.  It pays where there
+        are fewer elements in the kernel than in the rows of a group.
+        """
+        plan = self.plan
+        places, gradients = {}, set()
+        count, n = _groups(self._run.block), self._run.block
+        late = [op for op in ops if op.op in _LATE]
+        if count == 1 or not plan.totals or not late or ops[-len(late):] != late:
+            return places, at
+        changed = {index for op in late for index in op.outputs}
+        size = self._run.itemsize
+        for name in ("dense_dw", "dense_db"):
+            for op in late:
+                if op.op != name or id(op) in halved or changed.intersection(op.inputs):
+                    continue
+                kernel = plan.buffers[op.outputs[0]]
+                if name == "dense_dw":
+                    rows = n // count * plan.buffers[op.inputs[0]].repeat
+                    if rows * (kernel.rows + kernel.columns) < kernel.rows * kernel.columns:
+                        continue
+                    gradients.add(op.inputs[1])
+                elif op.inputs[0] not in gradients:
+                    continue
+                places[id(op)] = (<int> WORKSPACE, at, kernel.pitch, kernel.columns, kernel.rows,
+                                  False)
+                at += _lines(count * kernel.rows * kernel.pitch * size)
+        return places, at
+
+    cdef int _group(self, Step *s, place) except -1:
+        """A gradient becomes that of groups of rows, in memory of their own."""
+        s.code = GROUP_DW if s.code == DENSE_DW else GROUP_DB
+        s.grouped = True
+        self._assign(&s.c, place)
+        return 0
+
     def _direct_input(self):
         """The input buffer of a prediction that only products read: they take the data itself."""
         plan = self.plan
@@ -1789,9 +1871,13 @@ cdef class Executor:
         cdef double k, m, n, by_rows, by_columns, uneven
         cdef bint gathered, alone
         split = set()  # buffers whose columns were written by different threads
+        rowwise = set()  # buffers of which gradients read each thread's own rows
         self._run.own_bytes = 0
         if most == 1 or not self.plan.totals:
             return
+        for i in range(self._run.count):
+            if steps[i].code == GROUP_DW:
+                rowwise.update((steps[i].a.at, steps[i].b.at))
         for i in range(self._run.count):
             s = &steps[i]
             if s.code != DENSE and s.code != DENSE_DX:
@@ -1806,8 +1892,10 @@ cdef class Executor:
                 by_rows = k * m + (n * k / 2 if s.a.at in split else 0.0)
                 by_columns = 0.0 if gathered else n * k
             else:
-                by_rows = k * m + n * m / 2
+                by_rows = k * m + (0.0 if s.d.at in rowwise else n * m / 2)
                 by_columns = k * m / 2 + n * k
+            if s.d.at in rowwise:
+                by_columns += n * m / 2
             uneven = <double> ((panels + most - 1) // most) * each * most / padded(m, size) - 1.0
             if uneven < 0.0:
                 uneven = 0.0
@@ -1825,7 +1913,8 @@ cdef class Executor:
             for j in range(self._run.count):
                 if j != i and steps[j].a.present and steps[j].a.base == WORKSPACE \
                         and steps[j].a.at == s.a.at:
-                    alone = alone and (steps[j].by_columns or steps[j].code == DENSE_DW)
+                    alone = alone and (steps[j].by_columns
+                                       or steps[j].code in (DENSE_DW, GROUP_DW))
                 alone = alone and not (
                     _same(&steps[j].b, &s.a) or _same(&steps[j].c, &s.a)
                     or _same(&steps[j].d, &s.a) or _same(&steps[j].e, &s.a)
@@ -2257,8 +2346,7 @@ cdef class Executor:
             s.code = ACCUMULATE
             self._set(&s.a, op.inputs[0])
             self._set(&s.b, op.inputs[1])
-        elif not (self._join(s, op) or self._layer(s, op) or self._features(s, op)
-                  or self._by_sample(s, op)):
+        elif not (self._join(s, op) or self._layer(s, op) or self._features(s, op)):
             self._loss(s, op)
         return 0
 
@@ -2284,46 +2372,9 @@ cdef class Executor:
         s.scratch = <double *> cnp.PyArray_DATA(<cnp.ndarray> memory)
         return 0
 
-    cdef int _by_sample(self, Step *s, op) except -1:
-        """An operation on the steps of samples; 0 if it is another."""
-        cdef int i
-        attributes, name = op.attributes, op.op
-        if name not in _BY_SAMPLE:
-            return 0
-        inputs, places = list(op.inputs), [*op.inputs, *op.outputs]
-        if name in ("pool", "pool_grad") and len(inputs) == 1:
-            places = [inputs[0], None, op.outputs[0]]
-        elif name == "pool_grad" and attributes["kind"] == "max":
-            places = [inputs[0], None, op.outputs[0], *inputs[1:]]
-        elif name == "row_weights":
-            given = [inputs.pop(0) if there else None for there in attributes["given"]]
-            places = [*given[:2], op.outputs[0], given[2]]
-        self._set_all(s, places)
-        s.groups, s.width = attributes["steps"], 1
-        for i, index in enumerate(places):
-            if index is None:
-                continue
-            buffer, (_, _, ld, columns, _, _) = self.plan.buffers[index], self._operands[index]
-            s.samples[i] = ld * buffer.repeat
-            s.inner[i] = ld if buffer.repeat > 1 else columns // s.groups
-        if name == "row_weights":
-            s.code = ROW_WEIGHTS
-            s.number = ("rows", "kept", "weights").index(attributes["over"])
-            if places[0] is not None:
-                s.width = self.plan.buffers[places[0]].repeat
-            if places[3] is not None:
-                s.ignore = attributes["ignore_index"]
-            return 1
-        s.code = {"step_mask": STEP_MASK, "keep_steps": KEEP_STEPS, "pool": POOL,
-                  "pool_grad": POOL_GRAD}[name]
-        whole = self.plan.buffers[op.outputs[0] if name == "pool_grad" else op.inputs[0]]
-        s.width = whole.columns * whole.repeat // s.groups
-        s.x, s.number = attributes.get("value", 0.0), attributes.get("kind") == "max"
-        return 1
-
     def _repeat(self, op):
         """Rows of the operands for each row of the batch; a reshape has two such numbers."""
-        if op.op == "reshape" or op.op in _BY_SAMPLE:
+        if op.op == "reshape":
             return 1
         return max(self.plan.buffers[i].repeat for i in (*op.inputs, *op.outputs))
 
@@ -2473,8 +2524,7 @@ cdef class Executor:
             self._set(&s.d, op.outputs[0])
         if len(op.outputs) > 1:
             self._set(&s.e, op.outputs[1])
-        s.of_all = op.attributes.get("reduction") == "mean_of_all"
-        s.mean = s.of_all or op.attributes.get("reduction") == "mean"
+        s.mean = op.attributes.get("reduction") == "mean"
         s.weight = op.attributes.get("weight", 1.0)
         if op.attributes.get("reduction") == "weighted_mean":
             s.weighted_mean, s.weights = True, self.plan.inputs.index(op.inputs[2])
@@ -2568,7 +2618,7 @@ cdef class Executor:
             q.data[i].pointer = <const char *> cnp.PyArray_DATA(array)
             q.data[i].columns = array.shape[1] if cnp.PyArray_NDIM(array) == 2 else 0
             q.data[i].itemsize = cnp.PyArray_ITEMSIZE(array)
-            if q.data[i].columns == 1 and cnp.PyArray_TYPE(array) == cnp.NPY_INT64:
+            if q.data[i].columns and cnp.PyArray_TYPE(array) == cnp.NPY_INT64:
                 q.data[i].columns = 0  # one class a row
         if cnp.PyArray_TYPE(order) != cnp.NPY_INT64 \
                 or cnp.PyArray_TYPE(learning_rate) != cnp.NPY_FLOAT64:

@@ -55,15 +55,6 @@
 #define VSET_f32(x) ((vec_f32){(x), (x), (x), (x)})
 #define VSET_f64(x) ((vec_f64){(x), (x)})
 #endif
-/* Elements of two vectors of four, numbered from 0 to 7. */
-#if defined(__clang__)
-#define SHUFFLE_FOUR(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#else
-#define SHUFFLE_FOUR(a, b, i, j, k, l) __builtin_shuffle(a, b, (A(indices)){i, j, k, l})
-typedef int32_t indices_f32 __attribute__((vector_size(16)));
-typedef int64_t indices_f64 __attribute__((vector_size(32)));
-#endif
-
 /* Whole lines from one aligned place to another, past the caches where the processor can. */
 #if defined(__SSE2__)
 #include <immintrin.h>

@@ -10,20 +10,23 @@
                                   R main, R even, const R *all, R *sum, R *d, long ldd,          \
                                   const R *q)                                                    \
     {                                                                                            \
-        R x[GROUP] = {0}, u[GROUP] = {0};                                                        \
+        R x[FEW][GROUP], u[FEW][GROUP];                                                          \
+        if (n < GROUP) {                                                                         \
+            memset(x, 0, sizeof x);                                                              \
+            memset(u, 0, sizeof u);                                                              \
+        }                                                                                        \
+        A(turn)(n, c, p, ldp, x[0], GROUP);                                                      \
+        A(turn)(n, c, t, ldt, u[0], GROUP);                                                      \
         for (long j = 0; j < c; j++) {                                                           \
-            for (long i = 0; i < n; i++) {                                                       \
-                x[i] = p[i * ldp + j];                                                           \
-                u[i] = t[i * ldt + j] * main + even;                                             \
-            }                                                                                    \
             INDEPENDENT for (int i = 0; i < GROUP; i++)                                          \
             {                                                                                    \
-                sum[i] += A(loss_##row)(x[i], u[i], q);                                          \
-                x[i] = all[i] * A(loss_##row##_grad)(x[i], u[i], q);                             \
+                const R target = u[j][i] * main + even, value = x[j][i];                         \
+                sum[i] += A(loss_##row)(value, target, q);                                       \
+                x[j][i] = all[i] * A(loss_##row##_grad)(value, target, q);                       \
             }                                                                                    \
-            for (long i = 0; d && i < n; i++) {                                                  \
-                d[i * ldd + j] = x[i];                                                           \
-            }                                                                                    \
+        }                                                                                        \
+        if (d) {                                                                                 \
+            A(turn)(c, n, x[0], GROUP, d, ldd);                                                  \
         }                                                                                        \
     }                                                                                            \
     static void A(mean_##row)(long rows, long c, const void *p_, long ldp, const void *t_,       \
@@ -255,12 +258,17 @@ static void A(each_row)(long rows, long c, const R *p, long ldp, const int64_t *
             memset(x, 0, sizeof x);
             memset(u, 0, sizeof u);
         }
-        for (long i = 0; i < n; i++) {
+        A(turn)(n, c, p + i0 * ldp, ldp, x[0], GROUP);
+        if (t) {
+            A(turn)(n, c, t + i0 * ldt, ldt, u[0], GROUP);
+        }
+        for (long i = 0; !t && i < n; i++) {
             for (long j = 0; j < c; j++) {
-                const R target = t ? t[(i0 + i) * ldt + j] : (classes[i0 + i] == j ? C(1) : C(0));
-                x[j][i] = p[(i0 + i) * ldp + j];
-                u[j][i] = target * main + even;
+                u[j][i] = classes[i0 + i] == j ? 1 : 0;
             }
+        }
+        for (long j = 0; j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++) { u[j][i] = u[j][i] * main + even; }
         }
         few(d ? n : 0, c, x, u, loss, q);
         for (long i = i0; i < i0 + n; i++) {

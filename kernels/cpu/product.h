@@ -12,6 +12,8 @@ enum { A(PER_PANEL) = FM_PANEL / VECTOR };
 
 #define LOAD(p) (*(const A(vec) *)(p))
 #define SAVE(p, v) (*(A(vec) *)(p) = (v))
+/* A pointer walks along: the compiler would compute and spill every row's address beforehand. */
+#define OPAQUE(p) __asm__("" : "+r"(p))
 
 typedef struct {
     long k, lda, ldb, ldc;
@@ -23,16 +25,30 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
                     const R *a, const R *b, const R *bias, R *c, const R *saved)
 {
     A(vec) sum[TILE_ROWS][2];
-    const long lda = q->lda, ldb = q->ldb, ldc = q->ldc;
-    for (int r = 0; r < rows; r++) {
-        for (int v = 0; v < vecs; v++) {
-            sum[r][v] = q->adding ? LOAD(c + r * ldc + v * A(LANES))
-                        : bias ? LOAD(bias + v * A(LANES)) : VZERO;
+    /* Copies: what a store may have changed would be read again after it. */
+    const long lda = q->lda, ldb = q->ldb, ldc = q->ldc, k = q->k;
+    const int ending = q->ending;
+    R *out = c;
+    if (q->adding) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] = LOAD(out);
+            if (vecs == 2) { sum[r][1] = LOAD(out + A(LANES)); }
+            out += ldc;
+            OPAQUE(out);
+        }
+    } else {
+        const A(vec) s0 = bias ? LOAD(bias) : VZERO;
+        const A(vec) s1 = vecs == 2 && bias ? LOAD(bias + A(LANES)) : VZERO;
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] = s0;
+            if (vecs == 2) { sum[r][1] = s1; }
         }
     }
     /* Four base pointers and the scaled index reach twelve rows without spilling addresses. */
     const R *base[4] = {a, a + 3 * lda, a + 6 * lda, a + 9 * lda};
-    for (long p = 0; p < q->k; p++, b += ldb) {
+    for (long p = 0; p < k; p++, b += ldb) {
         A(vec) b0 = LOAD(b), b1 = vecs == 2 ? LOAD(b + A(LANES)) : b0;
         UNROLL
         for (int r = 0; r < rows; r++) {
@@ -43,16 +59,28 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
             }
         }
     }
-    for (int r = 0; r < rows; r++) {
-        for (int v = 0; v < vecs; v++) {
-            A(vec) y = sum[r][v];
-            if (q->ending == FM_RELU) {
-                y = VRELU(y);
-            } else if (q->ending == FM_RELU_GRAD) {
-                y = y * VSTEP(LOAD(saved + r * ldc + v * A(LANES)));
-            }
-            SAVE(c + r * ldc + v * A(LANES), y);
+    if (ending == FM_RELU) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] = VRELU(sum[r][0]);
+            if (vecs == 2) { sum[r][1] = VRELU(sum[r][1]); }
         }
+    } else if (ending == FM_RELU_GRAD) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] = sum[r][0] * VSTEP(LOAD(saved));
+            if (vecs == 2) { sum[r][1] = sum[r][1] * VSTEP(LOAD(saved + A(LANES))); }
+            saved += ldc;
+            OPAQUE(saved);
+        }
+    }
+    out = c;
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        SAVE(out, sum[r][0]);
+        if (vecs == 2) { SAVE(out + A(LANES), sum[r][1]); }
+        out += ldc;
+        OPAQUE(out);
     }
 }
 
@@ -218,3 +246,4 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
 }
 #undef LOAD
 #undef SAVE
+#undef OPAQUE

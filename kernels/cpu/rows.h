@@ -8,6 +8,7 @@ enum { LANES = 32 };
 /* Classes up to which losses work on groups of rows, and the rows of a group. */
 enum { FEW = 32, GROUP = 16 };
 #endif
+#include "turn.h"
 
 /* NaN wins: (a > b ? a : b) would drop a NaN in a. */
 #define LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))

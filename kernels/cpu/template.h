@@ -99,10 +99,22 @@ static void A(add)(long n, const void *a_, const void *b_, void *c_)
 static void A(gather)(long rows, long c, const void *x_, long ldx, const int64_t *order, void *y_,
                       long ldy)
 {
-    const R *x = x_;
-    R *y = y_;
-    for (long i = 0; i < rows; i++) {
-        memcpy(y + i * ldy, x + order[i] * ldx, c * sizeof(R));
+    const char *x = x_;
+    char *y = y_;
+    const long bytes = c * sizeof(R), from = ldx * sizeof(R), to = ldy * sizeof(R);
+    enum { PIECE = 16, SHORT = 8 * PIECE };
+    for (long i = 0; i < rows; i++, y += to) {
+        const char *row = x + order[i] * from;
+        if (bytes > SHORT) {
+            const char *next = x + order[i + 1 < rows ? i + 1 : i] * from;
+            for (long at = 0; at < bytes; at += FM_LINE) { __builtin_prefetch(next + at); }
+            memcpy(y, row, bytes);
+        } else if (bytes >= PIECE) { /* the last piece may overlap the one before */
+            for (long at = 0; at < bytes - PIECE; at += PIECE) { memcpy(y + at, row + at, PIECE); }
+            memcpy(y + bytes - PIECE, row + bytes - PIECE, PIECE);
+        } else {
+            for (long at = 0; at < bytes; at += sizeof(R)) { memcpy(y + at, row + at, sizeof(R)); }
+        }
     }
 }
 
@@ -173,24 +185,27 @@ static void A(transpose)(long from, long to, long rows, long c, const void *x_, 
     }
 }
 
+/* Rows go four at a time, into sums of their own: one sum would wait for itself. */
 static void A(column_sums)(long rows, long c, const void *x_, long ldx, void *sums_)
 {
+    typedef R A(strip) __attribute__((vector_size(16 * sizeof(R)), aligned(sizeof(R)), may_alias));
     const R *x = x_;
     R *sums = sums_;
     long j = 0;
     for (; j + 16 <= c; j += 16) {
-        R sum[16] = {0};
-        for (long i = 0; i < rows; i++) {
-            INDEPENDENT for (int v = 0; v < 16; v++) { sum[v] += x[i * ldx + j + v]; }
+        A(strip) sum[4] = {{0}};
+        long i = 0;
+        for (; i + 4 <= rows; i += 4) {
+            UNROLL
+            for (int r = 0; r < 4; r++) { sum[r] += *(const A(strip) *)(x + (i + r) * ldx + j); }
         }
-        memcpy(sums + j, sum, sizeof sum);
+        for (; i < rows; i++) { sum[i % 4] += *(const A(strip) *)(x + i * ldx + j); }
+        *(A(strip) *)(sums + j) = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     }
     for (; j < c; j++) {
-        R sum = 0;
-        for (long i = 0; i < rows; i++) {
-            sum += x[i * ldx + j];
-        }
-        sums[j] = sum;
+        R sum[4] = {0};
+        for (long i = 0; i < rows; i++) { sum[i % 4] += x[i * ldx + j]; }
+        sums[j] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     }
 }
 
@@ -278,42 +293,6 @@ static R A(exp_row)(long c, const R *x, R pivot, R *y)
 }
 
 /* -- row activations -------------------------------------------------------------------------- */
-
-/* Four by four elements transposed, from rows of distance ldx to rows of distance ldy. */
-typedef R A(four) __attribute__((vector_size(4 * sizeof(R)), aligned(sizeof(R)), may_alias));
-INLINE void A(turn_four)(const R *x, long ldx, R *y, long ldy)
-{
-    const A(four) a = *(const A(four) *)x, b = *(const A(four) *)(x + ldx);
-    const A(four) c = *(const A(four) *)(x + 2 * ldx), d = *(const A(four) *)(x + 3 * ldx);
-    const A(four) ac = SHUFFLE_FOUR(a, c, 0, 4, 1, 5), bd = SHUFFLE_FOUR(b, d, 0, 4, 1, 5);
-    const A(four) ca = SHUFFLE_FOUR(a, c, 2, 6, 3, 7), db = SHUFFLE_FOUR(b, d, 2, 6, 3, 7);
-    *(A(four) *)y = SHUFFLE_FOUR(ac, bd, 0, 4, 1, 5);
-    *(A(four) *)(y + ldy) = SHUFFLE_FOUR(ac, bd, 2, 6, 3, 7);
-    *(A(four) *)(y + 2 * ldy) = SHUFFLE_FOUR(ca, db, 0, 4, 1, 5);
-    *(A(four) *)(y + 3 * ldy) = SHUFFLE_FOUR(ca, db, 2, 6, 3, 7);
-}
-
-/* y (c, n) = x (n, c) transposed, for a few rows and columns. */
-INLINE void A(turn)(long n, long c, const R *x, long ldx, R *y, long ldy)
-{
-    long i = 0;
-    for (; i + 4 <= n; i += 4) {
-        long j = 0;
-        for (; j + 4 <= c; j += 4) {
-            A(turn_four)(x + i * ldx + j, ldx, y + j * ldy + i, ldy);
-        }
-        for (; j < c; j++) {
-            for (int k = 0; k < 4; k++) {
-                y[j * ldy + i + k] = x[(i + k) * ldx + j];
-            }
-        }
-    }
-    for (; i < n; i++) {
-        for (long j = 0; j < c; j++) {
-            y[j * ldy + i] = x[i * ldx + j];
-        }
-    }
-}
 
 /* Rows of few classes, GROUP at a time and transposed: no reduction within a vector. */
 static void A(softmax_few)(long rows, long c, const R *x, long ldx, R *y, long ldy)
@@ -626,10 +605,11 @@ static void A(softmax_cross_entropy_few)(long rows, long c, const R *z, long ldz
         for (long i = 0; i < n; i++) {
             factor[i] = weight ? weight[i0 + i] : 1;
         }
-        for (long i = 0; t && i < n; i++) {
-            for (long j = 0; j < c; j++) {
-                u[j][i] = t[(i0 + i) * ldt + j] * main + even;
-            }
+        if (t) {
+            A(turn)(n, c, t + i0 * ldt, ldt, u[0], GROUP);
+        }
+        for (long j = 0; t && j < c; j++) {
+            INDEPENDENT for (int i = 0; i < GROUP; i++) { u[j][i] = u[j][i] * main + even; }
         }
         for (int i = 0; i < GROUP; i++) {
             largest[i] = x[0][i];
@@ -779,7 +759,6 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
 }
 
 #include "join.h"
-#include "masks.h"
 #include "updates.h"
 
 /* The inverse of the normal distribution function, AS 241 (Wichura 1988); see the oracle.  q is the
@@ -884,7 +863,7 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
         .gamma_grad = gamma_grad##t, .embedding = embedding##t,                                  \
         .embedding_grad = embedding_grad##t, .reshape = reshape##t,                              \
         .take_columns = take_columns##t, .put_columns = put_columns##t, .join = FM_JOIN(t),      \
-        .features = FM_FEATURES(t), .sparse = FM_SPARSE(t), .masks = FM_MASKS(t),                 \
+        .features = FM_FEATURES(t), .sparse = FM_SPARSE(t),                                      \
         FM_UPDATE_KERNELS(t)                                                                     \
     }
 #endif
