@@ -92,6 +92,8 @@ def table():
 
 
 CASES = list(table())
+OTHERS = [case for case in CASES if case[0].__module__.rpartition(".")[2] in (
+    "features", "observing", "panels", "parameters", "sparse", "steps")]
 BARE = (steps._begin, parameters._total, sparse._gather, observing._summary(),
         observing._finish())  # of one type alone
 IDS = ["-".join([factory.__module__.rpartition(".")[2] + factory.__name__, *map(str, rest)])
@@ -175,9 +177,19 @@ def test_every_kernel_compiles(factory, rest, capability):
         ptx_of(kernel, (9, 0))
 
 
+@pytest.mark.parametrize(("factory", "rest"), OTHERS, ids=[IDS[CASES.index(case)]
+                                                           for case in OTHERS])
+def test_what_only_the_executor_launches_compiles_for_sm_80(factory, rest, capability):
+    """In float64; the kernels of the contract are those of the simulator's tests in both types."""
+    capability.compute_capability = (8, 0)
+    for kernel in kernels(factory(np.float64, *rest)):
+        ptx_of(kernel, (8, 0))
+
+
 @pytest.mark.parametrize("kernel", BARE, ids=lambda kernel: kernel.name)
 def test_kernels_of_one_type_compile(kernel, capability):
-    ptx_of(kernel, (9, 0))
+    for capability.compute_capability in ((9, 0), (8, 0)):
+        ptx_of(kernel, capability.compute_capability)
 
 
 @pytest.mark.parametrize("of", [(9, 0), (8, 0)], ids=["sm_90", "sm_80"])
