@@ -286,8 +286,9 @@ def test_every_operation_has_kernels(pair):
     """None is missing, and none is told other attributes than the oracle's."""
     oracle, cuda = (each.executor for each in pair)
     ops = operations()
-    assert len(ops) > 70
-    assert {"gather", "densify", "multiply", "maximum", "observe_update"} < set(ops)
+    bound = {name[1:] for name, function in vars(oracle.Executor).items() if callable(function)
+             and list(inspect.signature(function).parameters)[:3] == ["self", "inputs", "outputs"]}
+    assert set(ops) == bound
     for op in ops:
         wanted = inspect.signature(getattr(oracle.Executor, "_" + op)).parameters
         assert list(wanted)[:4] == ["self", "inputs", "outputs", "rows"], op
