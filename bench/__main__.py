@@ -19,6 +19,7 @@ from . import (
     train,
     xent,
 )
+from .gpu import command as gpu
 from .machine import Machine
 
 SUBJECTS = {
@@ -35,7 +36,8 @@ _SHOWN = ("backend", "instruction_set", "threads", "floatx")
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__,
-        epilog="python -m bench compare REV_A REV_B -- SUBJECT ... measures two commits.",
+        epilog="python -m bench compare REV_A REV_B -- SUBJECT ... measures two commits; "
+               "python -m bench gpu [SUBJECT ...] measures on an NVIDIA GPU.",
     )
     parser.add_argument("subject", choices=SUBJECTS)
     parser.add_argument("--only", nargs="+", metavar="NAME",
@@ -69,6 +71,8 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["compare"]:
         return compare.main(arguments[1:])
+    if arguments[:1] == ["gpu"]:
+        return gpu.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     subject = SUBJECTS[options.subject]

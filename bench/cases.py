@@ -87,8 +87,8 @@ def distance(result, expected):
     return np.max(np.abs(result - expected)) / max(np.max(np.abs(expected)), 1e-30)
 
 
-def measure(case, turns, machine):
-    """Time a case; plain data for the report.
+def measure(case, turns, machine, alternate=timing.alternate):
+    """Time a case, with a clock such as that of `timing`; plain data for the report.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def measure(case, turns, machine):
         by contender of ours, and rates of ours against the machine's limits.
     """
     trips = len(machine.round_trips)
-    times = timing.alternate(case.contenders, turns, machine.sample) if case.contenders else {}
+    times = alternate(case.contenders, turns, machine.sample) if case.contenders else {}
     per_unit = {name: [t / case.units for t in values] for name, values in times.items()}
     seconds = {name: timing.median(values) for name, values in per_unit.items()}
     peers = {name: value for name, value in seconds.items() if name not in case.ours}

@@ -6,10 +6,10 @@ import json
 import math
 from pathlib import Path
 
-__all__ = ["chart", "geometric_mean", "markdown", "save", "table"]
+__all__ = ["chart", "contenders", "geometric_mean", "markdown", "number", "save", "table"]
 
 
-def _number(value):
+def number(value):
     """Three digits, thousands separated."""
     if value >= 100:
         return f"{value:,.0f}"
@@ -46,13 +46,13 @@ def table(rows, subject):
     cells = [["", *names, "fastest peer / ours", "rate", "of limit", "round trip"]]
     for row in rows:
         line = [row["workload"]]
-        line += [_number(row["seconds"][n] * factor) if n in row["seconds"] else "–" for n in names]
+        line += [number(row["seconds"][n] * factor) if n in row["seconds"] else "–" for n in names]
         ratios = " and ".join(f"{value:.2f}" for value in row["ratio"].values())
         line.append(f"{ratios} ({row['fastest_peer']})" if ratios else "–")
         for key, limit, unit in (("gflops", "of_peak_gflops", "GFLOP/s"),
                                  ("gbytes_per_s", "of_copy_gbytes", "GB/s")):
             if key in row:
-                line += [f"{_number(row[key])} {unit}", f"{row[limit]:.0%}"]
+                line += [f"{number(row[key])} {unit}", f"{row[limit]:.0%}"]
         line += ["–"] * (len(cells[0]) - 1 - len(line))
         trips = row["round_trip_ns"]
         line.append(f"{min(trips):.0f}–{max(trips):.0f} ns" if trips else "–")
@@ -103,7 +103,7 @@ def markdown(rows, subject):
         line = [f"{row['workload']}: {row['note']}"]
         fastest = row["fastest_peer"]
         for name in names:
-            text = _number(row["seconds"][name] * factor) if name in row["seconds"] else "–"
+            text = number(row["seconds"][name] * factor) if name in row["seconds"] else "–"
             line.append(f"**{text}**" if name == fastest else text)
         line.append(" and ".join(f"{value:.2f}" for value in row["ratio"].values()) or "–")
         cells.append(line)
@@ -135,7 +135,7 @@ def chart(path, rows, subject):
                 places.append(i + (k - (len(names) - 1) / 2) * height)
                 lengths.append(row["seconds"][name] / row["seconds"][row["ours"][0]])
         bars = axes.barh(places, lengths, height * 0.95, left=0, label=name, color=f"C{k % 10}")
-        axes.bar_label(bars, [_number(value) for value in lengths], padding=2, fontsize=7)
+        axes.bar_label(bars, [number(value) for value in lengths], padding=2, fontsize=7)
     axes.set_yticks(range(len(rows)), [f"{row['workload']}\n{row['note']}" for row in rows],
                     fontsize=8)
     axes.invert_yaxis()

@@ -181,7 +181,7 @@ def test_unknown_settings_of_products_change_nothing(products):
 
 
 @pytest.fixture
-def cuda(monkeypatch):
+def pretend(monkeypatch):
     """A function that makes the "cuda" backend believe in an environment, and forget what it saw.
     """
     from fusedmlp.kernels.cuda import driver
@@ -245,8 +245,8 @@ class Driver:
     ({"version": 12080}, r"serves CUDA 12\.8, older than 13\.0 \(install driver 580"),
     ({"capability": (7, 0)}, r"has compute capability 7\.0, less than 7\.5"),
 ])
-def test_what_keeps_a_gpu_from_being_used_has_its_remedy(cuda, library, reason):
-    cuda(library=library)
+def test_what_keeps_a_gpu_from_being_used_has_its_remedy(pretend, library, reason):
+    pretend(library=library)
     before = backends.kernels()
     with pytest.raises(RuntimeError, match=rf"'cuda' backend cannot be used: .*{reason}"):
         backends.choose("cuda")
@@ -257,26 +257,26 @@ def test_what_keeps_a_gpu_from_being_used_has_its_remedy(cuda, library, reason):
     assert backends.choose(before.name) == before.name
 
 
-def test_all_that_is_missing_is_said_at_once(cuda):
-    found = cuda(installed=False).missing()
+def test_all_that_is_missing_is_said_at_once(pretend):
+    found = pretend(installed=False).missing()
     assert "no NVIDIA driver" in found
     assert "pip install 'fusedmlp[cuda]'" in found
-    assert cuda(library={}).missing() == ""
-    found = cuda(installed=False, simulated=True).missing()
+    assert pretend(library={}).missing() == ""
+    found = pretend(installed=False, simulated=True).missing()
     assert "driver" not in found
     assert "fusedmlp[cuda]" in found
-    assert cuda(simulated=True).missing() == ""
+    assert pretend(simulated=True).missing() == ""
 
 
-def test_a_device_describes_itself(cuda, monkeypatch):
-    package = cuda(library={})
+def test_a_device_describes_itself(pretend, monkeypatch):
+    package = pretend(library={})
     monkeypatch.setattr(package.cublaslt, "missing", lambda: "nvidia-cublas is not installed")
     monkeypatch.setattr(package, "_matmul", {"precision": "float32", "library": "auto"})
     found = package.describe()
     assert [found["device"], found["driver"], found["products"]] == [
         "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB", "CUDA 13.0",
         "own tiles; nvidia-cublas is not installed (precision float32, library auto)"]
-    assert "for tests only" in cuda(simulated=True).describe()["device"]
+    assert "for tests only" in pretend(simulated=True).describe()["device"]
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "cpu:0"])
@@ -302,6 +302,38 @@ def test_device_gpu_lasts_for_its_block(made, name):
             raise ZeroDivisionError
         assert backends.current() == "made"
     assert backends.current() == before
+
+
+def test_auto_leaves_to_a_gpu_what_pays_there(made):
+    """A plan at a time; what its executor can't do is done on the CPU, and told."""
+    made({**whole(executor="""
+def Executor(plan, parameters, slots, seed):
+    if plan.batch_size == 3:
+        raise MemoryError("no room")
+    return "there"
+"""), "__init__.py": "def pays(plan): return plan.batch_size > 1"}, automatic=False)
+    backends._BACKENDS["made"] = backends._BACKENDS["made"]._replace(gpu=True)
+
+    def executor(rows):
+        builder = Builder(batch_size=rows, dtype="float64")
+        return backends.executor(builder.finish([builder.input(1)]), np.zeros(0))
+
+    here = backends.load(backends.choose("auto")).executor.Executor
+    assert isinstance(executor(1), here)
+    assert executor(2) == "there"
+    with pytest.warns(RuntimeWarning, match=r"on the CPU, because the 'made' .* Memory.*: no room"):
+        assert isinstance(executor(3), here)
+    keys = {backends.key()}
+    with backends.device("cpu"):
+        assert isinstance(executor(2), here)
+        keys.add(backends.key())
+    with backends.device("gpu"):
+        assert executor(1) == "there"
+        keys.add(backends.key())
+    assert executor(2) == "there"
+    assert len(keys) == 3
+    backends.choose(backends.current())
+    assert isinstance(executor(2), here)
 
 
 def test_a_kernel_that_a_gpu_lacks_says_so_when_it_is_called(made):
@@ -410,6 +442,8 @@ def test_a_whole_backend_in_front_is_what_auto_takes(made):
     assert "made" not in backends.rejected()
     assert backends.choose("auto") == "made"
     assert backends.kernels().dense.__name__ == f"{package}.dense"
+    assert backends.key()[:3] == ("made", None, "auto")
+    assert backends.choose("made") == "made"
     assert backends.executor(None, None) == "Executor"
     assert backends.key() == ("made", None)
 

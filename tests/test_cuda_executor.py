@@ -1,6 +1,6 @@
 """The executor of the "cuda" backend: on a GPU, or in Numba's simulator, held to the oracle.
 
-The simulator runs where it is asked for: ``NUMBA_ENABLE_CUDASIM=1 FUSEDMLP_TEST_BACKENDS=cuda``.
+The simulator runs where it is asked for: ``NUMBA_ENABLE_CUDASIM=1 pytest -m "gpu and not large"``.
 It takes a second for a step, so everything here is tiny.
 """
 
@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ORACLE, TESTED
+from conftest import ORACLE
 from test_executor import executor, network, samples, train
 from test_plan_layers import network as layers_network
 
@@ -20,12 +20,10 @@ from fusedmlp import backend as backends
 from fusedmlp import plan
 from fusedmlp.training.compressed import CompressedRows
 
-pytestmark = pytest.mark.skipif("cuda" not in TESTED, reason="needs a GPU or the simulator")
 
-
-@pytest.fixture
-def cuda():
-    return backends.load("cuda")
+@pytest.fixture(autouse=True)
+def _on_the_device(cuda):
+    """Every test here needs it, also those that choose it by themselves."""
 
 
 @pytest.fixture
@@ -253,6 +251,56 @@ def test_arrays_on_the_device_are_used_there(cuda):
         run.forward(sparse, out)
 
 
+@pytest.mark.parametrize("labels", ["classes", "dense"])
+def test_models_take_arrays_on_the_device(monkeypatch, labels):
+    """Features and dense targets stay there, in the right type; classes and weights are looked at.
+    """
+    from fusedmlp.kernels.cuda import memory
+    from fusedmlp.kernels.cuda.device import cuda as numba_cuda
+
+    there = numba_cuda.to_device
+    rng = np.random.default_rng(1)
+    x, w = rng.standard_normal((10, 3)), rng.uniform(0.5, 1.5, 10)
+    y = rng.integers(0, 2, 10) if labels == "classes" else rng.standard_normal((10, 2))
+    fetched, results = [], []
+    host = memory.Resident.host
+    monkeypatch.setattr(memory.Resident, "host",
+                        lambda held: fetched.append(held.shape) or host(held))
+    loss = "mse" if labels == "dense" else fm.losses.SparseCategoricalCrossentropy(True)
+    for move in (lambda a: a, there):
+        fm.utils.set_random_seed(1)
+        model = fm.Sequential([fm.layers.Dense(2)])
+        model.compile(fm.optimizers.SGD(0.1), loss)
+        with backends.device("gpu"):
+            history = model.fit(move(x), move(y), sample_weight=move(w), batch_size=4, epochs=2,
+                                validation_split=0.2, verbose=0).history
+            results.append([history["loss"], history["val_loss"],
+                            model.evaluate(move(x.astype("float32")), move(y), verbose=0),
+                            model.predict(move(x)), model.predict(move(x[:1]))])
+    for found, expected in zip(*reversed(results), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert (10, 3) not in fetched
+    assert ((10, 2) in fetched) is False
+    assert (10,) in fetched
+
+
+def test_arrays_on_the_device_are_refused_elsewhere():
+    """By name, with what to do, where NumPy can't read them."""
+    class Tensor:
+        shape, ndim = (2, 3), 2
+
+        def __init__(self):
+            self.__cuda_array_interface__ = {}
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("implicit conversion is not allowed")
+
+    model = fm.Sequential([fm.Input((3,)), fm.layers.Dense(1)])
+    with backends.device("cpu"), pytest.raises(
+            ValueError, match=r"Argument `x` .*device\('gpu'\)\)\. Received: Tensor \(implicit"):
+        model.predict(Tensor())
+
+
 def test_products_in_bfloat16_round_their_factors(pair):
     """Two layers, with all three products; sums of rounded numbers, in float32."""
     results = []
@@ -468,6 +516,42 @@ def test_a_step_in_python_that_fails_leaves_the_parameters(cuda):
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         train(executor(cuda, net), (np.ones((2, 3)), np.ones((2, 2))), 2, rate=0.1)
     np.testing.assert_array_equal(net.arena, before)
+
+
+def test_auto_trains_large_models_here_and_predicts_on_the_cpu(monkeypatch):
+    """Large is what the package says; never in the simulator, but for this test."""
+    from fusedmlp.kernels import cuda as package
+
+    made, before = [], backends.current()
+
+    def trained():
+        model, x, y = classifier()
+        model.fit(x, y, batch_size=5, epochs=1, verbose=0)
+        return model, x, y
+
+    try:
+        backends.choose("auto")
+        original = backends.load("cuda").executor.Executor
+        monkeypatch.setattr(backends.load("cuda").executor, "Executor",
+                            lambda plan, *rest: made.append(plan) or original(plan, *rest))
+        monkeypatch.setattr(package, "PAYS", 1)
+        if package.simulated():
+            trained()
+            assert not made
+        monkeypatch.setattr(package, "simulated", lambda: False)
+        monkeypatch.setattr(package, "missing", str)
+        backends.choose(backends.current())
+        trained()
+        assert not made
+        backends.choose("auto")
+        model, x, y = trained()
+        model.predict(x)
+        assert [plan.totals for plan in made] == [("loss", "accuracy")]
+        monkeypatch.setattr(package, "PAYS", 10**6)
+        model.evaluate(x, y, verbose=0)
+        assert len(made) == 1
+    finally:
+        backends.choose(before)
 
 
 # -- small networks --------------------------------------------------------------------------------

@@ -13,19 +13,10 @@ from loss_truth import ROWS, call, data, default_params
 from points import DTYPES
 from test_kernels import assert_written, frozen, placed, poisoned, typical_state
 
-from fusedmlp import backend as backends
 from fusedmlp import spec
 from fusedmlp.kernels import layout
 from fusedmlp.kernels.reference import join, normalization
 from fusedmlp.kernels.reference import random as reference_random
-
-REASON = backends.rejected().get("cuda")
-pytestmark = pytest.mark.skipif(REASON is not None, reason=f"backend 'cuda': {REASON}")
-
-
-@pytest.fixture
-def cuda():
-    return backends.load("cuda")
 
 
 def close(got, expected, factor=64.0):

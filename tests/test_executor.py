@@ -774,6 +774,22 @@ def test_training_has_the_same_bits_for_any_number_of_threads(other, use_threads
             np.testing.assert_array_equal(a, b)
 
 
+def test_a_thread_updates_what_it_has_the_gradient_of(other, use_threads):
+    """Of wide vectors with long sums over rows, so that a thread that takes another's would err."""
+    def trained(count):
+        net = network([3000, "prelu", 1], columns=1, batch=40, loss="mean_squared_error",
+                      optimizer="sgd")
+        data = samples(net, "dense", 400, columns=1)
+        run = executor(other, net)
+        use_threads(count)
+        train(run, data, 40, rate=0.01)
+        return net.arena
+
+    first = trained(1)
+    for count in (2, 3, 2, 3):
+        np.testing.assert_array_equal(trained(count), first)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("batch", "rows"), [(128, 391), (1024, 1500), (5000, 5130)])
 def test_gradients_by_groups_of_rows(other, oracle, use_threads, batch, rows, dtype):

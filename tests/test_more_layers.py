@@ -404,11 +404,6 @@ def test_an_activity_regularizer_must_be_of_single_elements():
         model.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
 
 
-def test_masks_are_refused_loudly():
-    with pytest.warns(UserWarning, match="mask_zero"):
-        assert L.Embedding(3, 2, mask_zero=True).get_config()["mask_zero"] is True
-
-
 REGULARIZERS = {
     "l1": lambda m: m.L1(0.3), "l2": lambda m: m.L2(0.3), "l1_l2": lambda m: m.L1L2(0.2, 0.4),
     "rows": lambda m: m.OrthogonalRegularizer(0.3),

@@ -27,10 +27,13 @@ ONE = {  # layers of one input, some on whole numbers
     "Flatten": L.Flatten,
     "GaussianDropout": lambda: L.GaussianDropout(0.1),
     "GaussianNoise": lambda: L.GaussianNoise(0.1),
+    "GlobalAveragePooling1D": lambda: L.GlobalAveragePooling1D(keepdims=True),
+    "GlobalMaxPooling1D": L.GlobalMaxPooling1D,
     "Identity": L.Identity,
     "Lambda": lambda: L.Lambda(lambda x: 2 * x + 1),
     "LayerNormalization": L.LayerNormalization,
     "LeakyReLU": L.LeakyReLU,
+    "Masking": lambda: L.Masking(1.0),
     "Maxout": lambda: L.Maxout(2),
     "Normalization": lambda: L.Normalization(mean=1.0, variance=2.0),
     "PReLU": lambda: L.PReLU(alpha_initializer="random_uniform"),
@@ -45,6 +48,7 @@ ONE = {  # layers of one input, some on whole numbers
     "UnitNormalization": L.UnitNormalization,
 }
 ON_WHOLE = ("CategoryEncoding", "Embedding")
+OF_STEPS = ("GlobalAveragePooling1D", "GlobalMaxPooling1D", "Masking")
 TWO = ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract")
 ON_DATA = {  # work on the data before it gets to a network
     "HashedCrossing": lambda: L.HashedCrossing(3),
@@ -52,6 +56,7 @@ ON_DATA = {  # work on the data before it gets to a network
     "IntegerLookup": lambda: L.IntegerLookup(vocabulary=[1, 2]),
     "StringLookup": lambda: L.StringLookup(vocabulary=["a"]),
 }
+ALIASES = {"GlobalAvgPool1D", "GlobalMaxPool1D"}
 NO_LAYERS = {"Input", "InputLayer", "Layer", "Wrapper"}
 
 
@@ -63,13 +68,14 @@ def run(model, **data):
 
 def test_all_layers_are_looked_at():
     public = {name for name in L.__all__ if name[0].isupper()}
-    assert public == {*ONE, *TWO, *ON_DATA, *NO_LAYERS}
+    assert public == {*ONE, *TWO, *ON_DATA, *NO_LAYERS, *ALIASES}
 
 
 @pytest.mark.parametrize("name", ONE)
 def test_layers_of_one_input(name):
     x = WHOLE if name in ON_WHOLE else X
-    tensor = fm.Input((4,), name="x")
+    x = x.reshape(3, 2, 4) if name in OF_STEPS else x
+    tensor = fm.Input(x.shape[1:], name="x")
     model = fm.Model(tensor, ONE[name]()(tensor))
     np.testing.assert_allclose(run(model, x=x), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
 

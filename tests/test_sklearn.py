@@ -515,8 +515,8 @@ def test_a_loss_of_ones_own():
 
 @pytest.mark.parametrize(("loss", "message"), [
     ("sparse_categorical_crossentropy", "single column"), ("kl_divergence", "single column"),
-    ("categorical_focal_crossentropy", "single column"), ("gaussian_nll", "targets are others"),
-    ("circle", "targets are others"),
+    ("categorical_focal_crossentropy", "single column"), ("gaussian_nll", "MLPRegressor takes it"),
+    ("circle", "each other: train a fusedmlp.Sequential"),
 ])
 def test_losses_that_two_classes_can_not_have(loss, message):
     X, y = digits(2)
@@ -613,6 +613,29 @@ def test_partial_fit_with_early_stopping():
         assert calls < 200
     assert len(model.validation_scores_) == calls
     assert model.score(X[300:], y[300:]) == model.best_validation_score_
+
+
+def test_a_share_of_nothing_is_no_validation_set():
+    X, y = digits()
+    model = MLPClassifier(early_stopping=True, validation_fraction=0.0)
+    with pytest.raises(ValueError, match="X_val and y_val, or a 'validation_fraction' above 0"):
+        model.partial_fit(X, y, classes=range(10))
+    model.set_params(validation_fraction=0.5).partial_fit(X[:99], y[:99], classes=range(10))
+    model.set_params(max_iter=1, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="early_stopping=True after training that held no rows"):
+        model.partial_fit(X, y)
+    model.partial_fit(X[:300], y[:300], X_val=X[300:], y_val=y[300:])
+
+
+def test_layers_of_other_sizes_cannot_go_on():
+    X, y = digits()
+    model = MLPClassifier(8, warm_start=True, max_iter=2, random_state=0).fit(X, y)
+    before = model.predict_proba(X)
+    for sizes in (5, (8, 8)):
+        with pytest.raises(ValueError, match=rf"goes on.*hidden_layer_sizes={sizes}".replace(
+                "(", r"\(").replace(")", r"\)")):
+            model.set_params(hidden_layer_sizes=sizes).fit(X, y)
+    np.testing.assert_array_equal(model.set_params(hidden_layer_sizes=8).predict_proba(X), before)
 
 
 def pieces(X, y, size, passes=1, seed=0):

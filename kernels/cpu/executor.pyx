@@ -27,7 +27,7 @@ from .native cimport (
     FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LAYER_NORM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD,
     FM_RMS_NORM, FM_ROWS, FM_STORE, FM_STRIP, FM_UNIT_NORM, barrier, bfloat16_kernels, fm_await,
     fm_bfloat16, fm_claim, fm_distribution_loss, fm_elementwise_loss, fm_features, fm_join,
-    fm_kernels, fm_losses, fm_map, fm_map_grad, fm_overlap_loss, fm_pair_loss, fm_panels,
+    fm_kernels, fm_losses, fm_map, fm_map_grad, fm_masks, fm_overlap_loss, fm_pair_loss, fm_panels,
     fm_row_loss, fm_rows, fm_rows_grad, fm_score, fm_sparse, fm_tally, kernels_for, row_major, run,
     share, thread_limit, threads_always, threads_for,
 )
@@ -164,6 +164,11 @@ cdef enum Code:
     SCALE_ROWS
     COPY_GROUPS
     COPY
+    # those that work on the steps of samples
+    STEP_MASK
+    KEEP_STEPS
+    POOL
+    POOL_GRAD
     # neighbours as pairs of bfloat16
     PAIR_COLUMNS
     PAIR_ROWS
@@ -182,6 +187,7 @@ cdef enum Code:
     PYTHON
     # WEIGHTS operations from here on
     REDUCE
+    ROW_WEIGHTS
     OVERLAP_SUMS
     TALLY
     PENALTY_TOTAL
@@ -285,6 +291,7 @@ cdef struct Step:
     double y
     double weight
     bint mean
+    bint of_all    # a mean over all rows, also those that are ignored
     bint weighted_mean
     int weights    # number of the data array that a weighted mean divides by
     bint counts    # a sum adds its rows to the count of its total
@@ -292,6 +299,8 @@ cdef struct Step:
     long every     # steps from one that is observed to the next
     long units     # number of the counts of a buffer's first column
     long groups, width, step_a, step_b
+    long samples[5]   # elements from one sample to the next, of operands a to e,
+    long inner[5]     # and from one step of a sample to the next
     const char *constants
     bint has_ignore
     int64_t ignore
@@ -423,14 +432,14 @@ cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *orde
     cdef char *out = _at(&s.a, bases, first * s.repeat, q.itemsize)
     cdef const float *narrow = <const float *> data.pointer
     cdef const int64_t *wide = <const int64_t *> data.pointer
-    cdef long i, k, width = s.a.columns * q.itemsize
+    cdef long i, k, width = s.a.columns * data.itemsize
     if data.starts != NULL:
         _extents(data, order, 0, rows, <int64_t *> out)
     elif data.columns and s.repeat > 1:
         for i in range(rows):
             for k in range(s.repeat):
-                memcpy(out + (i * s.repeat + k) * s.a.ld * q.itemsize,
-                       data.pointer + order[i] * data.columns * q.itemsize + k * width, width)
+                memcpy(out + (i * s.repeat + k) * s.a.ld * data.itemsize,
+                       data.pointer + order[i] * data.columns * data.itemsize + k * width, width)
     elif data.columns:
         q.kernels.gather(rows, data.columns, data.pointer, data.columns, order, out, s.a.ld)
     elif data.itemsize == 4:
@@ -449,9 +458,13 @@ cdef double _counted(const Run *q, const Step *s, const int64_t *order, long n) 
     """
     cdef const int64_t *classes = <const int64_t *> q.data[s.number].pointer
     cdef const char *weights = q.data[s.weights].pointer
-    cdef long i
+    cdef long i, k
     cdef double sum = 0.0
     for i in range(n):
+        if s.repeat > 1:  # labels of each step of a sample, and no weights: see row_weights
+            for k in range(s.repeat):
+                sum += classes[order[i] * s.repeat + k] != s.ignore
+            continue
         if s.has_ignore and classes[order[i]] == s.ignore:
             continue
         if not s.weighted_mean:
@@ -516,6 +529,49 @@ cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long ro
         k.copy_groups(rows, s.groups, s.width, a, s.a.ld, s.step_a, b, s.b.ld, s.step_b)
     else:
         memcpy(b, a, rows * s.a.ld * size)
+cdef void _steps_step(const Run *q, const Step *s, char **bases, long r0,
+                      long n) noexcept nogil:
+    """An operation on the steps of n samples from r0 on."""
+    cdef const fm_masks *k = &q.kernels.masks
+    cdef int i
+    cdef long t = s.groups, c = s.width
+    cdef char *at[5]
+    cdef const Operand *operands[5]
+    operands[0], operands[1], operands[2] = &s.a, &s.b, &s.c
+    operands[3], operands[4] = &s.d, &s.e
+    for i in range(5):
+        at[i] = _at(operands[i], bases, 0, q.itemsize)
+        if at[i] != NULL:
+            at[i] += r0 * s.samples[i] * q.itemsize
+    if s.code == STEP_MASK:
+        # a x, b mask
+        k.step_mask(n, t, c, s.x, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1])
+    elif s.code == KEEP_STEPS:
+        # a x, b mask, c y
+        k.keep_steps(n, t, c, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1],
+                     at[2], s.samples[2], s.inner[2])
+    elif s.code == POOL:
+        # a x, b mask, c y
+        k.pool(n, t, c, s.number, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1],
+               at[2], s.samples[2])
+    elif s.number:
+        # a dy, b mask, c dx, d x, e y
+        k.max_pool_grad(n, t, c, at[0], s.samples[0], at[3], s.samples[3], s.inner[3], at[4],
+                        s.samples[4], at[2], s.samples[2], s.inner[2])
+    else:
+        k.mean_pool_grad(n, t, c, at[0], s.samples[0], at[1], s.samples[1], s.inner[1], at[2],
+                         s.samples[2], s.inner[2])
+
+
+cdef void _row_weights(const Run *q, const Step *s, char **bases, long n) noexcept nogil:
+    """Weights of the rows of a loss: a those of samples or rows, b mask, c result, d labels."""
+    cdef int size = q.itemsize
+    q.kernels.masks.row_weights(
+        n, s.groups, s.number, _at(&s.a, bases, 0, size), s.width, _at(&s.b, bases, 0, size),
+        s.samples[1], s.inner[1], <const int64_t *> _at(&s.d, bases, 0, size),
+        &s.ignore if s.d.present else NULL, _at(&s.c, bases, 0, size))
+
+
 cdef void _product(const Run *q, const Step *s, char **bases, long r0, long rows, long c0,
                    long columns) noexcept nogil:
     """A DENSE or DENSE_DX operation on a block of its output, with the function that follows."""
@@ -804,6 +860,8 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         k.add(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
     elif _joins(code):
         _join_step(q, s, bases, r0, rows)
+    elif STEP_MASK <= code <= POOL_GRAD:
+        _steps_step(q, s, bases, r0, rows)
     elif code == PAIR_LOSS:
         # a prediction, b labels, d losses before weights, f derivatives by products
         s.pair_loss(r0, r0 + rows, n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
@@ -828,9 +886,10 @@ cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *o
         b = _at(&s.b, bases, r0, size)
         c = _at(&s.c, bases, r0, size)
         d = _at(&s.d, bases, r0, size)
+        n *= s.repeat
         kept = <double> n
-        if s.weighted_mean or (s.has_ignore and s.mean):
-            kept = _counted(q, s, order, n)
+        if s.weighted_mean or (s.has_ignore and s.mean and not s.of_all):
+            kept = _counted(q, s, order, n // s.repeat)
         scale = s.weight / kept if s.mean or s.weighted_mean else s.weight
         ignore = &s.ignore if s.has_ignore else NULL
         if code == SOFTMAX_CROSS_ENTROPY:
@@ -1104,7 +1163,9 @@ cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
                    _at(&s.b, bases, 0, q.itemsize), &total,
                    &count)
     if not s.mean:
-        total, count = total * n, n
+        total *= n
+    if not (s.mean and s.b.present):
+        count = n
     q.totals[2 * s.number] += s.weight * total
     if s.counts:
         q.totals[2 * s.number + 1] += count
@@ -1123,6 +1184,9 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     if s.code == REDUCE:
         if thread == 0:
             _reduce(q, s, bases, n)
+    elif s.code == ROW_WEIGHTS:
+        if thread == 0:
+            _row_weights(q, s, bases, n)
     elif s.code == OVERLAP_SUMS:
         # a prediction, b labels, c sample weight, d sums
         if thread == 0:
@@ -1133,7 +1197,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
         # a prediction, b labels, c sample weight; each tally is one thread's
         if thread == s.number % threads:
             a = _at(&s.b, bases, 0, size)
-            s.tally(n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
+            s.tally(n * s.repeat, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
                     <const int64_t *> a if s.b.classes else NULL, NULL if s.b.classes else a,
                     s.b.ld, _at(&s.c, bases, 0, size), s.options, q.totals + 2 * s.number)
     elif s.code == PENALTY_TOTAL:
@@ -1172,9 +1236,11 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     elif s.code == EMBEDDING_GRAD:
         _pieces(q, s, &s.c, bases, 0, n, thread, thread + 1, threads)
     elif s.code == PRELU_DALPHA:
-        if thread == threads - 1:
-            k.prelu_slope_grad(n * s.repeat, 0, s.c.columns, _at(&s.a, bases, 0, size), s.a.ld,
-                               _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size))
+        # a dy, b x, c dalpha
+        _part(&s.c, thread, threads, size, &start, &stop)
+        k.prelu_slope_grad(n * s.repeat, start, min(stop, s.c.columns),
+                           _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
+                           _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
         _pieces(q, s, &s.a, bases, 0, n, thread, thread + 1, threads)
     else:
@@ -1467,6 +1533,9 @@ cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
 _LATE = ("reduce", "tally", "dense_dw", "sparse_dw", "dense_db", "gamma_grad", "embedding_grad",
          "accumulate", "penalty_grad", "orthogonal_penalty", "collect", "clip", "update", "average",
          "constrain", "observe_parameter", "observe_update")
+
+
+_BY_SAMPLE = frozenset(("step_mask", "keep_steps", "pool", "pool_grad", "row_weights"))
 
 
 def _factors(op):
@@ -2346,7 +2415,8 @@ cdef class Executor:
             s.code = ACCUMULATE
             self._set(&s.a, op.inputs[0])
             self._set(&s.b, op.inputs[1])
-        elif not (self._join(s, op) or self._layer(s, op) or self._features(s, op)):
+        elif not (self._join(s, op) or self._layer(s, op) or self._features(s, op)
+                  or self._by_sample(s, op)):
             self._loss(s, op)
         return 0
 
@@ -2372,9 +2442,46 @@ cdef class Executor:
         s.scratch = <double *> cnp.PyArray_DATA(<cnp.ndarray> memory)
         return 0
 
+    cdef int _by_sample(self, Step *s, op) except -1:
+        """An operation on the steps of samples; 0 if it is another."""
+        cdef int i
+        attributes, name = op.attributes, op.op
+        if name not in _BY_SAMPLE:
+            return 0
+        inputs, places = list(op.inputs), [*op.inputs, *op.outputs]
+        if name in ("pool", "pool_grad") and len(inputs) == 1:
+            places = [inputs[0], None, op.outputs[0]]
+        elif name == "pool_grad" and attributes["kind"] == "max":
+            places = [inputs[0], None, op.outputs[0], *inputs[1:]]
+        elif name == "row_weights":
+            given = [inputs.pop(0) if there else None for there in attributes["given"]]
+            places = [*given[:2], op.outputs[0], given[2]]
+        self._set_all(s, places)
+        s.groups, s.width = attributes["steps"], 1
+        for i, index in enumerate(places):
+            if index is None:
+                continue
+            buffer, (_, _, ld, columns, _, _) = self.plan.buffers[index], self._operands[index]
+            s.samples[i] = ld * buffer.repeat
+            s.inner[i] = ld if buffer.repeat > 1 else columns // s.groups
+        if name == "row_weights":
+            s.code = ROW_WEIGHTS
+            s.number = ("rows", "kept", "weights").index(attributes["over"])
+            if places[0] is not None:
+                s.width = self.plan.buffers[places[0]].repeat
+            if places[3] is not None:
+                s.ignore = attributes["ignore_index"]
+            return 1
+        s.code = {"step_mask": STEP_MASK, "keep_steps": KEEP_STEPS, "pool": POOL,
+                  "pool_grad": POOL_GRAD}[name]
+        whole = self.plan.buffers[op.outputs[0] if name == "pool_grad" else op.inputs[0]]
+        s.width = whole.columns * whole.repeat // s.groups
+        s.x, s.number = attributes.get("value", 0.0), attributes.get("kind") == "max"
+        return 1
+
     def _repeat(self, op):
         """Rows of the operands for each row of the batch; a reshape has two such numbers."""
-        if op.op == "reshape":
+        if op.op == "reshape" or op.op in _BY_SAMPLE:
             return 1
         return max(self.plan.buffers[i].repeat for i in (*op.inputs, *op.outputs))
 
@@ -2524,7 +2631,8 @@ cdef class Executor:
             self._set(&s.d, op.outputs[0])
         if len(op.outputs) > 1:
             self._set(&s.e, op.outputs[1])
-        s.mean = op.attributes.get("reduction") == "mean"
+        s.of_all = op.attributes.get("reduction") == "mean_of_all"
+        s.mean = s.of_all or op.attributes.get("reduction") == "mean"
         s.weight = op.attributes.get("weight", 1.0)
         if op.attributes.get("reduction") == "weighted_mean":
             s.weighted_mean, s.weights = True, self.plan.inputs.index(op.inputs[2])
@@ -2618,7 +2726,7 @@ cdef class Executor:
             q.data[i].pointer = <const char *> cnp.PyArray_DATA(array)
             q.data[i].columns = array.shape[1] if cnp.PyArray_NDIM(array) == 2 else 0
             q.data[i].itemsize = cnp.PyArray_ITEMSIZE(array)
-            if q.data[i].columns and cnp.PyArray_TYPE(array) == cnp.NPY_INT64:
+            if q.data[i].columns == 1 and cnp.PyArray_TYPE(array) == cnp.NPY_INT64:
                 q.data[i].columns = 0  # one class a row
         if cnp.PyArray_TYPE(order) != cnp.NPY_INT64 \
                 or cnp.PyArray_TYPE(learning_rate) != cnp.NPY_FLOAT64:

@@ -46,6 +46,22 @@ typedef struct {
                         void *y, long ldy, long stepy);
 } fm_join;
 
+/* Masks of steps, what they keep, and pooling; see masks.h. */
+typedef struct {
+    void (*step_mask)(long n, long t, long c, double value, const void *x, long xi, long xk, void *m,
+                      long mi, long mk);
+    void (*keep_steps)(long n, long t, long c, const void *x, long xi, long xk, const void *m,
+                       long mi, long mk, void *y, long yi, long yk);
+    void (*pool)(long n, long t, long c, int largest, const void *x, long xi, long xk, const void *m,
+                 long mi, long mk, void *y, long yi);
+    void (*mean_pool_grad)(long n, long t, long c, const void *dy, long dyi, const void *m, long mi,
+                           long mk, void *dx, long dxi, long dxk);
+    void (*max_pool_grad)(long n, long t, long c, const void *dy, long dyi, const void *x, long xi,
+                          long xk, const void *y, long yi, void *dx, long dxi, long dxk);
+    void (*row_weights)(long n, long t, int over, const void *w, long per, const void *m, long mi,
+                        long mk, const int64_t *classes, const int64_t *ignore, void *out);
+} fm_masks;
+
 /* A matrix whose columns lie in panels of FM_PANEL bytes, as kernels/layout.py has them: `step`
  * elements from one panel to the next, `ld` from row to row, 0 where the rows of a panel follow
  * each other without a gap.  A row-major matrix has the step FM_PANEL bytes. */
@@ -169,6 +185,7 @@ typedef struct {
                     double *squares, double *active);
     double (*distance)(long n, const void *a, const void *b);
     fm_join join;
+    fm_masks masks;
     fm_features features;
     fm_sparse sparse;
 

@@ -36,6 +36,22 @@ cdef extern from "native.h" nogil:
                            void *y, long ldy) noexcept nogil
         void (*copy_groups)(long rows, long groups, long width, const void *x, long ldx,
                             long stepx, void *y, long ldy, long stepy) noexcept nogil
+    ctypedef struct fm_masks:
+        void (*step_mask)(long n, long t, long c, double value, const void *x, long xi, long xk,
+                          void *m, long mi, long mk) noexcept nogil
+        void (*keep_steps)(long n, long t, long c, const void *x, long xi, long xk, const void *m,
+                           long mi, long mk, void *y, long yi, long yk) noexcept nogil
+        void (*pool)(long n, long t, long c, int largest, const void *x, long xi, long xk,
+                     const void *m, long mi, long mk, void *y, long yi) noexcept nogil
+        void (*mean_pool_grad)(long n, long t, long c, const void *dy, long dyi, const void *m,
+                               long mi, long mk, void *dx, long dxi, long dxk) noexcept nogil
+        void (*max_pool_grad)(long n, long t, long c, const void *dy, long dyi, const void *x,
+                              long xi, long xk, const void *y, long yi, void *dx, long dxi,
+                              long dxk) noexcept nogil
+        void (*row_weights)(long n, long t, int over, const void *w, long per, const void *m,
+                            long mi, long mk, const int64_t *classes, const int64_t *ignore,
+                            void *out) noexcept nogil
+
     ctypedef struct fm_panels:
         void *at
         long ld
@@ -185,6 +201,7 @@ cdef extern from "native.h" nogil:
                         double below, double *squares, double *active) noexcept nogil
         double (*distance)(long n, const void *a, const void *b) noexcept nogil
         fm_join join
+        fm_masks masks
         fm_features features
         fm_sparse sparse
         void (*normal)(long start, long stop, long c, void *out, long ld, double mean,

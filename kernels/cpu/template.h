@@ -759,6 +759,7 @@ static void A(dropout_mask)(long from, long to, long c, void *mask_, long ld, do
 }
 
 #include "join.h"
+#include "masks.h"
 #include "updates.h"
 
 /* The inverse of the normal distribution function, AS 241 (Wichura 1988); see the oracle.  q is the
@@ -863,7 +864,7 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
         .gamma_grad = gamma_grad##t, .embedding = embedding##t,                                  \
         .embedding_grad = embedding_grad##t, .reshape = reshape##t,                              \
         .take_columns = take_columns##t, .put_columns = put_columns##t, .join = FM_JOIN(t),      \
-        .features = FM_FEATURES(t), .sparse = FM_SPARSE(t),                                      \
+        .features = FM_FEATURES(t), .sparse = FM_SPARSE(t), .masks = FM_MASKS(t),                 \
         FM_UPDATE_KERNELS(t)                                                                     \
     }
 #endif

@@ -39,9 +39,17 @@ NAME = "cuda"
 BLOCK = (256 * 2**20, 65_520, 10**13)
 """Bytes of activations, rows and flops that many rows are worked through in at a time."""
 
+PAYS = 2**20
+"""Parameters from which on "auto" trains here.
+
+A first step compiles its kernels, which takes some seconds; a processor has to have more to do than
+that in a usual training.  This is an estimate, no measurement.
+"""
+
 _matmul = {"precision": "float32", "library": "auto"}
 
-__all__ = ["BLOCK", "NAME", "describe", "matmul", "missing", "set_matmul", "simulated"]
+__all__ = ["BLOCK", "NAME", "PAYS", "describe", "matmul", "missing", "pays", "resident",
+           "set_matmul", "simulated"]
 
 
 def simulated():
@@ -68,6 +76,31 @@ def missing():
         if problem:
             found.append(problem)
     return "; ".join(found)
+
+
+def pays(plan):
+    """Whether "auto" runs a plan here: one that trains or evaluates a large model.
+
+    Predictions are left to the CPU, which answers for a single row in less time than a launch
+    takes, and gives a row the same bits in any batch.
+
+    >>> from fusedmlp.plan import Plan
+    >>> pays(Plan((), (), 1, "float32", (), ()))
+    False
+    """
+    return (bool(plan.totals) and plan.parameter_size >= PAYS and not simulated()
+            and not missing())
+
+
+def resident(array):
+    """An array that lies on the device as data that stays there; None for any other.
+
+    >>> missing() != "" or resident([1.0, 2.0]) is None
+    True
+    """
+    from . import memory  # which imports Numba
+
+    return memory.resident(array)
 
 
 def matmul():
@@ -99,5 +132,6 @@ def describe():
     wanted = ", ".join(f"{name} {value}" for name, value in _matmul.items())
     products = sys.modules.get(f"{__name__}.products")  # which imports Numba
     chosen = products.choices() if products else []
-    return {**driver.describe(), "products": f"{library} ({wanted})",
+    auto = f"trains and evaluates models of {PAYS:,} parameters and more here"
+    return {**driver.describe(), "auto": auto, "products": f"{library} ({wanted})",
             **{f"product {i + 1}": line for i, line in enumerate(chosen)}}

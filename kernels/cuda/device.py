@@ -38,7 +38,7 @@ from . import driver
 __all__ = [
     "BLOCK", "NULL", "SIMULATED", "Array", "Kernel", "bfloat16", "block_largest", "block_sum",
     "by_dtype", "cuda", "declared", "device", "factories", "flat", "hosted", "kernel", "larger",
-    "launch", "matrix", "scalar", "team", "vector",
+    "launch", "matrix", "scalar", "shared_stream", "team", "vector",
 ]
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -59,7 +59,8 @@ factories = []
 """Every function made by `by_dtype`; what one of them has made, by dtype and the rest of its
 arguments, is its attribute `made`."""
 
-_SCALARS = {"i": types.int64, "s": types.int32, "u": types.uint32, "d": types.float64}
+_SCALARS = {"i": types.int64, "s": types.int32, "u": types.uint32, "d": types.float64,
+            "f": types.float32}
 
 
 class Kernel:
@@ -112,8 +113,8 @@ def kernel(signature, R=np.float64, *, name=None, block=BLOCK):
     Parameters
     ----------
     signature : str
-        A type for each argument: ``R`` the floating-point type, ``d`` float64, ``i`` int64, ``s``
-        int32, ``u`` uint32, and a ``*`` behind it for a pointer.
+        A type for each argument: ``R`` the floating-point type, ``d`` float64, ``f`` float32,
+        ``i`` int64, ``s`` int32, ``u`` uint32, and a ``*`` behind it for a pointer.
     R : type
         np.float32 or np.float64.
     name : str, optional
@@ -345,7 +346,7 @@ def hosted(enqueue, *changed):
 
     def call(*arguments, **named):
         bound = inspect.signature(call).bind(*arguments, **named).arguments
-        stream = _stream()
+        stream = shared_stream()
         held = {}  # by identity, so that an array passed twice is one on the device
 
         def there(value):
@@ -380,7 +381,7 @@ def hosted(enqueue, *changed):
 _streams = {}
 
 
-def _stream():
+def shared_stream():
     """One stream for the calls of a process."""
     if os.getpid() not in _streams:
         _streams[os.getpid()] = 0 if SIMULATED else cuda.stream()

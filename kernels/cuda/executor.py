@@ -59,11 +59,29 @@ _SHARE = 0.8  # of the free memory that data may take as a whole
 _WINDOW = 64 << 20  # bytes of data at a time where it does not fit
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
+_OF_STEPS = ("step_mask", "keep_steps", "pool", "row_weights")
+
+
+def _refuse_steps(plan):
+    """RuntimeError for operations on the steps of samples, which have no kernels here."""
+    lacking = [op.op for op in plan.ops if op.op in _OF_STEPS]
+    lacking += [f"{op.op} of several steps for each sample" for op in plan.ops
+                if op.phase == "loss" and len(op.inputs) > 1
+                and plan.buffers[op.inputs[1]].role == "labels"
+                and plan.buffers[op.inputs[1]].repeat > 1]
+    if lacking:
+        raise RuntimeError(
+            "The 'cuda' backend can't run this model, because it has no kernel for "
+            f"{', '.join(dict.fromkeys(lacking))}. Compute on the CPU: with "
+            "fusedmlp.device('cpu'), or fusedmlp.config.set_backend('auto')"
+        )
+
 
 class Executor:
     """See the contract in `fusedmlp.kernels`."""
 
     def __init__(self, plan, parameters, slots, seed):
+        _refuse_steps(plan)
         self.plan, self.seed = plan, seed
         self.totals = np.zeros((len(plan.totals), 2))
         self.units = np.zeros(plan.units)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import dlpack
+from . import device, dlpack, steps
 from .device import SIMULATED, cuda, matrix, vector
 
-__all__ = ["Memory", "adopt", "is_compressed", "on_device", "size", "stream", "synchronize"]
+__all__ = ["Memory", "Resident", "adopt", "is_compressed", "on_device", "resident", "size",
+           "stream", "synchronize"]
 
 _LINE = 256  # bytes that a part begins at a multiple of, as allocations of the driver do
 
@@ -78,8 +79,8 @@ def on_device(array):
     >>> on_device(np.zeros(3)), on_device([1.0])
     (False, False)
     """
-    if isinstance(array, np.ndarray):
-        return False
+    if isinstance(array, (np.ndarray, Resident)):
+        return isinstance(array, Resident)
     named = "__cuda_ndarray__" if SIMULATED else "__cuda_array_interface__"
     return hasattr(array, named) or dlpack.on_gpu(array)
 
@@ -109,6 +110,8 @@ def adopt(array, stream):
 
     Work that its library has enqueued on it is done before what comes on `stream`.
     """
+    if isinstance(array, Resident):
+        return array.flat
     if SIMULATED:
         held = array
     elif hasattr(array, "__cuda_array_interface__"):
@@ -119,6 +122,100 @@ def adopt(array, stream):
         raise ValueError("An array on the device must be C-contiguous. Received: strides "
                          f"{held.strides} for shape {held.shape}")
     return held.reshape(held.size)
+
+
+class Resident:
+    """An array of another library that lies on the device, as data is passed around.
+
+    Parameters
+    ----------
+    source
+        What keeps the memory.
+    flat : device array of Numba's
+        All its elements in order.
+    shape : tuple
+
+    Attributes
+    ----------
+    shape, dtype, ndim, size, nbytes
+        As NumPy's arrays have them.
+
+    Examples
+    --------
+    >>> x = resident(cuda.to_device(np.arange(6, dtype="float32").reshape(3, 2)))
+    >>> x.shape, len(x[1:]), x[1:].host().tolist(), x.reshape(2, 3).shape
+    ((3, 2), 2, [[2.0, 3.0], [4.0, 5.0]], (2, 3))
+    """
+
+    def __init__(self, source, flat, shape):
+        self._source, self.flat, self.shape = source, flat, tuple(map(int, shape))
+        self.dtype, self.ndim = np.dtype(flat.dtype), len(self.shape)
+        self.size = int(np.prod(self.shape, dtype=np.int64))
+        self.nbytes = self.size * self.dtype.itemsize
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        start, stop, _ = rows.indices(len(self))
+        stop, width = max(start, stop), self.size // max(len(self), 1)
+        return Resident(self._source, self.flat[start * width : stop * width],
+                        (stop - start, *self.shape[1:]))
+
+    def reshape(self, *shape):
+        """The same elements in another shape, in which -1 stands for what is left."""
+        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+        if -1 in shape:
+            rest = int(np.prod([n for n in shape if n != -1], dtype=np.int64))
+            shape = tuple(self.size // max(rest, 1) if n == -1 else n for n in shape)
+        return Resident(self._source, self.flat, shape)
+
+    def take(self, rows, axis=0, mode="clip"):
+        """Rows, fetched."""
+        return np.take(self.host(), rows, axis=axis, mode=mode)
+
+    def host(self):
+        """A copy as an array of NumPy's."""
+        found = np.empty(self.shape, self.dtype)
+        if self.size:
+            self.flat[: self.size].copy_to_host(found.reshape(-1))
+        return found
+
+    def astype(self, dtype):
+        """The same numbers in float32 or float64; a copy on the device where that is another.
+
+        >>> x = resident(cuda.to_device(np.arange(3, dtype="int32")))
+        >>> x.astype("float64").host().tolist()
+        [0.0, 1.0, 2.0]
+        """
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype:
+            return self
+        if not steps.converts(self.dtype):  # rare: flags, half precision
+            flat = cuda.to_device(np.asarray(self.host(), dtype).reshape(-1))
+        else:
+            flat, stream = cuda.device_array(max(self.size, 1), dtype), device.shared_stream()
+            steps.convert(stream, vector(self.flat, self.size), vector(flat, self.size))
+            synchronize(stream)
+        return Resident(flat, flat, self.shape)
+
+
+def resident(array):
+    """A `Resident` of an array that lies on the device, whose memory it shares; None for others.
+
+    Raises
+    ------
+    ValueError
+        If its elements don't lie one after another.
+    """
+    if isinstance(array, Resident):
+        return array
+    if not on_device(array):
+        return None
+    stream = device.shared_stream()
+    flat = adopt(array, stream)
+    synchronize(stream)  # whoever reads it does so on a stream of its own
+    return Resident(array, flat, array.shape)
 
 
 def described(held, shape):

@@ -12,8 +12,8 @@ import numpy as np
 from .device import BLOCK, NULL, block_sum, by_dtype, cuda, flat, isinf, isnan, kernel, launch
 
 __all__ = [
-    "CLOCK", "SCALARS", "begin", "gather", "penalty",
-    "penalty_grad", "put", "reduce", "rescale",
+    "CLOCK", "SCALARS", "begin", "convert", "converts", "gather", "penalty", "penalty_grad", "put",
+    "reduce", "rescale",
 ]
 
 CLOCK = 3
@@ -22,6 +22,7 @@ CLOCK = 3
 SCALARS = 2
 """The learning rate of the step, and the number of updates before it."""
 
+_SOURCES = {"float32": "f*", "float64": "d*", "int32": "s*", "int64": "i*"}
 _ITEM = {np.dtype("int64"): "i*", np.dtype("float32"): "R*", np.dtype("float64"): "R*"}
 
 
@@ -75,6 +76,18 @@ def _put(R):
     return put
 
 
+@by_dtype
+def _convert(R, source):
+    @kernel(f"{_SOURCES[source]} R* i", R, name=f"convert_{source}")
+    def convert(x, out, count):
+        i = cuda.grid(1)
+        while i < count:
+            out[i] = R(x[i])
+            i += cuda.gridsize(1)
+
+    return convert
+
+
 def gather(stream, data, order, clock, batch, rows, out):
     """The rows of `data` that the step takes: ``out[i] = data[order[clock * batch + i]]``.
 
@@ -88,6 +101,20 @@ def gather(stream, data, order, clock, batch, rows, out):
 def put(stream, x, out):
     """``out = x``, of one size, both row by row."""
     _put(x.dtype)(stream, launch(x.size), x.data, x.size, out.data)
+
+
+def converts(dtype):
+    """Whether `convert` takes numbers of this type.
+
+    >>> converts("int64"), converts("float16")
+    (True, False)
+    """
+    return np.dtype(dtype).name in _SOURCES
+
+
+def convert(stream, x, out):
+    """``out = x`` in the type of `out`, float32 or float64; vectors of one length."""
+    _convert(out.dtype, x.dtype.name)(stream, launch(x.size), x.data, out.data, x.size)
 
 
 # -- sums ----------------------------------------------------------------------------------------

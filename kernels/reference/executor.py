@@ -22,6 +22,7 @@ from . import (
     features,
     join,
     losses,
+    masks,
     metrics,
     normalization,
     optimizers,
@@ -207,7 +208,8 @@ class Executor:
 
     def _gather(self, inputs, outputs, rows, source):
         (target,) = outputs
-        target = target.reshape(rows, -1) if target.ndim == 2 else target
+        if target.ndim == 2 or len(target) != rows:  # several rows for one of the data
+            target = target.reshape(rows, -1)
 
         def gather():
             data = self._data[source]
@@ -479,6 +481,36 @@ class Executor:
     def _encode(self, inputs, outputs, rows, depth, kind):
         return partial(features.encode, inputs[0], depth, kind, outputs[0])
 
+    def _step_mask(self, inputs, outputs, rows, steps, value):
+        x, mask = (array.reshape(rows, steps, -1) for array in (*inputs, *outputs))
+        return partial(masks.step_mask, x, value, mask[:, :, 0])
+
+    def _keep_steps(self, inputs, outputs, rows, steps):
+        x, mask, y = (array.reshape(rows, steps, -1) for array in (*inputs, *outputs))
+        return partial(masks.keep_steps, x, mask[:, :, 0], y)
+
+    def _pool(self, inputs, outputs, rows, steps, kind):
+        x, mask = _pad([array.reshape(rows, steps, -1) for array in inputs], 2)
+        mask = None if mask is None else mask[:, :, 0]
+        return partial(masks.pool, x, mask, kind, outputs[0])
+
+    def _pool_grad(self, inputs, outputs, rows, steps, kind):
+        dy, *more = inputs
+        dx = outputs[0].reshape(rows, steps, -1)
+        x = y = mask = None
+        if kind == "max":
+            x, y = more[0].reshape(dx.shape), more[1]
+        elif more:
+            mask = more[0].reshape(rows, steps)
+        return partial(masks.pool_grad, dy, x, y, mask, kind, dx)
+
+    def _row_weights(self, inputs, outputs, rows, steps, over, given, ignore_index):
+        found = iter(inputs)
+        weights, mask, labels = (next(found).reshape(rows, -1) if there else None
+                                 for there in given)
+        return partial(masks.row_weights, weights, mask, labels, ignore_index, over,
+                       outputs[0].reshape(rows, steps))
+
     def _dense_dw(self, inputs, outputs, rows, precision=None):
         x, dz = inputs
         return partial(_rounded, precision, dense.dense_grad, (dz, x),
@@ -511,7 +543,7 @@ class Executor:
             losses.softmax_cross_entropy(logits, labels, sample_weight, label_smoothing,
                                          ignore_index, scale, values, gradient, hits)
 
-        return _over_counted(loss, labels, ignore_index, sample_weight, weight, reduction, rows,
+        return _over_counted(loss, labels, ignore_index, sample_weight, weight, reduction,
                              values)
 
     def _row_loss(self, inputs, outputs, rows, loss, params, label_smoothing, ignore_index,
@@ -524,7 +556,7 @@ class Executor:
                             scale, values, gradient)
 
         return _over_counted(row_loss, labels, ignore_index, sample_weight, weight, reduction,
-                             rows, values)
+                             values)
 
     def _elementwise_loss(self, inputs, outputs, rows, loss, params, label_smoothing, reduction,
                           weight):
@@ -536,7 +568,7 @@ class Executor:
                                     values, gradient)
 
         return _over_counted(elementwise_loss, labels, None, sample_weight, weight, reduction,
-                             rows, values)
+                             values)
 
     def _distribution_loss(self, inputs, outputs, rows, loss, params, reduction, weight):
         p, labels, sample_weight = _pad(inputs, 3)
@@ -547,7 +579,7 @@ class Executor:
                                      gradient)
 
         return _over_counted(distribution_loss, labels, None, sample_weight, weight, reduction,
-                             rows, values)
+                             values)
 
     def _overlap_loss(self, inputs, outputs, rows, loss, params, axis, reduction, weight):
         p, labels, sample_weight = _pad(inputs, 3)
@@ -557,7 +589,7 @@ class Executor:
             losses.overlap_loss(loss, axis, p, labels, params, sample_weight, scale, values,
                                 gradient)
 
-        return _over_counted(overlap_loss, labels, None, sample_weight, weight, reduction, rows,
+        return _over_counted(overlap_loss, labels, None, sample_weight, weight, reduction,
                              values)
 
     def _pair_loss(self, inputs, outputs, rows, loss, params, reduction, weight):
@@ -852,10 +884,11 @@ def _pad(arrays, length):
     return [*arrays, *[None] * (length - len(arrays))]
 
 
-def _over_counted(loss, labels, ignore_index, sample_weight, weight, reduction, rows, values):
+def _over_counted(loss, labels, ignore_index, sample_weight, weight, reduction, values):
     """A loss whose mean is over the rows or weights that count, while totals are divided by all."""
     ignores = ignore_index is not None and labels.ndim == 1
-    if reduction == "sum" or (reduction == "mean" and not ignores):
+    rows = len(values)  # of the loss: as many as steps of the samples
+    if reduction in ("sum", "mean_of_all") or (reduction == "mean" and not ignores):
         return partial(loss, _scale(weight, reduction, rows))
 
     def scaled():
@@ -880,4 +913,4 @@ def _part(per_rows, rows, sample_weight):
 
 
 def _scale(weight, reduction, rows):
-    return weight / max(rows, 1) if reduction == "mean" else weight
+    return weight if reduction == "sum" else weight / max(rows, 1)

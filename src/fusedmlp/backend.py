@@ -9,6 +9,9 @@ backend of the list that loads.  Models keep executors, which belong to the back
 they store each one under `key()`, which differs whenever the backend or its instruction set does,
 so that a change takes effect with the next ``fit`` or ``predict``.
 
+"auto" computes on the CPU, but for the plans that a GPU backend says pay there, in its `pays`: a
+large model is trained there, a small one never has to wait for it.
+
 ``FUSEDMLP_ISA`` caps the instruction set and ``FUSEDMLP_THREADS`` the threads of the compiled
 backend, which reads both when it is imported; their values are checked here before that.
 
@@ -23,6 +26,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import warnings
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -31,7 +35,6 @@ from .kernels import KERNELS, QUICK
 
 __all__ = [
     "INSTRUCTION_SETS",
-    "MATMUL",
     "MAX_THREADS",
     "Block",
     "choose",
@@ -45,6 +48,7 @@ __all__ = [
     "matmul",
     "names",
     "rejected",
+    "resident",
     "set_matmul",
     "set_threads",
     "threads",
@@ -69,7 +73,7 @@ def __getattr__(name):
 class _Row(NamedTuple):
     name: str
     module: str
-    automatic: bool  # whether "auto" may pick it; a GPU and a slow import must be asked for
+    automatic: bool  # whether "auto" may pick it for all; a GPU gets the plans that pay there
     compiled: bool  # whether it consists of extension modules, with settings in `native`
     remedy: str
     gpu: bool = False  # whether it computes on a GPU, where some kernels may be lacking
@@ -94,7 +98,7 @@ names = tuple(_BACKENDS)
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 """Names that ``FUSEDMLP_ISA`` may take, widest first."""
 
-MATMUL = {
+_MATMUL = {
     "precision": ("float32", "tensorfloat32", "bfloat16"),
     "library": ("auto", "tiles", "cublaslt"),
 }
@@ -130,6 +134,7 @@ _BLOCK = Block(512 * 1024, 504, 10**9)  # what a core's second cache holds, and 
 
 _loaded = {}  # name -> namespace
 _active = None  # the namespace in use, once it has been chosen
+_automatic = False  # whether that was left to us
 _threads = None  # what set_threads was last told
 _matmul = {}  # what set_matmul was last told
 
@@ -151,8 +156,9 @@ def load(name):
         With an attribute for each module of `fusedmlp.kernels.KERNELS`, ``name``, ``native``: the
         module that sets threads and instruction set, or None where the backend has no such
         settings, every name of `fusedmlp.kernels.QUICK`, which is a function that returns None
-        where the backend has no such door, ``block``, a `Block`, and ``describe``, a function
-        without arguments that says in a dict what else a person may want to know.
+        where the backend has no such door, ``resident``, see the function of that name, ``block``,
+        a `Block`, and ``describe``, a function without arguments that says in a dict what else a
+        person may want to know.
 
     Raises
     ------
@@ -240,6 +246,7 @@ def _import(row):
              for module, functions in QUICK.items() for function in functions}
     return SimpleNamespace(name=row.name, native=native, **modules, **quick,
                            describe=getattr(package, "describe", dict),
+                           resident=getattr(package, "resident", _no_door),
                            set_matmul=getattr(package, "set_matmul", None),
                            block=Block(*getattr(package, "BLOCK", _BLOCK)))
 
@@ -259,7 +266,7 @@ def _absent(backend, function, arguments):
 
 
 def _no_door(*arguments):
-    """Stands for a quick door that a backend lacks."""
+    """Stands for a quick door, or another function, that a backend lacks."""
     return None
 
 
@@ -293,7 +300,7 @@ def _check_environment():
             f"Received: {cap!r}"
         )
     _threads_of_environment()
-    for name, known in MATMUL.items():
+    for name, known in _MATMUL.items():
         variable = _MATMUL_VARIABLES[name]
         if _variable(variable) not in ("", *known):
             raise ValueError(f"Environment variable {variable} must be one of {', '.join(known)}. "
@@ -321,7 +328,8 @@ def choose(name):
     Parameters
     ----------
     name : str
-        One of `names`, or "auto" for the first of them that loads.
+        One of `names`, or "auto" for the best on the CPU that loads, and a GPU, where there is
+        one, for the training of large models.
 
     Returns
     -------
@@ -343,8 +351,8 @@ def choose(name):
     >>> choose(before) == before
     True
     """
-    global _active
-    _active = _select(name)
+    global _active, _automatic
+    _active, _automatic = _select(name), name == "auto"
     return _active.name
 
 
@@ -364,13 +372,16 @@ def _select(name):
 def device(name):
     """Within the block, compute on a device; then again with the backend that was in use before.
 
-    The choice is one of the whole process, as that of `choose` is.
+    The choice is one of the whole process, as that of `choose` is.  On a GPU `fit`, `evaluate`
+    and `predict` take arrays of other libraries that lie there (PyTorch, CuPy, JAX, Numba) without
+    a copy; classes and weights are copied, since they are checked.
 
     Parameters
     ----------
     name : str
         "cpu", "gpu" or "cuda", which is the same; ":0" may follow.  "cpu" leaves a backend that
-        computes on the CPU as it is, and else takes the best of them.
+        computes on the CPU as it is, and else takes the best of them; large models are trained
+        there, too.
 
     Raises
     ------
@@ -390,15 +401,16 @@ def device(name):
     ...
     ValueError: Argument `name` must be one of 'cpu', 'gpu', 'cuda'. Received: 'tpu'
     """
-    global _active
+    global _active, _automatic
     wanted = _family(name)
-    before = kernels()
-    if _BACKENDS[before.name].gpu != wanted:
+    before = kernels(), _automatic
+    if _BACKENDS[before[0].name].gpu != wanted:
         choose(next(row.name for row in _BACKENDS.values() if row.gpu) if wanted else "auto")
+    _automatic = False
     try:
         yield
     finally:
-        _active = before
+        _active, _automatic = before
 
 
 def _family(name):
@@ -429,11 +441,11 @@ def kernels():
     >>> kernels().name == current()
     True
     """
-    global _active
+    global _active, _automatic
     if _active is None:
         wanted = _variable("FUSEDMLP_BACKEND") or "auto"
         try:
-            _active = _select(wanted)
+            _active, _automatic = _select(wanted), wanted == "auto"
         except (ValueError, RuntimeError) as error:
             if wanted == "auto":
                 raise
@@ -460,6 +472,7 @@ def key():
     Returns
     -------
     tuple of (str, str or None or tuple)
+        And "auto" where the choice was left to us, with the settings of products on a GPU.
 
     Examples
     --------
@@ -468,12 +481,44 @@ def key():
     """
     active = _active or kernels()
     if active.native is None:
-        return active.name, None if active.set_matmul is None else tuple(matmul().values())
-    return active.name, active.native.isa()
+        found = active.name, None if active.set_matmul is None else tuple(matmul().values())
+    else:
+        found = active.name, active.native.isa()
+    return (*found, "auto", *matmul().values()) if _automatic else found
+
+
+def resident(array):
+    """An array that lies in the memory that the backend in use computes in, to be used there.
+
+    Parameters
+    ----------
+    array : object
+        Arrays of other libraries on a GPU say so by ``__cuda_array_interface__`` or DLPack.
+
+    Returns
+    -------
+    object or None
+        Has ``shape``, ``dtype``, ``ndim``, ``size``, ``reshape``, ``astype``, slices of rows, and
+        ``host()``, a copy as an array of NumPy's; executors take it as data.  None for any other
+        array, and where the backend computes with NumPy's memory.
+
+    Raises
+    ------
+    ValueError
+        If its elements don't lie one after another.
+
+    Examples
+    --------
+    >>> resident([1.0, 2.0]) is None
+    True
+    """
+    return kernels().resident(array)
 
 
 def executor(plan, parameters, slots=(), seed=0):
     """An executor of the backend in use for `plan`; see `fusedmlp.kernels` for what it can do.
+
+    Where the backend was chosen by "auto", it is that of a GPU for plans that pay there.
 
     Parameters
     ----------
@@ -496,7 +541,16 @@ def executor(plan, parameters, slots=(), seed=0):
     >>> out
     array([[0., 0., 2.]])
     """
-    return kernels().executor.Executor(plan, parameters, slots, seed)
+    active = kernels()
+    for row in _BACKENDS.values() if _automatic else ():
+        if row.gpu and getattr(importlib.import_module(row.module), "pays", _no_door)(plan):
+            try:
+                return load(row.name).executor.Executor(plan, parameters, slots, seed)
+            except Exception as error:  # no room, no driver for this process, ...
+                warnings.warn(f"A model is computed on the CPU, because the {row.name!r} backend "
+                              f"can't: {type(error).__name__}: {error}", RuntimeWarning,
+                              stacklevel=2)
+    return active.executor.Executor(plan, parameters, slots, seed)
 
 
 # -- settings of the compiled backends -----------------------------------------------------------
@@ -549,7 +603,7 @@ def set_threads(n):
 
 
 def matmul():
-    """How products on a GPU are computed: "precision" and "library", each one of `MATMUL`.
+    """How products on a GPU are computed: "precision" and "library", each one of `_MATMUL`.
 
     Examples
     --------
@@ -557,7 +611,7 @@ def matmul():
     ['library', 'precision']
     """
     return {name: _matmul.get(name) or _variable(_MATMUL_VARIABLES[name]) or known[0]
-            for name, known in MATMUL.items()}
+            for name, known in _MATMUL.items()}
 
 
 def set_matmul(**settings):
@@ -566,7 +620,7 @@ def set_matmul(**settings):
     Raises
     ------
     ValueError
-        If a value is not one of `MATMUL`.
+        If a value is not one of `_MATMUL`.
 
     Examples
     --------
@@ -577,9 +631,9 @@ def set_matmul(**settings):
     >>> set_matmul(**before)
     """
     for name, value in settings.items():
-        if value not in MATMUL[name]:
+        if value not in _MATMUL[name]:
             raise ValueError(f"Argument `{name}` must be one of "
-                             f"{', '.join(map(repr, MATMUL[name]))}. Received: {value!r}")
+                             f"{', '.join(map(repr, _MATMUL[name]))}. Received: {value!r}")
     _matmul.update(settings)
     for namespace in _loaded.values():
         if namespace.set_matmul is not None:

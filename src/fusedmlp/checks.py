@@ -22,7 +22,7 @@ from math import inf
 
 import numpy as np
 
-from . import config, frames
+from . import backend, config, frames
 
 __all__ = [
     "class_labels",
@@ -145,8 +145,13 @@ def _as_array(x, name):
     try:
         return np.asarray(x)
     except (TypeError, ValueError) as error:
+        held = backend.resident(x)
+        if held is not None:
+            return held.host()
+        there = hasattr(x, "__cuda_array_interface__")
+        remedy = " (arrays on a GPU are used there within fusedmlp.device('gpu'))" if there else ""
         raise ValueError(
-            f"Argument `{name}` must be an array of numbers, all its rows of one length. "
+            f"Argument `{name}` must be an array of numbers, all its rows of one length{remedy}. "
             f"Received: {type(x).__name__} ({error})"
         ) from None
 

@@ -70,8 +70,10 @@ def set_backend(name: str) -> None:
     Parameters
     ----------
     name : {"auto", "cython", "numpy", "cuda"}
-        "auto" takes the best on the CPU that can be used here; "cuda" computes on the GPU.
-        See also `fusedmlp.device`.
+        "auto" takes the best on the CPU that can be used here.  Where ``fusedmlp[cuda]`` is
+        installed and there is a GPU, large models (2**20 parameters and more) are trained and
+        evaluated on that, and all others, and every prediction, stay on the CPU.  "cuda" computes
+        everything on the GPU.  See also `fusedmlp.device`.
 
     Raises
     ------

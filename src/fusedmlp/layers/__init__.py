@@ -16,6 +16,7 @@ from .embedding import Embedding
 from .input import Input, InputLayer
 from .lambda_layer import Lambda
 from .layer import Layer
+from .masks import Masking, MaskOperation
 from .merging import (
     Add,
     Average,
@@ -40,6 +41,7 @@ from .normalization import (
     RMSNormalization,
     UnitNormalization,
 )
+from .pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
 from .preprocessing import (
     CategoryEncoding,
     Discretization,
@@ -71,6 +73,10 @@ __all__ = [
     "Flatten",
     "GaussianDropout",
     "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPooling1D",
     "HashedCrossing",
     "Hashing",
     "Identity",
@@ -81,6 +87,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Masking",
     "Maximum",
     "Maxout",
     "Minimum",
@@ -114,11 +121,15 @@ __all__ = [
 _REGISTRY = Registry("layer", Layer, (
     Activation, ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization,
     CategoryEncoding, Concatenate, Dense, Discretization, Dot, Dropout, ELU, Embedding, Flatten,
-    GaussianDropout, GaussianNoise, HashedCrossing, Hashing, Identity, InputLayer, IntegerLookup,
-    Lambda, LayerNormalization, LeakyReLU, Maximum, Maxout, Minimum, Multiply, Normalization,
-    Operation, PReLU, Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax,
+    GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, HashedCrossing,
+    Hashing, Identity, InputLayer, IntegerLookup, Lambda, LayerNormalization, LeakyReLU,
+    MaskOperation, Masking, Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU,
+    Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax,
     SpectralNormalization, StringLookup, Subtract, UnitNormalization, Wrapper,
 ))
+
+GlobalAvgPool1D = GlobalAveragePooling1D
+GlobalMaxPool1D = GlobalMaxPooling1D
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

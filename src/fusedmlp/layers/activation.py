@@ -67,6 +67,8 @@ def known_function(function) -> bool:
 class Activated(Layer):
     """A layer with an activation, which can be changed until the layer is built."""
 
+    _supports_masking = True
+
     @property
     def activation(self):
         """The function of `fusedmlp.activations`; AttributeError if set once the layer is built."""

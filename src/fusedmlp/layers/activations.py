@@ -10,6 +10,8 @@ from .layer import Layer, axes_shape, described
 
 __all__ = ["ELU", "LeakyReLU", "Maxout", "PReLU", "ReLU", "Softmax"]
 
+_LOW = -1e9  # what a softmax takes for a masked element, as in Keras
+
 
 class ReLU(Layer):
     """``min(max(x, 0), max_value)``, with a slope below a threshold.
@@ -39,6 +41,8 @@ class ReLU(Layer):
     >>> fm.layers.ReLU(max_value=1, negative_slope=0.5)([[-1.0, 0.5, 3.0]])
     array([[-0.5,  0.5,  1. ]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, max_value: float | None = None, negative_slope: float = 0.0,
                  threshold: float = 0.0, **kwargs):
@@ -86,6 +90,8 @@ class LeakyReLU(Layer):
     array([[-0.5,  2. ]], dtype=float32)
     """
 
+    _supports_masking = True
+
     def __init__(self, negative_slope: float = 0.3, **kwargs):
         if "alpha" in kwargs:
             negative_slope = kwargs.pop("alpha")
@@ -126,6 +132,8 @@ class ELU(Layer):
     array([[-1.,  2.]], dtype=float32)
     """
 
+    _supports_masking = True
+
     def __init__(self, alpha: float = 1.0, **kwargs):
         alpha = checks.number(alpha, "alpha")
         super().__init__(**kwargs)
@@ -140,6 +148,9 @@ class ELU(Layer):
 
 class Softmax(Layer):
     """``exp(x_i) / sum_k exp(x_k)`` along the last axis.
+
+    With a mask of the shape of the input (``layer(x, mask=mask)``) the elements that it leaves out
+    become 0, and the others are those of a softmax without them.
 
     Parameters
     ----------
@@ -164,6 +175,8 @@ class Softmax(Layer):
     array([[0.5, 0.5]], dtype=float32)
     """
 
+    _supports_masking = True
+
     def __init__(self, axis=-1, **kwargs):
         super().__init__(**kwargs)
         self.axis = axis
@@ -178,8 +191,20 @@ class Softmax(Layer):
             )
         return tuple(input_shape)
 
-    def lower(self, builder, x):
-        return builder.activation(x, "softmax")
+    def lower(self, builder, x, mask=None):
+        if mask is None:
+            return builder.activation(x, "softmax")
+        if builder.shape(mask) != builder.shape(x):
+            raise ValueError(
+                f"The mask of {self.name!r} must have the shape of its input, "
+                f"(None, {', '.join(map(str, builder.shape(x)))}): without `mask`, use an "
+                f"Activation('softmax'). Received: shape (None, "
+                f"{', '.join(map(str, builder.shape(mask)))})"
+            )
+        kept = builder.keep_steps(x, mask, f"{self.name}.kept")
+        low = builder.affine(mask, -_LOW, _LOW, f"{self.name}.low")
+        y = builder.activation(builder.combine("add", kept, low, f"{self.name}.masked"), "softmax")
+        return builder.keep_steps(y, mask, self.name)
 
     def get_config(self):
         return {**super().get_config(), "axis": self.axis}
@@ -217,6 +242,8 @@ class PReLU(Layer):
     >>> fm.layers.PReLU(alpha_initializer=fm.initializers.Constant(0.5))([[-1.0, 2.0]])
     array([[-0.5,  2. ]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, alpha_initializer="Zeros", alpha_regularizer=None, alpha_constraint=None,
                  shared_axes=None, **kwargs):
@@ -296,6 +323,8 @@ class Maxout(Layer):
     >>> fm.layers.Maxout(2)([[1.0, 5.0, 2.0, -1.0]])
     array([[5., 2.]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, num_units: int, axis: int = -1, **kwargs):
         num_units = checks.integer(num_units, "num_units", 1)

@@ -37,7 +37,7 @@ class Operation(Layer):
         ``factor``, ``start`` and ``columns``.
     """
 
-    _is_part = False
+    _is_part = _loses_masks = False
 
     def __init__(self, function: str, params: dict[str, Any] | None = None,
                  variable: Variable | None = None, **kwargs):

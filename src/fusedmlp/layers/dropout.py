@@ -17,6 +17,8 @@ __all__ = ["AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"]
 class _Drawing(Layer):
     """A layer that does nothing but in training, where it draws."""
 
+    _supports_masking = True
+
     _amount = "rate"  # the attribute that says how much
 
     def __init__(self, seed, noise_shape=None, **kwargs):

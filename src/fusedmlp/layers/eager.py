@@ -47,7 +47,8 @@ def call_on_arrays(layer, args: tuple, kwargs: dict):
             f"All inputs of {layer.name!r} must have the same number of rows. Received: shapes "
             f"{', '.join(str(array.shape) for array in given)}"
         )
-    symbolic = {id(a): KerasTensor((None, *a.shape[1:]), layer.dtype, "input") for a in given}
+    kinds = {id(a): "bool" if a.dtype == bool else layer.dtype for a in given}
+    symbolic = {id(a): KerasTensor((None, *a.shape[1:]), kinds[id(a)], "input") for a in given}
 
     def filled(values):
         def fill(leaf):
@@ -106,8 +107,8 @@ _NOTHING = {dtype: aligned_zeros(64, dtype) for dtype in ("float32", "float64")}
 def _prepared(layer, given, filled, rows, arena, size):
     """The executor of the layer's plan, and the tensors of its outputs."""
     builder = Builder(rows or _BLOCK_ROWS, layer.dtype, training=rows is not None)
-    inputs = {id(a): PlanTensor((None, *a.shape[1:]), layer.dtype, builder,
-                                builder.input(columns_of((None, *a.shape[1:])), "x"))
+    inputs = {id(a): PlanTensor((None, *a.shape[1:]), "bool" if a.dtype == bool else layer.dtype,
+                                builder, builder.input(columns_of((None, *a.shape[1:])), "x"))
               for a in given}
     args, kwargs = filled(inputs)
     outputs = layer._emitted(builder, args, kwargs, None)

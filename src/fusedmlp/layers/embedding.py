@@ -10,6 +10,7 @@ import numpy as np
 from .. import checks, constraints, initializers, regularizers
 from ..variable import Variable
 from .layer import Layer, axes_shape, described
+from .masks import not_equal
 
 __all__ = ["Embedding"]
 
@@ -34,8 +35,8 @@ class Embedding(Layer):
     embeddings_regularizer, embeddings_constraint
         See `fusedmlp.regularizers` and `fusedmlp.constraints`.
     mask_zero : bool
-        Kept for configs of Keras.  There are no masks here: 0 is looked up like any other number,
-        and a warning says so.
+        Whether the output has a mask (see `Masking`), which leaves out what comes from 0; its row
+        of the table is looked up all the same.
     weights : array_like of shape (input_dim, output_dim), optional
         What the table holds at first.
     **kwargs
@@ -49,11 +50,6 @@ class Embedding(Layer):
     ------
     ValueError, TypeError
         If an argument is none of these.
-
-    Warns
-    -----
-    UserWarning
-        If `mask_zero` is True.
 
     References
     ----------
@@ -80,11 +76,6 @@ class Embedding(Layer):
                 f"Argument `weights` must have the shape {(input_dim, output_dim)}. "
                 f"Received: shape {np.shape(weights)}"
             )
-        if mask_zero:
-            warnings.warn(
-                "`mask_zero` of an Embedding has no effect: there are no masks, and 0 is looked up "
-                "like any other number", stacklevel=2,
-            )
         if kwargs.pop("input_length", None) is not None:
             warnings.warn("Argument `input_length` is not needed any more", stacklevel=2)
         super().__init__(**kwargs)
@@ -92,7 +83,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = bool(mask_zero)
+        self.mask_zero = self._supports_masking = bool(mask_zero)
         self.embeddings: Variable | None = None
         if weights is not None:
             self.build()
@@ -111,6 +102,10 @@ class Embedding(Layer):
                 (self.input_dim, self.output_dim), self.embeddings_initializer, name="embeddings",
                 regularizer=self.embeddings_regularizer, constraint=self.embeddings_constraint)
         self.built = True
+
+    def compute_mask(self, inputs, mask=None):
+        """Where the numbers are not 0, with `mask_zero`; else None."""
+        return not_equal(inputs, 0) if self.mask_zero else None
 
     def compute_output_shape(self, input_shape):
         if len(input_shape) == 1:  # a column, as `x[:, 0]` gives it

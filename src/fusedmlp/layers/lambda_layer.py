@@ -26,8 +26,8 @@ class Lambda(Layer):
         Called with the input (a list where there are several).
     output_shape : tuple, or callable of the input shape, optional
         Of one sample, where it can't be found out by a call.
-    mask
-        There for scripts written for Keras: None.
+    mask : symbolic tensor, or callable of the inputs and their mask, optional
+        What the mask of the output is (see `Masking`), or gives it.
     arguments : dict, optional
         Further keyword arguments of the function.
     **kwargs
@@ -55,17 +55,22 @@ class Lambda(Layer):
                  arguments: Mapping[str, Any] | None = None, **kwargs):
         if not callable(function):
             raise TypeError(f"Argument `function` must be callable. Received: {function!r}")
-        if mask is not None:
-            raise ValueError(f"Argument `mask` must be None. Received: {mask!r}")
         super().__init__(**kwargs)
+        self.mask, self._supports_masking = mask, mask is not None
         self.function = function
         self.arguments = dict(arguments or {})
         self._output_shape = output_shape
+        self._function_takes_mask = _takes_mask(function)
         if hasattr(function, "backward"):
             self.backward = function.backward
 
-    def call(self, inputs):
-        return self.function(inputs, **self.arguments)
+    def call(self, inputs, mask=None):
+        more = {"mask": mask} if self._function_takes_mask else {}
+        return self.function(inputs, **{**self.arguments, **more})
+
+    def compute_mask(self, inputs, mask=None):
+        """The `mask` that the layer was given, or what it returns."""
+        return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
     def compute_output_shape(self, input_shape):
         if self._output_shape is None:
@@ -101,6 +106,13 @@ class Lambda(Layer):
         if isinstance(config.get("function"), str):
             config["function"] = _FUNCTIONS.find(config["function"])
         return cls(**config)
+
+
+def _takes_mask(function):
+    try:
+        return "mask" in inspect.signature(function).parameters
+    except ValueError:  # some functions that are compiled don't say
+        return False
 
 
 _FUNCTIONS = Registry("function", Layer, ())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class Layer:
     input and its output (lists where there are several) it returns the gradient at its input; a
     layer with weights returns a pair, of that and of a list with the gradient at each of its
     `variables` (None where it isn't trained).
+
+    Where the `call` takes an argument `mask`, it gets that of its input (see
+    `fusedmlp.layers.masks`), or None.  The mask of its output is what `compute_mask` returns, for a
+    class that defines it or sets `supports_masking` True; else it has none, and a warning says so.
 
     Parameters
     ----------
@@ -163,6 +168,36 @@ class Layer:
             "`lower(self, builder, x)`, which emits its operations"
         )
 
+    _output_dtype: str | None = None  # of symbolic outputs, where it is not the layer's
+    _supports_masking: bool | None = None
+    _loses_masks = True  # whether a mask that it does not pass on is worth a warning
+
+    @property
+    def supports_masking(self) -> bool:
+        """Whether outputs get masks, from `compute_mask`; True for classes that define that."""
+        if self._supports_masking is None:
+            return type(self).compute_mask is not Layer.compute_mask
+        return self._supports_masking
+
+    @supports_masking.setter
+    def supports_masking(self, value: bool) -> None:
+        self._supports_masking = bool(value)
+
+    def compute_mask(self, inputs, previous_mask=None):
+        """The mask of the output: by default that of the input.
+
+        Parameters
+        ----------
+        inputs : symbolic tensor, or structure of such
+        previous_mask : symbolic tensor or None, or structure of these
+            The masks of the inputs.
+
+        Returns
+        -------
+        symbolic tensor, or None, or one for each output
+        """
+        return previous_mask
+
     _is_part = True  # whether `Model.layers` lists it
 
     python_step = False
@@ -178,11 +213,11 @@ class Layer:
         """
         leaf = tree.leaves(inputs)[0]
         if isinstance(leaf, PlanTensor):
-            return self._lowered(leaf.builder, inputs)
+            return self._lowered(leaf.builder, inputs, kwargs.get("mask"))
         if not isinstance(leaf, KerasTensor):
             return self._call_on_arrays((inputs,), kwargs)
         shapes = self.compute_output_shape(tree.map_leaves(lambda t: t.shape, inputs))
-        dtype = self.dtype
+        dtype = self._output_dtype or self.dtype
         return map_shapes(lambda shape: KerasTensor(shape, dtype, "output"), shapes)
 
     def __call__(self, *args, **kwargs):
@@ -191,7 +226,8 @@ class Layer:
         Parameters
         ----------
         *args, **kwargs
-            As `call` takes them.  `training` says whether layers behave as in training.
+            As `call` takes them.  `training` says whether layers behave as in training, `mask` is
+            that of the input, where it has none of its own.
 
         Raises
         ------
@@ -211,7 +247,8 @@ class Layer:
                 "behave as in training in `fit` and `train_on_batch` alone. Received: training=True"
             )
         self._build_for(args, kwargs)
-        outputs = self._traced(args, kwargs, bool(training))
+        outputs = self._masked(
+            args, kwargs, lambda kwargs: self._traced(args, kwargs, bool(training)))
         if tensors.recording():
             if training is not None:
                 kwargs = {**kwargs, "training": training}
@@ -224,12 +261,46 @@ class Layer:
         return type(self).call is not Layer.call
 
     def _asked_training(self, kwargs):
-        """Take `training` and `mask` out of the arguments; masks have no meaning here."""
-        if kwargs.pop("mask", None) is not None:
-            raise ValueError(
-                f"Argument `mask` of a call of {self.name!r} must be None: there are no masks here"
-            )
+        """Take `training` out of the arguments."""
         return kwargs.pop("training", None)
+
+    @property
+    def _takes_mask(self) -> bool:
+        return "mask" in _parameters(type(self).call if self._composes else type(self).lower)
+
+    def _masked(self, args, kwargs, function):
+        """The outputs ``function(kwargs)``, with their masks.
+
+        The function gets a mask among its arguments where the layer takes one.
+        """
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        kwargs = dict(kwargs)
+        mask = kwargs.pop("mask", None)
+        if any(not isinstance(m, KerasTensor) for m in tree.leaves(mask) if m is not None):
+            raise ValueError(
+                f"Argument `mask` of a call of {self.name!r} must be a mask as `compute_mask` "
+                f"gives it, or None. Received: {mask!r}"
+            )
+        if mask is None:
+            mask = tree.map_leaves(lambda t: getattr(t, "_keras_mask", None), first)
+        given = any(m is not None for m in tree.leaves(mask))
+        if given and self._takes_mask:
+            kwargs["mask"] = mask
+        outputs = function(kwargs)
+        found = [t for t in tree.leaves(outputs) if isinstance(t, KerasTensor)]
+        if all(t._keras_mask is not None for t in found):
+            return outputs
+        if self.supports_masking:
+            masks = self.compute_mask(first, mask)
+            masks = [] if masks is None else tree.leaves(masks)
+            for tensor, one in zip(found, masks, strict=False):
+                if tensor._keras_mask is None:
+                    tensor._keras_mask = one
+        elif given and self._loses_masks and not isinstance(found[0], PlanTensor):
+            warnings.warn(
+                f"Layer {self.name!r} of type {type(self).__name__} was given a mask and does not "
+                "support masking: layers behind it don't see the mask", stacklevel=4)
+        return outputs
 
     def _invoked(self, args, kwargs, training):
         """What `call` returns, whose own calls of layers leave no nodes behind."""
@@ -269,8 +340,12 @@ class Layer:
 
     def _traced(self, args, kwargs, training):
         """New symbolic tensors of the shapes that the layer makes of symbolic ones."""
-        result = self._invoked(args, kwargs, training)
-        return tree.map_leaves(lambda t: KerasTensor(t.shape, t.dtype), result)
+        def fresh(t):
+            tensor = KerasTensor(t.shape, t.dtype)
+            tensor._keras_mask = t._keras_mask
+            return tensor
+
+        return tree.map_leaves(fresh, self._invoked(args, kwargs, training))
 
     def _emitted(self, builder, args, kwargs, training):
         """Tensors of the buffers that the layer's operations write."""
@@ -278,7 +353,8 @@ class Layer:
         if training is not None:
             builder.training = bool(training)
         try:
-            result = self._invoked(args, kwargs, builder.training)
+            result = self._masked(
+                args, kwargs, lambda kwargs: self._invoked(args, kwargs, builder.training))
         finally:
             builder.training = before
         if self.activity_regularizer is not None:
@@ -290,7 +366,7 @@ class Layer:
             builder.owners.setdefault(buffer.name, self.name)
         return result
 
-    def _lowered(self, builder, inputs):
+    def _lowered(self, builder, inputs, mask=None):
         """`lower` for tensors of a plan."""
         def seen(t):  # as samples of the tensor's shape, whatever made the buffer
             shape = t.shape[1:] or (1,)  # a column of shape (rows,)
@@ -299,9 +375,10 @@ class Layer:
 
         buffers = tree.map_leaves(seen, inputs)
         shapes = self.compute_output_shape(tree.map_leaves(lambda t: t.shape, inputs))
-        result = iter(tree.leaves(self.lower(builder, buffers)))
-        return map_shapes(lambda shape: PlanTensor(shape, builder.dtype, builder, next(result)),
-                          shapes)
+        more = {} if mask is None else {"mask": tree.map_leaves(seen, mask)}
+        result = iter(tree.leaves(self.lower(builder, buffers, **more)))
+        dtype = self._output_dtype or builder.dtype
+        return map_shapes(lambda shape: PlanTensor(shape, dtype, builder, next(result)), shapes)
 
     def _call_on_arrays(self, args, kwargs):
         from .eager import call_on_arrays

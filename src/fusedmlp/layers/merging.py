@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 from .layer import Layer, is_shape
+from .masks import either, joined, not_equal
 
 __all__ = [
     "Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract", "add",
@@ -53,11 +54,18 @@ def joined_shape(shapes, where: str) -> tuple:
 class _Merge(Layer):
     """What the layers have in common that work element by element."""
 
+    _supports_masking = True
+
     _function = ""
     _exactly: int | None = None
 
     def compute_output_shape(self, input_shape):
         return joined_shape(_several(self, input_shape, exactly=self._exactly), self.name)
+
+    def compute_mask(self, inputs, mask=None):
+        """What the mask of one of the inputs keeps; None where one has no mask."""
+        found = [] if mask is None else list(mask)
+        return either(found) if found and all(m is not None for m in found) else None
 
     def lower(self, builder, x):
         return reduce(lambda a, b: builder.combine(self._function, a, b, self.name), x)
@@ -178,10 +186,22 @@ class Concatenate(Layer):
     (None, 5)
     """
 
+    _supports_masking = True
+
     def __init__(self, axis: int = -1, **kwargs):
         super().__init__(**kwargs)
         self.axis = axis
         self._groups = 1
+
+    def compute_mask(self, inputs, mask=None):
+        """The masks one behind the other, or what one of them keeps along the last axis; an input
+        without a mask keeps all."""
+        if mask is None or all(m is None for m in mask):
+            return None
+        masks = [not_equal(x, float("nan"), last_axis=True) if m is None else m
+                 for x, m in zip(inputs, mask, strict=True)]
+        axis = self._place([tuple(x.shape) for x in inputs])
+        return either(masks) if axis == len(inputs[0].shape) - 1 else joined(masks, axis)
 
     def _place(self, shapes):
         """The axis, counted from the front."""
@@ -241,6 +261,8 @@ class Dot(Layer):
     array([[11.]], dtype=float32)
     """
 
+    _supports_masking = True
+
     def __init__(self, axes, normalize: bool = False, **kwargs):
         pair = axes if isinstance(axes, (list, tuple)) else (axes, axes)
         if len(pair) != 2 or not all(isinstance(axis, int) for axis in pair):
@@ -263,6 +285,10 @@ class Dot(Layer):
                 f"equally many columns. Received: shapes {one} and {two}"
             )
         return (None, 1)
+
+    def compute_mask(self, inputs, mask=None):
+        """None: the result has no steps."""
+        return None
 
     def lower(self, builder, x):
         one, two = x

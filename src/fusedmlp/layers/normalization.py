@@ -130,6 +130,8 @@ class BatchNormalization(_Scaled):
     ['gamma', 'beta', 'moving_mean', 'moving_variance']
     """
 
+    _supports_masking = True
+
     def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3,
                  center: bool = True, scale: bool = True, beta_initializer="zeros",
                  gamma_initializer="ones", moving_mean_initializer="zeros",
@@ -217,6 +219,8 @@ gamma_constraint
     >>> fm.layers.LayerNormalization(epsilon=0)([[1.0, 3.0]])
     array([[-1.,  1.]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, axis=-1, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
                  beta_initializer="zeros", gamma_initializer="ones", beta_regularizer=None,
@@ -309,6 +313,8 @@ class UnitNormalization(_LastAxis):
     >>> fm.layers.UnitNormalization()([[3.0, 4.0]])
     array([[0.6, 0.8]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, axis=-1, **kwargs):
         super().__init__(axis, **kwargs)

@@ -26,7 +26,8 @@ def step_of_layer(layer, args: tuple, kwargs: dict):
     given = [leaf for leaf in tree.leaves([list(args), kwargs]) if isinstance(leaf, KerasTensor)]
 
     def called(arrays):
-        known = {id(t): array for t, array in zip(given, arrays, strict=True)}
+        known = {id(t): array != 0 if t.dtype == "bool" else array
+                 for t, array in zip(given, arrays, strict=True)}
 
         def fill(leaf):
             return known[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
@@ -50,7 +51,8 @@ def step_of_layer(layer, args: tuple, kwargs: dict):
 
     variables = layer.variables
     buffers = builder.python(
-        function, [t.buffer for t in given], [columns_of(p.shape) for p in places],
+        function, [builder.formed(t.buffer, columns_of(t.shape)) for t in given],
+        [columns_of(p.shape) for p in places],
         name=layer.name, gradient=_gradient_of(layer, given, places),
         parameters=[layer.parameter(builder, v) for v in variables])
     made = iter(buffers)
@@ -93,7 +95,7 @@ def _gradient_of(layer, given, places):
         ys = [_shaped(y, p.shape) for y, p in zip(ys, places, strict=True)]
         dys = [np.zeros_like(y) if dy is None else _shaped(dy, y.shape)
                for dy, y in zip(dys, ys, strict=True)]
-        xs = [_shaped(x, t.shape) for x, t in zip(xs, given, strict=True)]
+        xs = [_shaped(x, t.shape) for x, t in zip(xs, given, strict=True) if t.dtype != "bool"]
         one = [part[0] if len(part) == 1 else part for part in (dys, xs, ys)]
         with np.errstate(all="ignore"):
             found = backward(*one)
@@ -101,8 +103,9 @@ def _gradient_of(layer, given, places):
         if trained:
             found, dweights = found
         found = tree.leaves(found)
-        _check_count(layer, found, given)
-        for array, target, tensor in zip(found, dxs, given, strict=True):
+        taken = [(dx, t) for dx, t in zip(dxs, given, strict=True) if t.dtype != "bool"]
+        _check_count(layer, found, taken)
+        for array, (target, tensor) in zip(found, taken, strict=True):
             if target is not None:
                 _store(target, array, tensor.shape, where)
         for place, target in dparameters.items():

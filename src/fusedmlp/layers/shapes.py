@@ -26,6 +26,8 @@ class Identity(Layer):
     array([[1., 2.]], dtype=float32)
     """
 
+    _supports_masking = True
+
     def lower(self, builder, x):
         return x
 
@@ -57,6 +59,8 @@ class ActivityRegularization(Layer):
     >>> fm.layers.ActivityRegularization(l2=0.1)([[1.0, 2.0]])
     array([[1., 2.]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs):
         regularizer = regularizers.L1L2(l1, l2)

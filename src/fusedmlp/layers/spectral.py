@@ -51,7 +51,7 @@ class Wrapper(Layer):
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)
 
-    def _lowered(self, builder, inputs):
+    def _lowered(self, builder, inputs, mask=None):
         return self.layer(inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -137,11 +137,11 @@ class SpectralNormalization(Wrapper):
     def differs_in_training(self):
         return True
 
-    def _lowered(self, builder, inputs):
+    def _lowered(self, builder, inputs, mask=None):
         builder.spectral_norm(self.layer.parameter(builder, self.kernel),
                               self.parameter(builder, self.vector_u), self.power_iterations,
                               config.epsilon())
-        return super()._lowered(builder, inputs)
+        return super()._lowered(builder, inputs, mask)
 
     def get_config(self):
         return {**super().get_config(), "power_iterations": self.power_iterations}

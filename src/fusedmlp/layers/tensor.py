@@ -91,6 +91,7 @@ class KerasTensor:
         self.dtype = str(dtype)
         self.name = auto_name("keras_tensor") if name is None else name
         self._keras_history = History(None, 0, 0)
+        self._keras_mask: KerasTensor | None = None
 
     @property
     def ndim(self) -> int:
@@ -163,6 +164,7 @@ class PlanTensor(KerasTensor):
     def __init__(self, shape, dtype: str, builder: Builder, buffer: int):
         self.shape, self.dtype, self.name = tuple(shape), dtype, builder.buffers[buffer].name
         self._keras_history = History(None, 0, 0)
+        self._keras_mask = None
         self.builder, self.buffer = builder, buffer
 
 

@@ -151,6 +151,8 @@ class MeanMetricWrapper(Mean):
     3.0
     """
 
+    heeds_masks = True
+
     def __init__(self, fn: Callable, name: str | None = None, dtype: str | None = None, **kwargs):
         super().__init__(name or getattr(fn, "__name__", type(self).__name__), dtype)
         self._fn, self._kwargs = fn, kwargs

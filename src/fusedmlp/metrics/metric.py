@@ -93,6 +93,9 @@ class Metric:
     in_plan : bool
         Whether training computes it by an operation of the plan (`lower`, `load`).  What it can't
         is updated in Python after each step.
+    heeds_masks : bool
+        Whether the mask of a model's output says which of its steps count, as in Keras for the
+        means of a function of targets and predictions.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class Metric:
     labels = "dense"
     direction: str | None = None
     in_plan = False
+    heeds_masks = False
 
     def __init__(self, dtype: str | None = None, name: str | None = None):
         self._dtype = None if dtype is None else float_dtype(dtype)

@@ -112,8 +112,8 @@ class Front:
                      port.shape)
             for t, port in zip(self._feeds, self.ports, strict=True))
 
-    def lower(self, builder: Builder, inputs: Sequence[int]) -> list[int]:
-        """Emit the operations behind these layers; buffers of the outputs for those of `ports`."""
+    def lower(self, builder: Builder, inputs: Sequence[int]) -> list[PlanTensor]:
+        """Emit the operations behind these layers for buffers of the `ports`; the outputs."""
         known = {id(t): PlanTensor(t.shape, builder.dtype, builder, buffer)
                  for t, buffer in zip(self._feeds, inputs, strict=True)}
         with tensors.unrecorded():
@@ -121,7 +121,7 @@ class Front:
                 args, kwargs = node.filled(known)
                 result = tree.leaves(node.operation(*args, **kwargs))
                 known.update((id(t), v) for t, v in zip(node.output_tensors, result, strict=True))
-        return [known[id(t)].buffer for t in self._outputs]
+        return [known[id(t)] for t in self._outputs]
 
 
 def _shaped(array, label, port):

@@ -89,6 +89,8 @@ class Model(Trainer, Layer):
     (2, 3)
     """
 
+    _loses_masks = False  # its outputs have the masks that its layers give them
+
     def __new__(cls, *args, **kwargs):
         if cls is Model and _is_graph(args, kwargs):
             from .functional import Functional
@@ -275,15 +277,14 @@ class Model(Trainer, Layer):
             array if len(t.shape) == 2 else array.reshape(len(array), *t.shape[1:])
             for array, t in zip(arrays, tree.leaves(outputs), strict=True)))
 
-    def lower_graph(self, builder: Builder, inputs: list[int]) -> list[int]:
-        """Emit the operations of the whole network; buffers of the outputs for those of inputs."""
+    def lower_graph(self, builder: Builder, inputs: list[int]) -> list[PlanTensor]:
+        """Emit the operations of the whole network for buffers of the inputs; its outputs."""
         if self.front is not None:
             return self.front.lower(builder, inputs)
         structure = self._signature[0]
         tensors = (PlanTensor(t.shape, builder.dtype, builder, buffer)
                    for t, buffer in zip(tree.leaves(structure), inputs, strict=True))
-        outputs = self._emitted(builder, (tree.pack(structure, tensors),), {}, None)
-        return [t.buffer for t in tree.leaves(outputs)]
+        return tree.leaves(self._emitted(builder, (tree.pack(structure, tensors),), {}, None))
 
     def _known(self, what):
         if self._signature is None:
@@ -649,7 +650,7 @@ class Model(Trainer, Layer):
 
 
 def _ports(structure, names):
-    return [Port(name, tensor.shape)
+    return [Port(name, tensor.shape, tensor._keras_mask is not None)
             for name, tensor in zip(names, tree.leaves(structure), strict=True)]
 
 

@@ -63,6 +63,11 @@ column_affine            x                    y                    before, scale
 feature_norm             x, mean, variance    y                    least, invert, center
 digitize                 x                    y                    boundaries
 encode                   x                    y                    depth, kind
+step_mask                x                    mask                 steps, value
+keep_steps               x, mask              y                    steps
+pool                     x[, mask]            y                    steps, kind
+row_weights              [w][, mask]          weights              steps, over, given,
+                         [, labels]                                ignore_index
 activation_grad          dy, x or y           dx (may be dy)       activation, params
 dense_dw                 x, dz                dkernel              --
 sparse_dw                rows, dz             dkernel              source
@@ -84,6 +89,7 @@ row_norm_grad            dy, x, inv[, mean]   dx                   kind, epsilon
 gamma_grad               dy, x, inv[, mean]   dgamma               --
 embedding_grad           indices, dy          dtable               --
 put_columns              dy                   dx                   index
+pool_grad                dy[, mask][, x, y]   dx                   steps, kind
 penalty_grad             parameter[, w]       dparameter           l1, l2, per_rows, adds
 orthogonal_penalty       parameter            [dparameter]         total, factor, mode, adds
 collect                  --                   --                   slot, every, parameters
@@ -155,6 +161,15 @@ form to the other. Which shape a sample has is known to the `Builder` alone.
 where it is inverted; without `center` the mean counts as 0. ``digitize`` counts the boundaries that
 are not above x, ``encode`` makes vectors of `depth` of whole numbers: of each ("one_hot"), or of a
 row ("multi_hot", "count"); both have no derivative.
+
+``step_mask`` is 1 for each of the `steps` of a sample with an element that is not `value`, else 0;
+``keep_steps`` is x where the mask is not 0, else 0; ``pool`` the mean of these steps or (`kind`
+"max") the largest of all. A loss, score or tally may have several rows for each row of the batch,
+as many as its labels have; the mean is over all of them. ``row_weights`` are the weights of the
+rows of a loss: those of samples or rows times the mask, 0 for labels `ignore_index`, and times such
+a number that the mean of weighted losses over all rows is that over the rows that count (`over`
+"kept") or over their weights ("weights"); `given` says which of the inputs there are. Losses with
+such weights have the reduction "mean_of_all", a mean over all rows, ignored ones included.
 
 A plan that observes writes what `Plan.observations` lists into the executor's `records`, in every
 step number `every` (2 `every`, ...), four numbers each.  ``observe`` writes of a buffer the sum of

@@ -107,7 +107,7 @@ class Arithmetic(Buffers):
         return y
 
     def python(self, function, inputs, columns, *, name, gradient=None, parameters=(),
-               phase="forward", roles=None):
+               phase="forward", roles=None, repeat=1):
         """A step in Python: ``function(inputs, outputs)`` with tuples of arrays.
 
         Parameters
@@ -128,6 +128,8 @@ class Arithmetic(Buffers):
             Parameters that the function reads by itself.
         roles : sequence of str, optional
             Of the outputs, "activation" by default; "row" for one number per row.
+        repeat : int
+            Rows of the outputs for each row of the batch.
 
         Returns
         -------
@@ -135,7 +137,7 @@ class Arithmetic(Buffers):
             Buffers of the outputs.
         """
         roles = roles or ["activation"] * len(columns)
-        outputs = [self._new(name, count, role) for count, role in
+        outputs = [self._new(name, count, role, repeat=repeat) for count, role in
                    zip(columns, roles, strict=False)]
         self._emit("python", (*inputs, *parameters), outputs, phase, function=function,
                    gradient=gradient, name=name, reads=len(inputs))

@@ -34,6 +34,8 @@ class Buffers:
         self._shapes = {}  # buffer or view -> shape of a sample, where it is not (columns,)
         self._views = {}  # view -> the buffer that it stands for
         self._forms = {}  # (buffer, columns) -> what a reshape made of it
+        self._masks = {}  # (buffer, value, steps) -> the mask that a step_mask made of it
+        self._balanced = set()  # weights with which a mean over all rows is the one that is wanted
 
     # -- buffers -------------------------------------------------------------------------------
 
@@ -137,7 +139,8 @@ class Buffers:
 
     # -- inputs and parameters -------------------------------------------------------------------
 
-    def input(self, columns, name="x", role="input", dtype=None, shape=None, sparse=False):
+    def input(self, columns, name="x", role="input", dtype=None, shape=None, sparse=False,
+              repeat=1):
         """A buffer that every step fills with the rows of the next data array.
 
         Parameters
@@ -148,6 +151,8 @@ class Buffers:
             Shape of a sample, ``(columns,)`` by default.
         sparse : bool
             Whether the data is a matrix in compressed rows.
+        repeat : int
+            Rows of the buffer, each of so many columns, for one of the data.
         """
         source = len(self.inputs)
         if sparse:
@@ -157,7 +162,7 @@ class Buffers:
             index = self._new(name, columns, role)
             self._emit("densify", (rows,), (index,), source=source)
             return index
-        index = self._new(name, columns, role, dtype=dtype)
+        index = self._new(name, columns, role, dtype=dtype, repeat=repeat)
         if shape is not None and len(shape) > 1:
             self._shapes[index] = tuple(shape)
         self._emit("gather", (), (index,), "gather", source=source)
@@ -193,3 +198,4 @@ class Buffers:
         self.layer_outputs = {i: n for i, n in self.layer_outputs.items() if i < buffers}
         self._parameters = {key: i for key, i in self._parameters.items() if i < buffers}
         self._trainable = {i for i in self._trainable if i < buffers}
+        self._masks = {key: i for key, i in self._masks.items() if i < buffers}

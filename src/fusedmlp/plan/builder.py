@@ -11,10 +11,12 @@ from .layer_operations import LayerOperations
 from .objective import Objective
 from .observing import Observing
 from .penalties import Penalties
+from .steps import Steps
 from .updates import Updates
 
 
-class Builder(LayerOperations, Arithmetic, Objective, Penalties, Updates, Fusion, Observing):
+class Builder(LayerOperations, Arithmetic, Steps, Objective, Penalties, Updates, Fusion,
+              Observing):
     """Collects the operations of a plan.
 
     Layers call the forward methods (`dense`, `activation`, `dropout`, ...), each of which takes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from .. import spec
@@ -17,6 +18,36 @@ class Objective(Buffers):
         made = (producer is not None and producer.op == "activation"
                 and producer.attributes["activation"] == activation)
         return producer.inputs[0] if made else None
+
+    def beside(self, prediction, labels):
+        """The buffer of `prediction` with a row for each row of `labels`."""
+        columns = self.size(prediction) // self.buffers[labels].repeat
+        return self.formed(prediction, columns)
+
+    def row_weights(self, steps, sample_weight=None, mask=None, labels=None, *, over="rows",
+                    ignore_index=None, name="weights"):
+        """Weights of the rows of a loss whose samples take `steps` rows each.
+
+        Parameters
+        ----------
+        steps : int
+        sample_weight : int, optional
+            Buffer of weights, of samples or of rows.
+        mask : int, optional
+            Buffer (rows, steps): 0 for steps that don't count.
+        labels : int, optional
+            Buffer of classes, of which `ignore_index` doesn't count either.
+        over : {"rows", "kept", "weights"}
+            What the mean of weighted losses over all rows is to be: that; the mean over those that
+            count; that over the sum of their weights.
+        """
+        given = (sample_weight, mask, labels if ignore_index is not None else None)
+        y = self._new(name, 1, "row", repeat=steps)
+        self._emit("row_weights", [i for i in given if i is not None], (y,), "loss", steps=steps,
+                   over=over, given=tuple(i is not None for i in given), ignore_index=ignore_index)
+        if over != "rows":
+            self._balanced.add(y)
+        return y
 
     def loss(self, name, prediction, labels, sample_weight=None, *, params=(), from_logits=False,
              label_smoothing=0.0, ignore_index=None, axis="rows", reduction="mean", weight=1.0,
@@ -39,13 +70,17 @@ class Objective(Buffers):
             What an overlap loss adds up.
         """
         kind = spec.LOSSES[name].kind
-        if kind != "elementwise" and len(self.shape(prediction)) > 1:
+        steps = math.prod(self.shape(prediction)[:-1])
+        if steps > 1 and kind != "elementwise" and (
+                kind in ("overlap", "pair") or self.buffers[labels].repeat != steps):
             raise ValueError(
                 f"The loss {name!r} takes predictions of shape (rows, classes): put a Flatten or "
                 f"Reshape behind the last layer. Received: samples of shape "
                 f"{self.shape(prediction)}"
             )
-        prediction = self.packed(prediction)
+        prediction = self.beside(prediction, labels)
+        if sample_weight in self._balanced and reduction != "sum":
+            reduction = "mean_of_all"
         logits = spec.LOGITS_ROWS.get(name)
         if logits is not None:
             producer = self._producer(prediction)
@@ -54,11 +89,12 @@ class Objective(Buffers):
             elif (producer is not None and producer.op == "activation"
                   and producer.attributes["activation"] == spec.LOSSES[logits].logits_of):
                 prediction, name = producer.inputs[0], logits
-        losses = self._new("losses", 1, "row")
+        repeat = self.buffers[prediction].repeat
+        losses = self._new("losses", 1, "row", repeat=repeat)
         outputs = [losses]
         if gradient:
             outputs.append(self._new(f"d{self.buffers[prediction].name}",
-                                     self.columns(prediction), "gradient"))
+                                     self.columns(prediction), "gradient", repeat=repeat))
         self._emit_loss(name, prediction, labels, sample_weight, outputs, params=params,
                         label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
                         reduction=reduction, weight=weight)
@@ -100,8 +136,11 @@ class Objective(Buffers):
         """Add `weight` times the numbers of a row buffer to the total called `name`.
 
         The total is made where there is none; "loss" is one sum of several losses over the same
-        rows, which are counted once, any other name that occurs again is another total.
+        rows, which are counted once, any other name that occurs again is another total.  Where a
+        sample takes several rows of the buffer, their mean is its number.
         """
+        if sample_weight is None and reduction != "sum":
+            weight /= self.buffers[rows].repeat
         inputs = (rows,) if sample_weight is None else (rows, sample_weight)
         again = name == "loss" and name in self.totals
         number = self.totals.index(name) if again else len(self.totals)
@@ -130,7 +169,7 @@ class Objective(Buffers):
             ``label_smoothing``, ``ignore_index`` and ``axis`` of a loss.
         """
         rows = None
-        prediction = self.packed(prediction)
+        prediction = self.beside(prediction, labels)
         if kind == "categorical_hits":
             producer = self._producer(prediction)
             if (producer is not None and producer.op == "activation"
@@ -140,10 +179,10 @@ class Objective(Buffers):
                 op = self.ops[i]
                 if (op.op == "softmax_cross_entropy" and op.inputs[:2] == (prediction, labels)
                         and len(op.outputs) == 2):
-                    rows = self._new("hits", 1, "row")
+                    rows = self._new("hits", 1, "row", repeat=self.buffers[prediction].repeat)
                     self.ops[i] = replace(op, outputs=(*op.outputs, rows))
         if rows is None:
-            rows = self._new(name, 1, "row")
+            rows = self._new(name, 1, "row", repeat=self.buffers[prediction].repeat)
             if kind in spec.SCORES:
                 params = tuple(params or (value for _, value in spec.SCORES[kind].params))
                 self._emit("score", (prediction, labels), (rows,), "loss", score=kind,
@@ -170,6 +209,7 @@ class Objective(Buffers):
         size : int
             Elements of the state.
         """
+        prediction = self.beside(prediction, labels)
         inputs = (prediction, labels) if sample_weight is None else (
             prediction, labels, sample_weight)
         self._emit("tally", inputs, (), "loss", tally=kind, total=len(self.totals),

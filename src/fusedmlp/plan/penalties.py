@@ -71,7 +71,7 @@ class Penalties(Backward):
                 outputs.append(self._gradient_like(y))
                 self._loss_ops.append(len(self.ops))
             self._emit("activity_penalty", (y,), outputs, "loss", **attributes)
-            self.reduce("loss", rows)
+            self.reduce("loss", rows, weight=self.buffers[rows].repeat)
         for op, inputs, attributes in self._penalties:
             if op == "penalty":
                 self._emit(op, inputs, (), "loss", total=total, **attributes)

@@ -328,10 +328,35 @@ def _encode(writer, plan, op, inputs, output):
 
 
 _BROADCAST = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+def _steps(writer, plan, op, inputs, output):
+    """An operation on the steps of samples, which are an axis of their own here."""
+    steps = op.attributes["steps"]
+    buffer = plan.buffers[op.inputs[0]]
+    width = buffer.columns * buffer.repeat // steps
+    names = {"x": inputs[0], "shape": [-1, steps, width], "last": [-1, steps, 1],
+             "width": plan.buffers[op.outputs[0]].columns, "value": op.attributes.get("value")}
+    if len(inputs) == 2:
+        names["mask"] = inputs[1]
+    kind = {"float32": 1, "float64": 11}[writer.dtype]
+    kept = "Where(Cast(Reshape(mask, last), to=9), Reshape(x, shape), 0.0)"
+    if op.op == "step_mask":
+        form = (f"ReduceMax(Cast(Not(Equal(Reshape(x, shape), value)), to={kind}), [2], "
+                "keepdims=0)")
+    elif op.op == "keep_steps":
+        form = f"Reshape({kept}, [-1, width])"
+    elif len(inputs) == 2:
+        form = f"ReduceSum({kept}, [1], keepdims=0) / ReduceSum(Reshape(mask, last), [1], " \
+               "keepdims=0)"
+    else:
+        reduce = {"mean": "ReduceMean", "max": "ReduceMax"}[op.attributes["kind"]]
+        form = f"{reduce}(Reshape(x, shape), [1], keepdims=0)"
+    return writer.write(form, names, output)
+
+
 _SPECIAL = {
     "affine": _affine, "broadcast": _broadcast, "column_affine": _column_affine,
     "concatenate": _concatenate, "dense": _dense, "digitize": _digitize, "encode": _encode,
     "feature_norm": _feature_norm, "fold_statistics": _fold_statistics, "prelu": _prelu,
     "repeat": _repeat, "row_norm": _row_norm, "row_sum": _row_sum, "scale_shift": _scale_shift,
-    "slice": _slice,
+    "slice": _slice, "step_mask": _steps, "keep_steps": _steps, "pool": _steps,
 }

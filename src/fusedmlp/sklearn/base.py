@@ -166,7 +166,9 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         if first_pass or not hasattr(self, "_network"):
             self._network = Network(shape)
         elif self._network.shape != shape:
-            self._network = self._network.like(shape)
+            network = self._network.like(shape)
+            self._check_sizes([kernel.shape for _, kernel in network.kernels])
+            self._network = network
             if hasattr(self, "_optimizer"):
                 self._optimizer = copy.deepcopy(self._optimizer)
         if first_pass:
@@ -175,6 +177,16 @@ class MultilayerPerceptron(BaseEstimator, ABC):
             self._network.load(self.coefs_, self.intercepts_)
             if self._is_stochastic() and not hasattr(self, "loss_curve_"):  # lbfgs went before
                 self._begin_record()
+
+    def _check_sizes(self, wanted):
+        """ValueError where the weights that there are do not fit into kernels of these shapes."""
+        there = [coef.shape for coef in self.coefs_]
+        if there != wanted:
+            raise ValueError(
+                "A fit that goes on from the last one, by warm_start or partial_fit, needs layers "
+                f"of the same sizes: expected kernels of shapes {there}. Received: "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, of shapes {wanted}"
+            )
 
     def _initialize(self):
         """First values of all weights, and of the attributes that training counts with."""
@@ -296,6 +308,8 @@ class MultilayerPerceptron(BaseEstimator, ABC):
         if not resumed:
             self._random_state = check_random_state(self.random_state)
         validation = self._validate_validation(*validation)
+        if incremental and self.early_stopping and validation is None:
+            self._check_holding_out(first_pass)
         self._prepare_network(X.shape[1], X.dtype, first_pass)
         if self._is_stochastic():
             stochastic.fit(self, X, y, sample_weight, validation, incremental, resumed)
@@ -314,6 +328,20 @@ class MultilayerPerceptron(BaseEstimator, ABC):
                 ConvergenceWarning, stacklevel=5,
             )
         return self
+
+    def _check_holding_out(self, first_pass):
+        """ValueError where `partial_fit` can't hold rows out that no training has seen."""
+        if not self.validation_fraction:
+            raise ValueError(
+                "partial_fit with early_stopping=True needs a validation set: expected X_val and "
+                "y_val, or a 'validation_fraction' above 0. Received: validation_fraction=0"
+            )
+        if not first_pass and self._held is None:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True after training that held no rows "
+                "out for it: what it held out now may have been trained on. Pass X_val and y_val, "
+                "or begin with partial_fit"
+            )
 
     def _validate_validation(self, X, y, sample_weight):
         """The user's validation set as (X, y, sample_weight), or None."""

@@ -215,7 +215,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
             As in `fit`.  With ``early_stopping=True`` and no validation set, the share
             `validation_fraction` of the different rows of X is held out, chosen by their features
             so that they are held out again when they come again, and joins a validation set of at
-            most 1000 rows.  When the score has not improved for `n_iter_no_change` calls,
+            most 1000 rows.  (After `fit`, which trains on rows that would be held out, a validation
+            set must be given.)  When the score has not improved for `n_iter_no_change` calls,
             `early_stopped_` is True and the best weights are back.
         classes : array of shape (n_classes,), default=None
             Classes across all calls, needed in the first one.

@@ -74,8 +74,12 @@ class ScikitObjective:
     outputs : tuple of ScikitObjective
         This one, for the network's one output.
     kinds : tuple of str
-        Kinds of label arrays.  Both are what `fusedmlp.training.execution.lower` reads.
+        Kinds of label arrays.
+    steps : int
+        Rows of a sample.  All three are what `fusedmlp.training.execution.lower` reads.
     """
+
+    steps = 1
 
     def __init__(self, loss, columns, classes, alpha, kernels):
         self.loss, self.columns, self.alpha, self.kernels = loss, columns, alpha, kernels
@@ -89,7 +93,7 @@ class ScikitObjective:
             return labels
         return np.ascontiguousarray(labels, self.dtype)
 
-    def lower(self, builder, predictions, labels, weights, gradient):
+    def lower(self, builder, predictions, labels, weights, gradient, masks=None):
         """Add loss and penalty to a plan under construction; a list holds one of each output."""
         (prediction,), (sample_weight,) = predictions, weights
         self._lower_loss(builder, prediction, labels[0][self.kinds[0]], sample_weight, gradient)
@@ -161,10 +165,16 @@ class LibraryObjective(ScikitObjective):
 
     def __init__(self, output, targets, alpha, kernels):
         loss, columns = output.loss, output.port.columns
-        if loss.labels == "groups" or (loss.labels == "halves" and columns == targets):
+        if loss.labels == "groups":
             raise ValueError(
-                "Parameter 'loss' must be one whose targets are the estimator's. "
-                f"Received: {loss!r}, whose targets are others"
+                "Parameter 'loss' must be one that brings outputs close to targets, which is what "
+                f"an estimator predicts. Received: {loss!r}, which brings rows of a class close to "
+                "each other: train a fusedmlp.Sequential with it, and classify its outputs"
+            )
+        if loss.labels == "halves" and columns == targets:
+            raise ValueError(
+                "Parameter 'loss' of a classifier can't be one that needs a variance beside each "
+                f"output; MLPRegressor takes it. Received: {loss!r}"
             )
         row = spec.LOSSES.get(getattr(loss, "row", ""))
         shares = row is not None and row.accepts and (row.kind == "row" or not row.average)
@@ -186,7 +196,7 @@ class LibraryObjective(ScikitObjective):
     def _lower_loss(self, builder, prediction, labels, sample_weight, gradient):
         arguments = prediction, labels, sample_weight, 1.0, gradient
         if in_python(self.loss):
-            lower_loss(builder, self.loss, *arguments)
+            lower_loss(builder, self.loss, (self.columns,), *arguments)
         else:
             self.loss.lower(builder, *arguments)
 

@@ -45,6 +45,8 @@ def fit(estimator, X, y, sample_weight, validation, incremental, resumed):
     keep = incremental or estimator.warm_start == "state"
     if not keep or not hasattr(estimator, "_optimizer"):
         estimator._optimizer = estimator._make_optimizer()
+    if not incremental:
+        estimator._held = None
     if not resumed:
         estimator._order = estimator._split_state = None
     changed = False

@@ -4,8 +4,9 @@ Everything is checked here, before anything is changed: rank, width, numbers of 
 targets in range, weights.  What comes out are C-contiguous arrays of the model's dtype (int64 for
 classes), converted once; float32 input of a float32 model is used as it is.  Classes are always a
 copy, because kernels index with them: they must stay as they were checked, whatever a callback does
-to the caller's array.  Matrices in files that would have to be converted are left there and read in
-blocks (`fusedmlp.training.stored`).
+to the caller's array.  Arrays that lie where the backend in use computes stay there, but for what
+has to be looked at: classes, weights, and targets that must lie in an interval.  Matrices in files
+that would have to be converted are left there and read in blocks (`fusedmlp.training.stored`).
 """
 
 from __future__ import annotations
@@ -13,24 +14,26 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import checks
+from .. import backend, checks
 from ..losses.functions import as_signs
 from .compressed import CompressedRows, is_sparse
 from .objective import BoundObjective
 from .ports import Port, spread
 from .stored import Stored, is_stored
 
-__all__ = ["Converted", "Features", "Samples", "class_weights", "features", "inputs", "labels",
-           "only", "outputs", "prepare", "split", "targets", "unpack", "weights", "weights_of"]
+__all__ = ["Converted", "Features", "Samples", "by_rows", "class_weights", "features", "inputs",
+           "labels", "only", "outputs", "prepare", "split", "targets", "unpack", "weights",
+           "weights_of"]
 
 
 class Samples(NamedTuple):
     """Arrays in the order of a plan's inputs: each input, then of each output its labels of each
-    kind, and its weights if it has any (`weighted` says which have).
+    kind, and its weights if it has any (`weighted` says how many for a sample).
 
     Those that stay in a file are `Stored` or `Converted`, sparse ones are `CompressedRows`
     (`sparse` says of each input whether it is; it is empty where none is).
@@ -91,7 +94,7 @@ def features(x, name: str, columns: int | None, dtype: np.dtype,
     elif is_stored(x, dtype):
         array = Stored(x, dtype, name)
     else:
-        array = checks.float_like(x, name, dtype)
+        array = _here_or_there(x, partial(checks.float_like, name=name, dtype=dtype), dtype)
     if shape is not None and len(shape) > 2:
         if array.shape[1:] != tuple(shape[1:]) or not len(array):
             wanted = ", ".join(map(str, ("rows", *shape[1:])))
@@ -125,9 +128,24 @@ def features(x, name: str, columns: int | None, dtype: np.dtype,
     return array
 
 
+def _here_or_there(x, convert, dtype=None):
+    """An array where it lies, if the backend in use computes there, or what `convert` makes of it.
+    """
+    held = None if isinstance(x, np.ndarray) else backend.resident(x)
+    if held is None:
+        return convert(x)
+    return held if dtype is None else held.astype(dtype)
+
+
+def _here(x):
+    """What can be looked at: a copy of an array that lies elsewhere."""
+    held = None if isinstance(x, np.ndarray) else backend.resident(x)
+    return x if held is None else held.host()
+
+
 def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
             shape: tuple | None = None) -> np.ndarray:
-    """Targets as an array of whatever dtype, of rank 1 or 2.
+    """Targets as an array of whatever dtype: (rows,), (rows, columns), or as `shape` has it.
 
     Parameters
     ----------
@@ -138,8 +156,8 @@ def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
     dtype : dtype, optional
         That of the model: what targets with several columns that are in a file are read as.
     shape : tuple, optional
-        Of the output: where its samples have several axes, so may the targets, which become
-        columns.
+        Of the output: where its samples have several axes, so may the targets, the last of which
+        may be another or left out.
 
     Raises
     ------
@@ -148,15 +166,18 @@ def targets(y, name: str, rows: int, beside: str, dtype: np.dtype | None = None,
     """
     if y is None:
         raise ValueError(f"Argument `{name}` must hold the targets. Received: None")
+    steps = None if shape is None or len(shape) < 3 else tuple(shape[1:-1])
     if dtype is not None and is_stored(y, dtype):
         array = Stored(y, dtype, name)
     elif isinstance(y, Stored):
         array = y
     else:
-        array = checks.real_array(y, name)
-    if shape is not None and len(shape) > 2 and array.shape[1:] == tuple(shape[1:]):
-        array = array.reshape(len(array), -1)
-    if array.ndim not in (1, 2):
+        array = (checks.real_array(_here(y), name) if steps else
+                 _here_or_there(y, partial(checks.real_array, name=name)))
+    if steps and array.shape[1:] == (prod(shape[1:]),):
+        array = (array.read() if isinstance(array, Stored) else array).reshape(-1, *shape[1:])
+    fits = steps and array.ndim <= len(shape) and array.shape[1 : len(shape) - 1] == steps
+    if array.ndim not in (1, 2) and not fits:
         raise ValueError(
             f"Argument `{name}` must have shape (rows,) or (rows, columns). "
             f"Received: shape {array.shape}"
@@ -203,6 +224,9 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
         if interval is not None:
             result.check()
         return result
+    held = backend.resident(y)
+    if held is not None and (kind not in ("dense", "halves") or interval is not None):
+        y, held = held.host(), None
     rows = len(y)
     if kind in ("classes", "groups"):
         if y.ndim == 2 and y.shape[1] != 1:
@@ -234,6 +258,8 @@ def labels(y: np.ndarray, name: str, kind: str, columns: int, dtype: np.dtype,
             f"{'half of' if kind == 'halves' else 'as'} the prediction has, for "
             f"{wanted_by}{hint}. Received: shape {y.shape}"
         )
+    if held is not None:
+        return held.astype(dtype).reshape(rows, columns)
     array = checks.float_like(y, name, dtype).reshape(rows, columns)
     if interval is not None:
         _within(array, name, interval, wanted_by)
@@ -253,26 +279,59 @@ def _within(array, name, interval, wanted_by):
     )
 
 
-def weights(sample_weight, name: str, rows: int, dtype: np.dtype) -> np.ndarray:
-    """Weights as an array (rows,).
+def by_rows(y, name: str, steps: int, shape: tuple) -> np.ndarray:
+    """Targets of rank 1 or 2, a row for each of the `steps` of a sample.
+
+    Parameters
+    ----------
+    y : ndarray
+        From `targets`.
+    shape : tuple
+        Of the output.
+
+    Raises
+    ------
+    ValueError
+        If they are not of one number, or one row, for each step.
+
+    >>> by_rows(np.zeros((2, 3)), "y", 3, (None, 3, 4)).shape
+    (6,)
+    """
+    if steps == 1:
+        return y if y.ndim < 3 else y.reshape(len(y), -1)
+    if isinstance(y, Stored):
+        y = y.read()
+    if y.shape[1 : len(shape) - 1] != tuple(shape[1:-1]):
+        wanted = ", ".join(map(str, shape[1:-1]))
+        raise ValueError(
+            f"Argument `{name}` must have shape (rows, {wanted}) or (rows, {wanted}, "
+            f"{shape[-1]}), as the prediction has. Received: shape {y.shape}"
+        )
+    return y.reshape(len(y) * steps, *y.shape[len(shape) - 1 :])
+
+
+def weights(sample_weight, name: str, rows: int, dtype: np.dtype, steps: int = 1) -> np.ndarray:
+    """Weights as an array (rows,), or (rows, steps) for samples of several rows.
 
     Raises
     ------
     ValueError, TypeError
         If they are no numbers, not one per row, negative or not finite.
     """
-    array = checks.float_like(sample_weight, name, dtype)
-    if array.shape not in ((rows,), (rows, 1)):
+    array = checks.float_like(_here(sample_weight), name, dtype)
+    of_steps = steps > 1 and array.size == rows * steps and len(array) == rows
+    if array.shape not in ((rows,), (rows, 1)) and not of_steps:
         raise ValueError(
-            f"Argument `{name}` must have shape ({rows},), one weight per row. "
-            f"Received: shape {array.shape}"
+            f"Argument `{name}` must have shape ({rows},), one weight per row"
+            + (f", or one for each of its {steps} steps. " if steps > 1 else ". ")
+            + f"Received: shape {array.shape}"
         )
-    array = array.reshape(rows)
+    array = array.reshape((rows, steps) if of_steps else rows)
     if not (array.min() >= 0 and array.max() < np.inf):  # so for NaN as well
-        row = int(np.argmin((array >= 0) & (array < np.inf)))
+        place = np.unravel_index(np.argmin((array >= 0) & (array < np.inf)), array.shape)
         raise ValueError(
             f"Argument `{name}` must hold finite weights of at least 0. "
-            f"Received: {array[row]} in row {row}"
+            f"Received: {array[place]} in row {place[0]}"
         )
     return array
 
@@ -302,6 +361,7 @@ def class_weights(y: np.ndarray, class_weight: Mapping, dtype: np.dtype,
             "Argument `class_weight` must be a dict of classes and their weights. "
             f"Received: {class_weight!r}"
         )
+    y = _here(y)
     if isinstance(y, Stored):
         classes = np.concatenate([block.argmax(axis=1) for block in y.blocks()])
     elif y.ndim == 2 and y.shape[1] > 1:
@@ -382,13 +442,15 @@ def outputs(y, name: str, ports: Sequence[Port], rows: int, beside: str,
 
 def weights_of(sample_weight, name: str, ports: Sequence[Port], rows: int,
                dtype: np.dtype) -> list:
-    """Weights of each output as arrays (rows,), or None; one array is that of all outputs."""
+    """Weights of each output, see `weights`, or None; one array is that of all outputs."""
     if sample_weight is None:
         return [None] * len(ports)
+    steps = [prod(port.shape[1:-1]) for port in ports]
     if len(ports) > 1 and not isinstance(sample_weight, (list, tuple, Mapping)):
-        return [weights(sample_weight, name, rows, dtype)] * len(ports)
-    return [None if value is None else weights(value, label, rows, dtype)
-            for label, value in spread(sample_weight, ports, name, missing=True)]
+        return [weights(sample_weight, name, rows, dtype, count) for count in steps]
+    return [None if value is None else weights(value, label, rows, dtype, count)
+            for count, (label, value) in
+            zip(steps, spread(sample_weight, ports, name, missing=True), strict=True)]
 
 
 def prepare(x: tuple, y, names: tuple[str, str, str],
@@ -416,22 +478,32 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
     """
     rows, dtype = len(x[0]), x[0].dtype
     found = outputs(y, names[1], ports, rows, names[0], dtype)
-    objective = bind([None if array is None else array.shape for _, array in found], ports)
     sample_weights = weights_of(sample_weight, names[2], ports, rows, dtype)
     by_output = _class_weights_of(class_weight, ports)
+    ports = [port if len(port.shape) < 3 else port._replace(
+                weighed=classes is not None or (weight is not None and weight.ndim > 1))
+             for port, classes, weight in zip(ports, by_output, sample_weights, strict=True)]
+    objective = bind([None if array is None else array.shape for _, array in found], ports)
     arrays, weighted = list(x), []
     for output, (label, array), weight, classes in zip(
             objective.outputs, found, sample_weights, by_output, strict=True):
-        columns = output.port.columns
+        columns, steps = output.columns, output.steps
+        if array is not None:
+            array = by_rows(array, label, steps, output.port.shape)
         for kind in output.kinds:
-            arrays.append(labels(array, label, kind, columns, dtype, output.ignore_class,
-                                 output.wanted_by(kind), output.interval(kind)))
+            made = labels(array, label, kind, columns, dtype, output.ignore_class,
+                          output.wanted_by(kind), output.interval(kind))
+            arrays.append(made if steps == 1 else made.reshape(rows, -1))
         if classes is not None and array is not None:
             by_class = class_weights(array, classes, dtype, columns)
+            if steps > 1:
+                by_class = by_class.reshape(rows, steps)
+                weight = weight if weight is None or weight.ndim > 1 else weight[:, None]
             with np.errstate(over="ignore"):  # training tells of it, with the step
                 weight = by_class if weight is None else weight * by_class
-        weighted.append(weight is not None and bool(output.kinds))
-        if weighted[-1]:
+        heeded = weight is not None and bool(output.kinds)
+        weighted.append(weight[0].size if heeded else 0)
+        if heeded:
             arrays.append(weight)
     return Samples(tuple(arrays), rows, tuple(weighted), sparse_inputs(x)), objective
 

@@ -45,8 +45,8 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         Most rows in one step.
     objective : BoundObjective, optional
         Without it the plan predicts.
-    weighted : tuple of bool
-        Whether the data has sample weights, for each output; empty where none has.
+    weighted : tuple of int
+        How many weights a sample has, for each output; empty where none has.
     optimizer : Optimizer, optional
         Without it the plan evaluates.
     sparse : tuple of bool
@@ -64,9 +64,10 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
     builder = Builder(rows, model.dtype, training=optimizer is not None)
     inputs, outputs = model.ports()
     one = len(inputs) == 1
-    predictions = model.lower_graph(builder, [
+    tensors = model.lower_graph(builder, [
         builder.input(port.columns, "x" if one else port.name, sparse=bool(sparse) and sparse[i])
         for i, port in enumerate(inputs)])
+    predictions = [t.buffer for t in tensors]
     sizes = {"parameter_size": model.arena.size, "trainable_size": model.updated_size}
     if objective is None:
         return builder.finish(predictions, **sizes), builder.owners
@@ -74,15 +75,17 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
     for number, (port, output) in enumerate(zip(outputs, objective.outputs, strict=True)):
         prefix = f"{port.name}." if len(outputs) > 1 else ""
         labels.append({
-            kind: builder.input(1, f"{prefix}y", "labels", "int64")
+            kind: builder.input(1, f"{prefix}y", "labels", "int64", repeat=output.steps)
             if kind in ("classes", "groups")
-            else builder.input(port.columns // 2 if kind == "halves" else port.columns,
-                               f"{prefix}targets", "labels")
+            else builder.input(output.columns // 2 if kind == "halves" else output.columns,
+                               f"{prefix}targets", "labels", repeat=output.steps)
             for kind in output.kinds
         })
-        heeded = bool(weighted) and weighted[number]
-        weights.append(builder.input(1, f"{prefix}sample_weight", "weight") if heeded else None)
-    objective.lower(builder, predictions, labels, weights, optimizer is not None)
+        heeded = int(weighted[number]) if weighted else 0
+        weights.append(builder.input(1, f"{prefix}sample_weight", "weight", repeat=heeded)
+                       if heeded else None)
+    masks = [None if t._keras_mask is None else t._keras_mask.buffer for t in tensors]
+    objective.lower(builder, predictions, labels, weights, optimizer is not None, masks)
     if optimizer is not None:
         sizes.update(optimizer=lambda b: optimizer.lower(b, model.trained_variables()),
                      observe=observe, below=no_slope)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from .. import checks, losses, metrics, spec
 from .own import ModelLoss, lower_loss, lower_metric
 from .ports import Port, per_port
+from .weighing import Weighing
 
 __all__ = ["BoundObjective", "BoundOutput", "Objective"]
 
@@ -86,7 +88,7 @@ class Objective:
             asked = per_port(self.loss, ports, "loss")
             shapes = [_likely(loss, port) for loss, port in zip(asked, ports, strict=True)]
         key = (tuple(ports), tuple(
-            None if shape is None else losses.kind_of_labels(shape, (1, port.columns))
+            None if shape is None else losses.kind_of_labels(shape, (1, *port.shape[1:]))
             for shape, port in zip(shapes, ports, strict=True)))
         bound = self._bound.get(key)
         if bound is None:
@@ -117,11 +119,14 @@ class BoundOutput:
     kinds : tuple of str
         Kinds of label arrays that a plan takes, such as "classes" and "dense", in its order.
     ignore_class : int or None
+    steps, columns : int
+        Of how many rows a sample is for losses and metrics, and how many columns they have: one
+        row for each step, what lies in front of the last axis, where that matters.
     """
 
     def __init__(self, port: Port, shape: tuple | None, loss, weight, metrics_: list):
         self.port, self.weight = port, weight
-        shapes = (shape or (1,), ((shape or (1,))[0], port.columns))
+        shapes = (shape or (1,), ((shape or (1,))[0], *port.shape[1:]))
         self.loss = None if shape is None else losses.resolve(loss, *shapes)
         if shape is None and (loss is not None or metrics_):
             raise ValueError(
@@ -133,6 +138,11 @@ class BoundOutput:
         found = [] if self.loss is None else [self.labels_of(self.loss)]
         self.kinds = tuple(dict.fromkeys(found + [self.labels_of(m) for m in self.metrics]))
         self.ignore_class = getattr(self.loss, "ignore_class", None)
+        self.steps, self.columns = 1, port.columns
+        if len(port.shape) > 2 and (
+                port.masked or port.weighed or "classes" in self.kinds
+                or any(map(_of_steps, (self.loss, *self.metrics)))):
+            self.steps, self.columns = prod(port.shape[1:-1]), port.shape[-1]
 
     def labels_of(self, wanted) -> str:
         """The kind of labels that a loss or a metric gets; in Python it is what is there."""
@@ -213,12 +223,13 @@ class BoundObjective:
     def by_batch(self) -> bool:
         """Whether the numbers for a set of rows depend on how it is cut into batches."""
         return any(o.loss is not None
-                   and (o.loss.by_batch
+                   and (o.loss.by_batch or o.port.masked
                         or o.loss.reduction in ("sum", "mean_with_sample_weight"))
                    for o in self.outputs)
 
     def lower(self, builder, predictions: Sequence[int], labels: Sequence[dict[str, int]],
-              sample_weights: Sequence[int | None], gradient: bool) -> None:
+              sample_weights: Sequence[int | None], gradient: bool,
+              masks: Sequence[int | None] | None = None) -> None:
         """Add losses and metrics to a plan under construction.
 
         Parameters
@@ -228,25 +239,34 @@ class BoundObjective:
             Buffers for each output; those of the labels by their kind.
         gradient : bool
             Whether the plan trains.
+        masks : sequence, optional
+            Buffers of the masks of the outputs, or None.
         """
         totals = iter(self.loss_names)
-        for output, prediction, kinds, weight in zip(self.outputs, predictions, labels,
-                                                     sample_weights, strict=True):
+        weighing = [Weighing(builder, output.steps, weight, mask) for output, weight, mask in
+                    zip(self.outputs, sample_weights, masks or [None] * len(predictions),
+                        strict=True)]
+        predictions = [
+            prediction if output.steps == 1 else builder.formed(prediction, output.columns)
+            for output, prediction in zip(self.outputs, predictions, strict=True)]
+        for output, prediction, kinds, weights in zip(self.outputs, predictions, labels, weighing,
+                                                      strict=True):
             if output.loss is not None:
                 builder.loss_total = next(totals, None)
-                arguments = (prediction, kinds[output.labels_of(output.loss)], weight,
+                targets = kinds[output.labels_of(output.loss)]
+                arguments = (prediction, targets, weights.of_loss(output.loss, targets),
                              output.weight, gradient)
                 if in_python(output.loss):
-                    lower_loss(builder, output.loss, *arguments)
+                    lower_loss(builder, output.loss, output.port.shape[1:], *arguments)
                 else:
                     output.loss.lower(builder, *arguments)
                 builder.loss_total = None
         for name, metric, weighted, number in self.metrics:
-            arguments = (predictions[number],
-                         labels[number][self.outputs[number].labels_of(metric)],
-                         sample_weights[number] if weighted else None)
+            output = self.outputs[number]
+            arguments = (predictions[number], labels[number][output.labels_of(metric)],
+                         weighing[number].of_metric(metric, weighted))
             if in_python(metric):
-                lower_metric(builder, metric, name, *arguments)
+                lower_metric(builder, metric, name, output.port.shape[1:], *arguments)
             else:
                 metric.lower(builder, *arguments)
 
@@ -270,7 +290,7 @@ class BoundObjective:
         result = {name: total / count if count else 0.0 for name, (total, count) in
                   zip(("loss", *self.loss_names), totals[:at].tolist(), strict=True)}
         for name, metric, _, number in self.metrics:
-            columns = self.ports[number].columns
+            columns = self.outputs[number].columns
             rows = 1 if in_python(metric) else metric.rows_of_totals(columns)
             if not in_python(metric):
                 metric.load(totals[at : at + rows], columns)
@@ -306,6 +326,19 @@ def in_python(wanted) -> bool:
     return type(wanted).lower is losses.Loss.lower
 
 
+def _of_steps(wanted) -> bool:
+    """Whether the numbers of a loss or metric depend on where the last axis of a sample ends.
+
+    >>> _of_steps(losses.MeanSquaredError()), _of_steps(losses.CategoricalCrossentropy())
+    (False, True)
+    """
+    if wanted is None or in_python(wanted):
+        return False
+    if getattr(wanted, "row", "") in spec.LOSSES:
+        return spec.LOSSES[wanted.row].kind in ("row", "distribution")
+    return getattr(wanted, "_kind", "") in spec.SCORES.keys() - {"binary_hits", "equal_hits"}
+
+
 def _single(value):
     """The element of a list that has one, anything else as it is."""
     return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
@@ -330,9 +363,10 @@ def _nested(value):
 
 def _likely(loss, port):
     """The shape of targets that a loss expects; None where there is no loss."""
-    found = losses.resolve(loss, (1,), (1, port.columns))
-    return {"dense": (1, port.columns), "signs": (1, port.columns),
-            "halves": (1, port.columns // 2)}.get(getattr(found, "labels", ""), (1,))
+    *steps, columns = port.shape[1:]
+    found = losses.resolve(loss, (1, *steps), (1, *steps, columns))
+    return {"dense": (1, *steps, columns), "signs": (1, *steps, columns),
+            "halves": (1, *steps, columns // 2)}.get(getattr(found, "labels", ""), (1, *steps))
 
 
 def _weights(asked, found, ports):

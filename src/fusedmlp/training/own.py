@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ..differences import quotient, step_size
 from ..losses import Loss
 
 __all__ = ["ModelLoss", "lower_loss", "lower_metric"]
-
 
 
 class ModelLoss(Loss):
@@ -47,20 +48,36 @@ class ModelLoss(Loss):
         return float(found.reshape(()))
 
 
-def _lower_total(builder, loss, prediction, labels, sample_weight, gradient):
+def _shaped(array, sample, repeat):
+    """Predictions or targets as samples of a shape, whose last axis may be another.
+
+    Parameters
+    ----------
+    array : ndarray
+        With `repeat` rows for each sample.
+    """
+    if repeat > 1:
+        return array.reshape(-1, *sample[:-1], *array.shape[1:])
+    whole = array.ndim == 2 and len(sample) > 1 and array.shape[1] == prod(sample)
+    return array.reshape(-1, *sample) if whole else array
+
+
+def _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradient):
     """Add a `ModelLoss`; its gradient by central differences, two calls for each prediction."""
     inputs = [b.index for b in builder.buffers if b.role == "input"]
     shapes = [builder.shape(index) for index in inputs]
-    columns = builder.columns(prediction)
+    prediction = builder.beside(prediction, labels)
+    columns, repeat = builder.columns(prediction), builder.buffers[prediction].repeat
 
     def step(arrays, outputs):
-        y_pred, y_true = arrays[0].astype(np.float64), arrays[1]
+        y_pred, y_true = arrays[0].astype(np.float64), _shaped(arrays[1], sample, repeat)
         x = [a.reshape(len(a), *shape) for a, shape in zip(arrays[2:], shapes, strict=False)]
         weights = arrays[-1].reshape(-1) if sample_weight is not None else None
         training = len(outputs) > 1
 
         def at(prediction):
-            return loss.total(x[0] if len(x) == 1 else x, y_true, prediction, weights, training)
+            return loss.total(x[0] if len(x) == 1 else x, y_true,
+                              _shaped(prediction, sample, repeat), weights, training)
 
         with np.errstate(all="ignore"):
             value = at(y_pred)
@@ -79,13 +96,13 @@ def _lower_total(builder, loss, prediction, labels, sample_weight, gradient):
 
     given = [prediction, labels, *inputs] + ([] if sample_weight is None else [sample_weight])
     outputs = builder.python(step, given, [1, columns] if gradient else [1], name=loss.name,
-                             phase="loss", roles=["row", "gradient"])
+                             phase="loss", roles=["row", "gradient"], repeat=repeat)
     builder.begin_at(outputs[0], "mean", 1.0)
 
 
-def lower_loss(builder, loss, prediction: int, labels: int, sample_weight: int | None,
-               weight: float, gradient: bool) -> None:
-    """Add a loss whose `call(y_true, y_pred)` is Python.
+def lower_loss(builder, loss, sample: tuple, prediction: int, labels: int,
+               sample_weight: int | None, weight: float, gradient: bool) -> None:
+    """Add a loss whose `call(y_true, y_pred)` is Python, called with samples of shape `sample`.
 
     It must give one number for each row.  Its derivative is ``loss.gradient(y_true, y_pred)``, of
     the shape of y_pred, where the loss (or the function that it wraps) has such an attribute; else
@@ -93,26 +110,32 @@ def lower_loss(builder, loss, prediction: int, labels: int, sample_weight: int |
     not depend on other rows.
     """
     if isinstance(loss, ModelLoss):
-        _lower_total(builder, loss, prediction, labels, sample_weight, gradient)
+        _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradient)
         return
     where = f"loss {loss.name!r}"
     mean = loss.reduction != "sum"
     exact = getattr(loss, "gradient", None) or getattr(getattr(loss, "fn", None), "gradient", None)
     checked = []
+    prediction = builder.beside(prediction, labels)
+    columns, repeat = builder.columns(prediction), builder.buffers[prediction].repeat
+
+    def shaped(array):
+        return _shaped(array, sample, repeat)
 
     def rows_of(y_true, y_pred):
-        values = np.asarray(loss.call(y_true, y_pred), dtype=np.float64)
-        if values.ndim == 0 or len(values) != len(y_pred):
+        values = np.asarray(loss.call(shaped(y_true), shaped(y_pred)), dtype=np.float64)
+        if (values.ndim == 0 or len(values) * repeat != len(y_pred)
+                or values.size % len(y_pred)):
             raise ValueError(
                 f"{where} must give one number for each row, shape ({len(y_pred)},), as a mean "
                 f"with axis=-1 does. Received: shape {values.shape}"
             )
-        return values.reshape(len(values), -1).mean(axis=1)
+        return values.reshape(len(y_pred), -1).mean(axis=1)
 
     def slopes(y_true, y_pred):
-        if not checked and len(y_pred) > 1:
-            alone = rows_of(y_true[:1], y_pred[:1])
-            if not np.allclose(alone, rows_of(y_true, y_pred)[:1], 1e-9, equal_nan=True):
+        if not checked and len(y_pred) > repeat:
+            alone = rows_of(y_true[:repeat], y_pred[:repeat])
+            if not np.allclose(alone, rows_of(y_true, y_pred)[:repeat], 1e-9, equal_nan=True):
                 raise ValueError(
                     f"{where} must say its gradient by an attribute `gradient(y_true, y_pred)`, "
                     "because the loss of a row depends on other rows. Received: none"
@@ -139,33 +162,38 @@ def lower_loss(builder, loss, prediction: int, labels: int, sample_weight: int |
         with np.errstate(all="ignore"):
             outputs[0][...] = rows_of(y_true, y_pred) * factor
             if len(outputs) > 1:
-                found = slopes(y_true, y_pred) if exact is None else exact(y_true, y_pred)
+                found = slopes(y_true, y_pred) if exact is None else exact(
+                    shaped(y_true), shaped(y_pred))
                 factor = factor * (weight / max(len(y_pred), 1) if mean else weight)
-                if np.shape(found) != y_pred.shape:
+                if np.shape(found) not in (y_pred.shape, shaped(y_pred).shape):
                     raise ValueError(
-                        f"`gradient` of {where} must return shape {y_pred.shape}. "
+                        f"`gradient` of {where} must return shape {shaped(y_pred).shape}. "
                         f"Received: shape {np.shape(found)}"
                     )
-                outputs[1][...] = found * np.reshape(factor, (-1, 1))
+                outputs[1][...] = np.reshape(found, y_pred.shape) * np.reshape(factor, (-1, 1))
 
-    columns = builder.columns(prediction)
     inputs = [prediction, labels] + ([] if sample_weight is None else [sample_weight])
     outputs = builder.python(step, inputs, [1, columns] if gradient else [1], name=loss.name,
-                             phase="loss", roles=["row", "gradient"])
+                             phase="loss", roles=["row", "gradient"], repeat=repeat)
     builder.begin_at(outputs[0], "mean" if mean else "sum", weight)
 
 
 # -- metrics -------------------------------------------------------------------------------------
 
 
-def lower_metric(builder, metric, name: str, prediction: int, labels: int,
+def lower_metric(builder, metric, name: str, sample: tuple, prediction: int, labels: int,
                  sample_weight: int | None) -> None:
     """Add a metric whose `update_state` is Python; the metric itself keeps what it adds up."""
 
     def step(inputs, outputs):
         y_pred, y_true, *weight = inputs
-        metric.update_state(y_true, y_pred, *(w for w in weight))
+        weight = [w.reshape(-1, *sample[:-1]) if len(w) == len(y_pred) and repeat > 1 else w
+                  for w in weight]
+        metric.update_state(_shaped(y_true, sample, repeat), _shaped(y_pred, sample, repeat),
+                            *weight)
 
+    prediction = builder.beside(prediction, labels)
+    repeat = builder.buffers[prediction].repeat
     inputs = [prediction, labels] + ([] if sample_weight is None else [sample_weight])
     builder.python(step, inputs, [], name=name, phase="loss")
     builder.totals.append(name)

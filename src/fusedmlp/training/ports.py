@@ -23,10 +23,16 @@ class Port(NamedTuple):
     name : str
     shape : tuple
         The rows, which may be None, then the shape of a sample.
+    masked : bool
+        Whether an output comes with a mask of its steps.
+    weighed : bool
+        Whether the steps of an output have weights of their own.
     """
 
     name: str
     shape: tuple
+    masked: bool = False
+    weighed: bool = False
 
     @property
     def columns(self) -> int:

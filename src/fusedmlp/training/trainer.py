@@ -1081,7 +1081,7 @@ def _regrouped(arrays, counts, ports):
     """Input, targets and weights from all their arrays one after another."""
     inputs, outputs = counts
     x, y, w = arrays[:inputs], arrays[inputs : inputs + outputs], arrays[inputs + outputs :]
-    x = [a if not isinstance(a, np.ndarray) else a.reshape(len(a), *port.shape[1:])
+    x = [a if not hasattr(a, "reshape") else a.reshape(len(a), *port.shape[1:])
          for a, port in zip(x, ports, strict=True)]
     return (x[0] if inputs == 1 else x, y[0] if outputs == 1 else y,
             None if all(a is None for a in w) else w[0] if outputs == 1 else w)

@@ -51,6 +51,8 @@ class Normalization(PreprocessingLayer):
     array([[0., 1.]], dtype=float32)
     """
 
+    _supports_masking = True
+
     def __init__(self, axis=-1, mean=None, variance=None, invert: bool = False, **kwargs):
         super().__init__(**kwargs)
         if axis is None:
@@ -246,6 +248,8 @@ class Rescaling(PreprocessingLayer):
     >>> Rescaling(1 / 256, offset=-0.5)(np.array([[0, 64, 256]]))
     array([[-0.5 , -0.25,  0.5 ]], dtype=float32)
     """
+
+    _supports_masking = True
 
     def __init__(self, scale, offset=0.0, **kwargs):
         super().__init__(**kwargs)

@@ -8,7 +8,7 @@ it is written over only where ``builder._or_new`` gives it back.
 
 from __future__ import annotations
 
-from . import arithmetic, layers
+from . import arithmetic, layers, steps
 from .python import python
 
 __all__ = ["ADJOINTS"]
@@ -50,4 +50,7 @@ ADJOINTS = {
     "feature_norm": layers.feature_norm,
     "digitize": layers.none,
     "encode": layers.none,
+    "step_mask": layers.none,
+    "keep_steps": steps.keep_steps,
+    "pool": steps.pool,
 }
