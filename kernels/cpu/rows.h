@@ -2,7 +2,7 @@
 
 #ifndef FM_ROWS_ONCE
 #define FM_ROWS_ONCE
-enum { BLOCK = 64, MAX_PARAMS = 4 };
+enum { BLOCK = 64, PART = 16, MAX_PARAMS = 4 };
 /* More lanes than a vector has keep several sums in flight; their number fixes the order. */
 enum { LANES = 32 };
 /* Classes up to which losses work on groups of rows, and the rows of a group. */

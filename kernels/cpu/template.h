@@ -1,7 +1,7 @@
 /* Every kernel in one precision: included twice by isa_kernels.c with R, I, A, M and C defined.
  *
- * Loops run over whole blocks of BLOCK elements, a rest through a padded copy, so that an element
- * passes the same instructions wherever it stands in an array.
+ * Loops run over blocks of BLOCK and then of PART elements, a rest through a padded copy, so that an
+ * element passes the same operations wherever it stands in an array.
  */
 #include "activations.h"
 #include "product.h"
@@ -15,39 +15,48 @@
     static void name(long n, const void *x_, void *y_, const void *params)                       \
     {                                                                                            \
         const R *x = x_;                                                                         \
-        R *y = y_, p[MAX_PARAMS], rest[BLOCK];                                                   \
+        R *y = y_, p[MAX_PARAMS], rest[PART];                                                    \
+        long i = 0;                                                                              \
         for (int k = 0; k < MAX_PARAMS; k++) { p[k] = ((const R *)params)[k]; }                  \
-        for (long i = 0; i + BLOCK <= n; i += BLOCK) {                                           \
+        for (; i + BLOCK <= n; i += BLOCK) {                                                     \
             INDEPENDENT for (int j = 0; j < BLOCK; j++) { y[i + j] = expression(x[i + j], p); }  \
         }                                                                                        \
-        const long at = n - n % BLOCK;                                                           \
-        if (at < n) {                                                                            \
+        for (; i + PART <= n; i += PART) {                                                       \
+            INDEPENDENT for (int j = 0; j < PART; j++) { y[i + j] = expression(x[i + j], p); }   \
+        }                                                                                        \
+        if (i < n) {                                                                             \
             memset(rest, 0, sizeof rest);                                                        \
-            memcpy(rest, x + at, (n - at) * sizeof(R));                                          \
-            INDEPENDENT for (int j = 0; j < BLOCK; j++) { rest[j] = expression(rest[j], p); }    \
-            memcpy(y + at, rest, (n - at) * sizeof(R));                                          \
+            memcpy(rest, x + i, (n - i) * sizeof(R));                                            \
+            INDEPENDENT for (int j = 0; j < PART; j++) { rest[j] = expression(rest[j], p); }     \
+            memcpy(y + i, rest, (n - i) * sizeof(R));                                            \
         }                                                                                        \
     }
 #define MAP_GRAD(name, expression)                                                               \
     static void name(long n, const void *dy_, const void *s_, void *dx_, const void *params)     \
     {                                                                                            \
         const R *dy = dy_, *s = s_;                                                              \
-        R *dx = dx_, p[MAX_PARAMS], rest[BLOCK], drest[BLOCK];                                   \
+        R *dx = dx_, p[MAX_PARAMS], rest[PART], drest[PART];                                     \
+        long i = 0;                                                                              \
         for (int k = 0; k < MAX_PARAMS; k++) { p[k] = ((const R *)params)[k]; }                  \
-        for (long i = 0; i + BLOCK <= n; i += BLOCK) {                                           \
+        for (; i + BLOCK <= n; i += BLOCK) {                                                     \
             INDEPENDENT for (int j = 0; j < BLOCK; j++)                                          \
             {                                                                                    \
                 dx[i + j] = dy[i + j] * expression(s[i + j], p);                                 \
             }                                                                                    \
         }                                                                                        \
-        const long at = n - n % BLOCK;                                                           \
-        if (at < n) {                                                                            \
+        for (; i + PART <= n; i += PART) {                                                       \
+            INDEPENDENT for (int j = 0; j < PART; j++)                                           \
+            {                                                                                    \
+                dx[i + j] = dy[i + j] * expression(s[i + j], p);                                 \
+            }                                                                                    \
+        }                                                                                        \
+        if (i < n) {                                                                             \
             memset(rest, 0, sizeof rest);                                                        \
             memset(drest, 0, sizeof drest);                                                      \
-            memcpy(rest, s + at, (n - at) * sizeof(R));                                          \
-            memcpy(drest, dy + at, (n - at) * sizeof(R));                                        \
-            INDEPENDENT for (int j = 0; j < BLOCK; j++) { drest[j] *= expression(rest[j], p); }  \
-            memcpy(dx + at, drest, (n - at) * sizeof(R));                                        \
+            memcpy(rest, s + i, (n - i) * sizeof(R));                                            \
+            memcpy(drest, dy + i, (n - i) * sizeof(R));                                          \
+            INDEPENDENT for (int j = 0; j < PART; j++) { drest[j] *= expression(rest[j], p); }   \
+            memcpy(dx + i, drest, (n - i) * sizeof(R));                                          \
         }                                                                                        \
     }
 #define MAPS_OF(row) MAP(A(map_##row), A(act_##row)) MAP_GRAD(A(grad_##row), A(act_##row##_grad))
