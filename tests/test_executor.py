@@ -791,7 +791,7 @@ def test_a_thread_updates_what_it_has_the_gradient_of(other, use_threads):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("batch", "rows"), [(128, 391), (1024, 1500), (5000, 5130)])
+@pytest.mark.parametrize(("batch", "rows"), [(64, 167), (1024, 1500), (5000, 5130)])
 def test_gradients_by_groups_of_rows(other, oracle, use_threads, batch, rows, dtype):
     """Gradients of small kernels from large batches are added up of those of groups of rows.
 

@@ -737,7 +737,7 @@ cdef inline long _groups(long n) noexcept nogil:
 
     A function of the batch alone, so that it decides the bits of a gradient and threads do not.
     """
-    return 1 if n < 128 else 2 if n < 1024 else 8 if n < 4096 else 24
+    return 1 if n < 64 else 2 if n < 1024 else 8 if n < 4096 else 24
 
 
 cdef inline bint _own_groups(long groups, int threads) noexcept nogil:
