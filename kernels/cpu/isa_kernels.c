@@ -31,6 +31,14 @@
 #define VFMA_f64 _mm512_fmadd_pd
 #define VSET_f32 _mm512_set1_ps
 #define VSET_f64 _mm512_set1_pd
+/* ... and of vectors of half the width, extended with zeros. */
+#define VHALF(name) FM_PASTE(name, A(_half))
+#define fmadd_half_f32 _mm256_fmadd_ps
+#define fmadd_half_f64 _mm256_fmadd_pd
+#define set1_half_f32 _mm256_set1_ps
+#define set1_half_f64 _mm256_set1_pd
+#define extend_half_f32 _mm512_zextps256_ps512
+#define extend_half_f64 _mm512_zextpd256_pd512
 #elif defined(__AVX__) && defined(__FMA__)
 #include <immintrin.h>
 #define VFMA_f32 _mm256_fmadd_ps

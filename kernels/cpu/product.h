@@ -84,6 +84,48 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
     }
 }
 
+#ifdef VHALF
+/* A tile of the columns that fill half a vector at most, where half vectors take half the time.  The
+ * other half, padding, becomes what a product with padding of zeros would be. */
+typedef R A(half) __attribute__((vector_size(VECTOR / 2), aligned(sizeof(R)), may_alias));
+INLINE void A(narrow_tile)(const int rows, const int transposed, const A(product) *q, const R *a,
+                           const R *b, const R *bias, R *c, const R *saved)
+{
+    A(half) sum[TILE_ROWS];
+    const long lda = q->lda, ldb = q->ldb, ldc = q->ldc, k = q->k;
+    const int ending = q->ending;
+    R *out = c;
+    UNROLL
+    for (int r = 0; r < rows; r++, out += ldc) {
+        sum[r] = q->adding ? *(const A(half) *)out : bias ? *(const A(half) *)bias : (A(half)){0};
+    }
+    const R *base[4] = {a, a + 3 * lda, a + 6 * lda, a + 9 * lda};
+    for (long p = 0; p < k; p++, b += ldb) {
+        const A(half) b0 = *(const A(half) *)b;
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const R x = transposed ? a[p * lda + r] : base[r / 3][p + (r % 3) * lda];
+            sum[r] = VHALF(fmadd)(VHALF(set1)(x), b0, sum[r]);
+        }
+    }
+    out = c;
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        A(vec) y = VHALF(extend)(sum[r]);
+        if (ending == FM_RELU) {
+            y = VRELU(y);
+        } else if (ending == FM_RELU_GRAD) {
+            y = y * VSTEP(LOAD(saved));
+            saved += ldc;
+            OPAQUE(saved);
+        }
+        SAVE(out, y);
+        out += ldc;
+        OPAQUE(out);
+    }
+}
+#endif
+
 /* One row of a times up to eight vectors of b: enough chains to keep the multipliers busy.  `panel`
  * points into every panel of b that they reach into, `ld` says how far its rows are apart. */
 INLINE void A(row)(const int vecs, long k, const R *a, const R *const panel[], const long ld[],
@@ -117,15 +159,31 @@ typedef void (*A(tile_function))(const A(product) *, const R *, const R *, const
     {                                                                                            \
         A(tile)(rows, vecs, transposed, q, a, b, bias, c, saved);                                \
     }
-#define TILES_OF(rows) TILE(rows, 1, 0) TILE(rows, 2, 0) TILE(rows, 1, 1) TILE(rows, 2, 1)
-#define NAMES_OF(rows)                                                                           \
-    {{A(tile_##rows##_1_0), A(tile_##rows##_2_0)}, {A(tile_##rows##_1_1), A(tile_##rows##_2_1)}}
+#ifdef VHALF
+#define NARROW(rows, transposed)                                                                 \
+    static void A(tile_##rows##_0_##transposed)(const A(product) *q, const R *a, const R *b,     \
+                                                const R *bias, R *c, const R *saved)             \
+    {                                                                                            \
+        A(narrow_tile)(rows, transposed, q, a, b, bias, c, saved);                               \
+    }
+#define NARROW_NAME(rows, transposed) A(tile_##rows##_0_##transposed)
+#else
+#define NARROW(rows, transposed)
+#define NARROW_NAME(rows, transposed) A(tile_##rows##_1_##transposed)
+#endif
+#define FORM(rows, transposed)                                                                   \
+    TILE(rows, 1, transposed) TILE(rows, 2, transposed) NARROW(rows, transposed)
+#define FORM_NAMES(rows, transposed)                                                             \
+    {NARROW_NAME(rows, transposed), A(tile_##rows##_1_##transposed),                             \
+     A(tile_##rows##_2_##transposed)}
+#define TILES_OF(rows) FORM(rows, 0) FORM(rows, 1)
+#define NAMES_OF(rows) {FORM_NAMES(rows, 0), FORM_NAMES(rows, 1)}
 TILES_OF(1) TILES_OF(2) TILES_OF(3) TILES_OF(4) TILES_OF(5) TILES_OF(6)
 #if TILE_ROWS == 12
 TILES_OF(7) TILES_OF(8) TILES_OF(9) TILES_OF(10) TILES_OF(11) TILES_OF(12)
 #endif
-/* [rows - 1][transposed][vectors - 1] */
-static const A(tile_function) A(tiles)[TILE_ROWS][2][2] = {
+/* [rows - 1][transposed][vectors, 0 for half of one] */
+static const A(tile_function) A(tiles)[TILE_ROWS][2][3] = {
     NAMES_OF(1), NAMES_OF(2), NAMES_OF(3), NAMES_OF(4), NAMES_OF(5), NAMES_OF(6),
 #if TILE_ROWS == 12
     NAMES_OF(7), NAMES_OF(8), NAMES_OF(9), NAMES_OF(10), NAMES_OF(11), NAMES_OF(12),
@@ -134,6 +192,10 @@ static const A(tile_function) A(tiles)[TILE_ROWS][2][2] = {
 #undef TILE
 #undef TILES_OF
 #undef NAMES_OF
+#undef FORM
+#undef FORM_NAMES
+#undef NARROW
+#undef NARROW_NAME
 
 /* Elements from the start of a matrix to its column j, and the distance of its rows there. */
 INLINE const R *A(column)(fm_panels x, long j, long padded, long *ld)
@@ -226,7 +288,8 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
                 i += small + (t < larger);
             }
             for (long v = 0; v < vectors; v += 2) {
-                const int vecs = v + 1 < vectors ? 2 : 1;
+                const long columns = n - v * A(LANES);
+                const int vecs = columns > A(LANES) ? 2 : columns > A(LANES) / 2;
                 const R *from = A(column)(b, v * A(LANES), padded, &q.ldb);
                 R *to = (R *)A(column)(c, v * A(LANES), padded, &q.ldc);
                 from += p0 * q.ldb;
@@ -236,7 +299,7 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
                 for (long t = 0, i = 0; t < tiles; t++) {
                     const long r = small + (t < larger);
                     q.lda = packs ? r : lda;
-                    A(tiles)[r - 1][transposed][vecs - 1](&q, block + i * step, from, start,
+                    A(tiles)[r - 1][transposed][vecs](&q, block + i * step, from, start,
                                                           to + i * q.ldc, mask + i * q.ldc);
                     i += r;
                 }
