@@ -61,17 +61,15 @@ MODELS = {
     "embedding, pooled": (lambda k: stack(
         k, (5,), k.layers.Embedding(6, 4, mask_zero=True), k.layers.Dense(4, "relu"),
         k.layers.GlobalAveragePooling1D(), k.layers.Dense(2)), WORDS, (2,)),
-    "embedding, kept axis": (lambda k: stack(
-        k, (5,), k.layers.Embedding(6, 4, mask_zero=True), k.layers.Identity(),
-        k.layers.GlobalAveragePooling1D(keepdims=True), k.layers.Dense(2)), WORDS, (1, 2)),
     "embedding, steps": (lambda k: stack(
         k, (5,), k.layers.Embedding(6, 4, mask_zero=True), k.layers.Dense(4),
         k.layers.Activation("tanh"), k.layers.Dense(2)), WORDS, (5, 2)),
     "masking": (lambda k: stack(
         k, (4, 3), k.layers.Masking(), k.layers.Dense(4, "tanh"), k.layers.LayerNormalization(),
         k.layers.LeakyReLU(), k.layers.Dense(2)), STEPS, (4, 2)),
-    "other value": (lambda k: stack(
-        k, (4, 3), k.layers.Masking(mask_value=1.0), k.layers.Dense(2)), STEPS, (4, 2)),
+    "batch norm": (lambda k: stack(
+        k, (4, 3), k.layers.Masking(), k.layers.Dense(4, use_bias=False),
+        k.layers.BatchNormalization(momentum=0.6), k.layers.Dense(2)), STEPS, (4, 2)),
     "masking, pooled": (lambda k: stack(
         k, (4, 3), k.layers.Dense(3, use_bias=False), k.layers.Masking(),
         k.layers.GlobalAveragePooling1D(), k.layers.Dense(2)), STEPS, (2,)),
@@ -82,14 +80,9 @@ MODELS = {
     "max": (lambda k: stack(
         k, (4, 3), k.layers.Dense(4, "relu"), k.layers.GlobalMaxPooling1D(), k.layers.Dense(2)),
         STEPS, (2,)),
-    "channels first": (lambda k: stack(
-        k, (4, 3), k.layers.GlobalMaxPooling1D("channels_first", keepdims=True),
-        k.layers.Flatten(), k.layers.Dense(2)), STEPS, (2,)),
     "added": (lambda k: merged(k, lambda k: k.layers.Add()), [STEPS, np.roll(STEPS, 3, 0)], (4, 2)),
     "side by side": (lambda k: merged(k, lambda k: k.layers.Concatenate()),
                      [STEPS, np.roll(STEPS, 3, 0)], (4, 2)),
-    "behind": (lambda k: merged(k, lambda k: k.layers.Concatenate(axis=1)),
-               [STEPS, np.roll(STEPS, 3, 0)], (8, 2)),
     "one masked": (one_masked, STEPS, (8, 2)),
     "nested": (nested, WORDS, (5, 2)),
 }
@@ -217,6 +210,15 @@ def test_masks_of_keras(keras):
     for name, arguments in made.items():
         ours, theirs = (getattr(k.layers, name)(*arguments) for k in (fm, keras))
         assert ours.supports_masking == theirs.supports_masking, name
+
+
+@pytest.mark.parametrize("name", ["GlobalAveragePooling1D", "GlobalMaxPooling1D"])
+def test_pooling_by_itself_follows_keras(keras, name):
+    for arguments in ({}, {"keepdims": True}, {"data_format": "channels_first"},
+                      {"data_format": "channels_first", "keepdims": True}):
+        ours, theirs = (getattr(k.layers, name)(**arguments) for k in (fm, keras))
+        np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=1e-5, atol=1e-7)
+        assert ours.compute_output_shape((None, 4, 3)) == theirs.compute_output_shape((None, 4, 3))
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3)])

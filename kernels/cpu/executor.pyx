@@ -270,6 +270,7 @@ cdef struct Step:
     Operand f
     Operand g
     Operand h
+    Operand i
     long repeat    # rows of the operands for each row of the batch
     long from_repeat
     const int64_t *index
@@ -953,9 +954,9 @@ cdef void _layer_step(const Run *q, const Step *s, char **bases, long r0, long r
                       _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
                       _at(&s.e, bases, 0, size), _at(&s.f, bases, r0, size), s.f.ld)
     elif code == BATCH_NORM_DX:
-        # a dy, b x, c mean, d inv, e dgamma, f dbeta, g gamma, h dx
+        # a dy, b x, c mean, d inv, e dgamma, f dbeta, g gamma, h dx, i weights
         k.batch_norm_dx(rows, s.a.columns, n * s.repeat, a, s.a.ld, _at(&s.b, bases, r0, size),
-                        s.b.ld, _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
+                        s.b.ld, _at(&s.i, bases, r0, size), _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
                         _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size),
                         _at(&s.g, bases, 0, size), _at(&s.h, bases, r0, size), s.h.ld)
     elif code == SCALE_SHIFT:
@@ -1003,8 +1004,9 @@ cdef void _statistics_step(const Run *q, const Step *s, char **bases, long n, in
     if stop <= start:
         return
     if s.code == BATCH_STATISTICS:
-        # a x, b and c the moving mean and variance, d mean, e inv
-        k.batch_statistics(n * s.repeat, start, stop, _at(&s.a, bases, 0, size), s.a.ld, s.x, s.y,
+        # a x, b and c the moving mean and variance, d mean, e inv, f weights
+        k.batch_statistics(n * s.repeat, start, stop, _at(&s.a, bases, 0, size), s.a.ld,
+                           _at(&s.f, bases, 0, size), s.x, s.y,
                            _at(&s.b, bases, 0, size), _at(&s.c, bases, 0, size),
                            _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size))
     elif s.code == BATCH_NORM_SUMS:
@@ -2000,10 +2002,10 @@ cdef class Executor:
             self._run.own_bytes += _lines(rows * s.a.ld * size)
 
     cdef int _set_all(self, Step *s, indices) except -1:
-        """Operands a to h in order; None for one that is absent."""
-        cdef Operand *places[8]
+        """Operands a to i in order; None for one that is absent."""
+        cdef Operand *places[9]
         places[0], places[1], places[2], places[3] = &s.a, &s.b, &s.c, &s.d
-        places[4], places[5], places[6], places[7] = &s.e, &s.f, &s.g, &s.h
+        places[4], places[5], places[6], places[7], places[8] = &s.e, &s.f, &s.g, &s.h, &s.i
         cdef int i
         for i, index in enumerate(indices):
             if index is not None:
@@ -2504,7 +2506,7 @@ cdef class Executor:
                 s.x = attributes["stddev"]
         elif name == "batch_statistics":
             s.code = BATCH_STATISTICS
-            self._set_all(s, (*inputs, *outputs))
+            self._set_all(s, (*inputs[:3], *outputs, *inputs[3:]))
             s.x, s.y = attributes["momentum"], attributes["epsilon"]
         elif name == "standardize":
             s.code = STANDARDIZE
@@ -2514,7 +2516,9 @@ cdef class Executor:
             self._set_all(s, (*inputs, *outputs))
         elif name == "batch_norm_dx":
             s.code = BATCH_NORM_DX
-            self._set_all(s, (*inputs[:6], _scale_and_shift(op, 6)[0], *outputs))
+            more = inputs[6:]
+            gamma = more.pop(0) if attributes["scale"] else None
+            self._set_all(s, (*inputs[:6], gamma, *outputs, *more))
         elif name == "fold_statistics":
             s.code = FOLD_STATISTICS
             self._set_all(s, (*inputs[:2], *_scale_and_shift(op, 2), *outputs))

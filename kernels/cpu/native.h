@@ -213,7 +213,7 @@ typedef struct {
                           int iterations, double epsilon, double *scratch);
     /* Columns start..stop, in strips: start a multiple of FM_STRIP */
     void (*batch_statistics)(long rows, long start, long stop, const void *x, long ldx,
-                             double momentum, double epsilon, void *moving_mean,
+                             const void *w, double momentum, double epsilon, void *moving_mean,
                              void *moving_variance, void *mean, void *inv);
     void (*batch_norm_sums)(long rows, long start, long stop, const void *dy, long lddy,
                             const void *x, long ldx, const void *mean, const void *inv,
@@ -222,8 +222,9 @@ typedef struct {
     void (*standardize)(long rows, long c, const void *x, long ldx, const void *mean,
                         const void *inv, const void *gamma, const void *beta, void *y, long ldy);
     void (*batch_norm_dx)(long rows, long c, long n, const void *dy, long lddy, const void *x,
-                          long ldx, const void *mean, const void *inv, const void *dgamma,
-                          const void *dbeta, const void *gamma, void *dx, long lddx);
+                          long ldx, const void *w, const void *mean, const void *inv,
+                          const void *dgamma, const void *dbeta, const void *gamma, void *dx,
+                          long lddx);
     void (*fold_statistics)(long start, long stop, const void *mean, const void *variance,
                             const void *gamma, const void *beta, double epsilon, void *a, void *b);
     void (*scale_shift)(long rows, long c, const void *x, long ldx, const void *a, const void *b,

@@ -222,8 +222,9 @@ cdef extern from "native.h" nogil:
         void (*spectral_norm)(long rows, long columns, long pitch, long panel, void *w, void *u,
                               int iterations, double epsilon, double *scratch) noexcept nogil
         void (*batch_statistics)(long rows, long start, long stop, const void *x, long ldx,
-                                 double momentum, double epsilon, void *moving_mean,
-                                 void *moving_variance, void *mean, void *inv) noexcept nogil
+                                 const void *w, double momentum, double epsilon,
+                                 void *moving_mean, void *moving_variance, void *mean,
+                                 void *inv) noexcept nogil
         void (*batch_norm_sums)(long rows, long start, long stop, const void *dy, long lddy,
                                 const void *x, long ldx, const void *mean, const void *inv,
                                 void *dgamma, void *dbeta) noexcept nogil
@@ -231,9 +232,9 @@ cdef extern from "native.h" nogil:
                             const void *inv, const void *gamma, const void *beta, void *y,
                             long ldy) noexcept nogil
         void (*batch_norm_dx)(long rows, long c, long n, const void *dy, long lddy, const void *x,
-                              long ldx, const void *mean, const void *inv, const void *dgamma,
-                              const void *dbeta, const void *gamma, void *dx,
-                              long lddx) noexcept nogil
+                              long ldx, const void *w, const void *mean, const void *inv,
+                              const void *dgamma, const void *dbeta, const void *gamma,
+                              void *dx, long lddx) noexcept nogil
         void (*fold_statistics)(long start, long stop, const void *mean, const void *variance,
                                 const void *gamma, const void *beta, double epsilon, void *a,
                                 void *b) noexcept nogil

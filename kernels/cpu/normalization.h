@@ -18,11 +18,13 @@ enum { STRIP = FM_STRIP };
         for (int v = 0; v < (width); v++) { body; }                                              \
     }
 
-/* mean and inv = 1 / sqrt(variance + epsilon) of the columns from..to; the moving ones follow. */
+/* mean and inv = 1 / sqrt(variance + epsilon) of the columns from..to; the moving ones follow.
+ * Rows count by their weights, whose mean is 1 (NULL: 1 each). */
 static void A(batch_statistics)(long rows, long from, long to, const void *x_, long ldx,
-                                double momentum_, double epsilon_, void *moving_mean_,
-                                void *moving_variance_, void *mean_, void *inv_)
+                                const void *w_, double momentum_, double epsilon_,
+                                void *moving_mean_, void *moving_variance_, void *mean_, void *inv_)
 {
+    const R *w = w_;
     const R momentum = (R)momentum_, rest = (R)(1 - momentum_), epsilon = (R)epsilon_;
     R *moving_mean = moving_mean_, *moving_variance = moving_variance_;
     R *mean = mean_, *inv = inv_;
@@ -30,15 +32,23 @@ static void A(batch_statistics)(long rows, long from, long to, const void *x_, l
         const long width = to - j < STRIP ? to - j : STRIP;
         const R *x = (const R *)x_ + j;
         R sum[STRIP] = {0}, centre[STRIP] = {0};
-        for (long i = 0; i < rows; i++) {
+        for (long i = 0; i < rows && !w; i++) {
             STRIP_LOOP(width, sum[v] += x[i * ldx + v])
+        }
+        for (long i = 0; i < rows && w; i++) {
+            if (w[i] != 0) { STRIP_LOOP(width, sum[v] += w[i] * x[i * ldx + v]) }
         }
         for (int v = 0; v < STRIP; v++) {
             centre[v] = sum[v] / (R)rows;
             sum[v] = 0;
         }
-        for (long i = 0; i < rows; i++) {
+        for (long i = 0; i < rows && !w; i++) {
             STRIP_LOOP(width, const R d = x[i * ldx + v] - centre[v]; sum[v] += d * d)
+        }
+        for (long i = 0; i < rows && w; i++) {
+            if (w[i] != 0) {
+                STRIP_LOOP(width, const R d = x[i * ldx + v] - centre[v]; sum[v] += w[i] * (d * d))
+            }
         }
         for (int v = 0; v < width; v++) {
             const R variance = sum[v] / (R)rows;
@@ -92,12 +102,14 @@ static void A(standardize)(long rows, long c, const void *x_, long ldx, const vo
     }
 }
 
-/* dx = inv gamma (dy - dbeta/n - xhat dgamma/n), of `rows` out of n rows; dx may be dy. */
+/* dx = inv gamma (dy - w (dbeta + xhat dgamma) / n), of `rows` out of n rows; dx may be dy, and w is
+ * what `batch_statistics` weighed the rows by. */
 static void A(batch_norm_dx)(long rows, long c, long n, const void *dy_, long lddy,
-                             const void *x_, long ldx, const void *mean_, const void *inv_,
-                             const void *dgamma_, const void *dbeta_, const void *gamma_,
-                             void *dx_, long lddx)
+                             const void *x_, long ldx, const void *w_, const void *mean_,
+                             const void *inv_, const void *dgamma_, const void *dbeta_,
+                             const void *gamma_, void *dx_, long lddx)
 {
+    const R *w = w_;
     const R *mean = mean_, *inv = inv_, *dgamma = dgamma_, *dbeta = dbeta_, *gamma = gamma_;
     for (long j = 0; j < c; j += STRIP) {
         const long width = c - j < STRIP ? c - j : STRIP;
@@ -110,9 +122,17 @@ static void A(batch_norm_dx)(long rows, long c, long n, const void *dy_, long ld
         }
         const R *x = (const R *)x_ + j, *dy = (const R *)dy_ + j;
         R *dx = (R *)dx_ + j;
-        for (long i = 0; i < rows; i++) {
+        for (long i = 0; i < rows && !w; i++) {
             STRIP_LOOP(width, dx[i * lddx + v] = slope[v] * ((dy[i * lddy + v] - shift[v])
                                                   - (x[i * ldx + v] - centre[v]) * along[v]))
+        }
+        for (long i = 0; i < rows && w; i++) {
+            if (w[i] != 0) {
+                STRIP_LOOP(width, dx[i * lddx + v] = slope[v] * (dy[i * lddy + v] - w[i]
+                               * (shift[v] + (x[i * ldx + v] - centre[v]) * along[v])))
+            } else {
+                STRIP_LOOP(width, dx[i * lddx + v] = slope[v] * dy[i * lddy + v])
+            }
         }
     }
 }

@@ -317,9 +317,10 @@ class Executor:
     # -- normalization ---------------------------------------------------------------------------
 
     def _batch_statistics(self, inputs, outputs, rows, momentum, epsilon):
-        x, mean, variance = inputs
+        x, mean, variance, *weights = inputs
+        weights = weights[0].reshape(-1, 1) if weights else None
         return partial(_calmly, normalization.batch_statistics, x, mean[0], variance[0], momentum,
-                       epsilon, outputs[0][0], outputs[1][0])
+                       epsilon, outputs[0][0], outputs[1][0], weights)
 
     def _standardize(self, inputs, outputs, rows, scale, center):
         x, mean, inv, *more = inputs
@@ -333,9 +334,10 @@ class Executor:
 
     def _batch_norm_dx(self, inputs, outputs, rows, scale):
         dy, x, mean, inv, dgamma, dbeta, *more = inputs
-        gamma, _ = _factors(more, scale, False)
+        gamma = more.pop(0)[0] if scale else None
+        weights = more[0].reshape(-1, 1) if more else None
         return partial(_calmly, normalization.batch_norm_dx, dy, x, mean[0], inv[0], dgamma[0],
-                       dbeta[0], gamma, outputs[0])
+                       dbeta[0], gamma, outputs[0], weights)
 
     def _fold_statistics(self, inputs, outputs, rows, epsilon, scale, center):
         mean, variance, *more = inputs

@@ -17,10 +17,20 @@ __all__ = [
 UNIT_EPSILON = 1e-12  # rows shorter than that are not scaled up to length 1
 
 
-def batch_statistics(x, moving_mean, moving_variance, momentum, epsilon, mean, inv):
-    """mean and 1 / sqrt(variance + epsilon) of each column; the moving ones follow."""
-    mean[...] = x.mean(axis=0)
-    variance = np.square(x - mean).mean(axis=0)
+def batch_statistics(x, moving_mean, moving_variance, momentum, epsilon, mean, inv,
+                     weights=None):
+    """mean and 1 / sqrt(variance + epsilon) of each column; the moving ones follow.
+
+    Rows count by their weights (n, 1), whose mean is 1 (None: 1 each).
+    """
+    if weights is None:
+        mean[...] = x.mean(axis=0)
+        variance = np.square(x - mean).mean(axis=0)
+    else:  # what does not count may be anything
+        n, counts = max(len(x), 1), weights[:, 0] != 0
+        x, w = x[counts], weights[counts]
+        mean[...] = (w * x).sum(axis=0) / n
+        variance = (w * np.square(x - mean)).sum(axis=0) / n
     inv[...] = 1.0 / np.sqrt(variance + epsilon)
     for moving, value in ((moving_mean, mean), (moving_variance, variance)):
         moving[...] = moving * momentum + value * (1.0 - momentum)
@@ -37,11 +47,14 @@ def batch_norm_sums(dy, x, mean, inv, dgamma, dbeta):
     dbeta[...] = dy.sum(axis=0)
 
 
-def batch_norm_dx(dy, x, mean, inv, dgamma, dbeta, gamma, dx):
-    """dx = inv gamma (dy - dbeta/n - xhat dgamma/n): mean and variance depend on x as well."""
+def batch_norm_dx(dy, x, mean, inv, dgamma, dbeta, gamma, dx, weights=None):
+    """dx = inv gamma (dy - w (dbeta + xhat dgamma) / n): mean and variance depend on x as well."""
     n = max(len(x), 1)
     slope = inv if gamma is None else inv * gamma
-    dx[...] = slope * (dy - dbeta / n - (x - mean) * inv * (dgamma / n))
+    through = dbeta / n + (x - mean) * inv * (dgamma / n)
+    if weights is not None:
+        through = np.where(weights != 0, weights * through, 0)
+    dx[...] = slope * (dy - through)
 
 
 def fold_statistics(mean, variance, gamma, beta, epsilon, a, b):

@@ -88,7 +88,8 @@ class BatchNormalization(_Scaled):
     ``moving <- momentum * moving + (1 - momentum) * batch``.  In prediction and evaluation, and
     where the layer is not `trainable`, the moving ones are used.  The variance is that of the batch
     itself, not an estimate for more (it divides by n).  Inputs of more than two axes are
-    standardized along the last one, over all others.
+    standardized along the last one, over all others.  With a mask (see `Masking`), the batch's mean
+    and variance are those of the steps that count.
 
     Parameters
     ----------
@@ -166,12 +167,12 @@ class BatchNormalization(_Scaled):
     def differs_in_training(self):
         return self.trainable
 
-    def lower(self, builder, x):
+    def lower(self, builder, x, mask=None):
         return builder.batch_norm(
             x, self.parameter(builder, self.moving_mean),
             self.parameter(builder, self.moving_variance), self._optional(builder, self.gamma),
             self._optional(builder, self.beta), momentum=self.momentum, epsilon=self.epsilon,
-            batch=builder.training and self.trainable, name=self.name)
+            batch=builder.training and self.trainable, mask=mask, name=self.name)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ prelu                    x, alpha             y                    --
 dropout, alpha_dropout   x                    y, mask              rate, stream, seed
 gaussian_dropout         x                    y, mask              stddev, stream, seed
 gaussian_noise           x                    y                    stddev, stream, seed
-batch_statistics         x, m, v              mean, inv            momentum, epsilon
+batch_statistics         x, m, v[, w]         mean, inv            momentum, epsilon
 standardize              x, mean, inv         y                    scale, center
                          [, gamma][, beta]
 fold_statistics          m, v[, gamma]        a, b                 epsilon, scale, center
@@ -82,7 +82,7 @@ accumulate               dp, spare            dp + spare, in dp    --
 batch_norm_sums          dy, x, mean, inv     dgamma, dbeta        --
 batch_norm_dx            dy, x, mean, inv,    dx (may be dy)       scale
                          dgamma, dbeta
-                         [, gamma]
+                         [, gamma][, w]
 scale_columns            dy, a                dx (may be dy)       --
 row_norm_grad            dy, x, inv[, mean]   dx                   kind, epsilon, scale
                          [, gamma]
@@ -140,7 +140,8 @@ by ``momentum a + (1 - momentum) w``, by w before the first update, and w by a i
 number `overwrite` (0: never).
 
 ``batch_statistics`` are the mean of each column and ``inv = 1 / sqrt(variance + epsilon)``; they
-move the parameters m and v, ``m <- momentum m + (1 - momentum) mean``. ``standardize`` is
+move the parameters m and v, ``m <- momentum m + (1 - momentum) mean``; rows count by their
+weights w, whose mean is 1. ``standardize`` is
 ``(x - mean) inv gamma + beta``. ``fold_statistics`` gives the a and b with which ``scale_shift``,
 ``a x + b``, does the same with m and v. ``row_norm`` treats each row alike: of kind "layer" by its
 mean and variance, of kind "rms" by its mean square, of kind "unit" by its Euclidean norm.

@@ -83,7 +83,7 @@ class LayerOperations(Buffers):
     # -- normalization ---------------------------------------------------------------------------
 
     def batch_norm(self, x, mean, variance, gamma=None, beta=None, *, momentum, epsilon,
-                   batch=None, name="batch_norm"):
+                   batch=None, mask=None, name="batch_norm"):
         """Standardize the columns: by the batch in training, else by what training has seen.
 
         Parameters
@@ -95,6 +95,8 @@ class LayerOperations(Buffers):
         momentum, epsilon : float
         batch : bool, optional
             Whether the batch's own statistics are used; by default in training.
+        mask : int, optional
+            Buffer of a mask of the steps that the batch's statistics are of.
         """
         root = self.last_axis(x)
         y, x = self._like(x, root, name), root
@@ -103,8 +105,11 @@ class LayerOperations(Buffers):
         pair = [self._new(f"{name}.{part}", self.columns(x), "statistics", rows=1)
                 for part in ("mean", "inv")]
         if self.training if batch is None else batch:
-            self._emit("batch_statistics", (x, mean, variance), pair, momentum=float(momentum),
-                       epsilon=float(epsilon))
+            weights = () if mask is None else (self.row_weights(
+                self.size(mask), mask=self.packed(mask), over="kept", phase="forward",
+                name=f"{name}.weights"),)
+            self._emit("batch_statistics", (x, mean, variance, *weights), pair,
+                       momentum=float(momentum), epsilon=float(epsilon))
             self._emit("standardize", (x, *pair, *more), (y,), **given)
         else:
             self._emit("fold_statistics", (mean, variance, *more), pair, epsilon=float(epsilon),

@@ -25,7 +25,7 @@ class Objective(Buffers):
         return self.formed(prediction, columns)
 
     def row_weights(self, steps, sample_weight=None, mask=None, labels=None, *, over="rows",
-                    ignore_index=None, name="weights"):
+                    ignore_index=None, phase="loss", name="weights"):
         """Weights of the rows of a loss whose samples take `steps` rows each.
 
         Parameters
@@ -43,7 +43,7 @@ class Objective(Buffers):
         """
         given = (sample_weight, mask, labels if ignore_index is not None else None)
         y = self._new(name, 1, "row", repeat=steps)
-        self._emit("row_weights", [i for i in given if i is not None], (y,), "loss", steps=steps,
+        self._emit("row_weights", [i for i in given if i is not None], (y,), phase, steps=steps,
                    over=over, given=tuple(i is not None for i in given), ignore_index=ignore_index)
         if over != "rows":
             self._balanced.add(y)

@@ -103,6 +103,7 @@ def standardize(builder, op, gradients, needed):
     builder._emit("batch_norm_sums", (dy, x, mean, inv), sums, "backward")
     if x in needed:
         more = () if gamma is None else (gamma,)
+        more += builder._producer(mean).inputs[3:]  # the weights of the rows
         dx = builder._or_new(dy)
         builder._emit("batch_norm_dx", (dy, x, mean, inv, *sums, *more), (dx,), "backward",
                       scale=gamma is not None)
