@@ -85,7 +85,7 @@ INLINE void A(tile)(const int rows, const int vecs, const int transposed, const 
 }
 
 #ifdef VHALF
-/* A tile of the columns that fill half a vector at most, where half vectors take half the time.  The
+/* A tile of columns that fill half a vector at most, where half vectors take half the time.  The
  * other half, padding, becomes what a product with padding of zeros would be. */
 typedef R A(half) __attribute__((vector_size(VECTOR / 2), aligned(sizeof(R)), may_alias));
 INLINE void A(narrow_tile)(const int rows, const int transposed, const A(product) *q, const R *a,
