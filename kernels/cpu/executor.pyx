@@ -956,9 +956,10 @@ cdef void _layer_step(const Run *q, const Step *s, char **bases, long r0, long r
     elif code == BATCH_NORM_DX:
         # a dy, b x, c mean, d inv, e dgamma, f dbeta, g gamma, h dx, i weights
         k.batch_norm_dx(rows, s.a.columns, n * s.repeat, a, s.a.ld, _at(&s.b, bases, r0, size),
-                        s.b.ld, _at(&s.i, bases, r0, size), _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
-                        _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size),
-                        _at(&s.g, bases, 0, size), _at(&s.h, bases, r0, size), s.h.ld)
+                        s.b.ld, _at(&s.i, bases, r0, size), _at(&s.c, bases, 0, size),
+                        _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size),
+                        _at(&s.f, bases, 0, size), _at(&s.g, bases, 0, size),
+                        _at(&s.h, bases, r0, size), s.h.ld)
     elif code == SCALE_SHIFT:
         # a x, b factors, c summands, d y
         k.scale_shift(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
