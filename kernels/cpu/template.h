@@ -15,27 +15,26 @@
     static void name(long n, const void *x_, void *y_, const void *params)                       \
     {                                                                                            \
         const R *x = x_;                                                                         \
-        R *y = y_, p[MAX_PARAMS], rest[PART];                                                    \
+        R *y = y_, p[MAX_PARAMS], rest[PART] = {0};                                              \
         long i = 0;                                                                              \
         for (int k = 0; k < MAX_PARAMS; k++) { p[k] = ((const R *)params)[k]; }                  \
         for (; i + BLOCK <= n; i += BLOCK) {                                                     \
             INDEPENDENT for (int j = 0; j < BLOCK; j++) { y[i + j] = expression(x[i + j], p); }  \
         }                                                                                        \
-        for (; i + PART <= n; i += PART) {                                                       \
-            INDEPENDENT for (int j = 0; j < PART; j++) { y[i + j] = expression(x[i + j], p); }   \
-        }                                                                                        \
-        if (i < n) {                                                                             \
-            memset(rest, 0, sizeof rest);                                                        \
-            memcpy(rest, x + i, (n - i) * sizeof(R));                                            \
-            INDEPENDENT for (int j = 0; j < PART; j++) { rest[j] = expression(rest[j], p); }     \
-            memcpy(y + i, rest, (n - i) * sizeof(R));                                            \
+        for (; i < n; i += PART) {                                                               \
+            const int whole = i + PART <= n;                                                     \
+            const R *from = whole ? x + i : rest;                                                \
+            R *to = whole ? y + i : rest;                                                        \
+            if (!whole) { memcpy(rest, x + i, (n - i) * sizeof(R)); }                            \
+            INDEPENDENT for (int j = 0; j < PART; j++) { to[j] = expression(from[j], p); }       \
+            if (!whole) { memcpy(y + i, rest, (n - i) * sizeof(R)); }                            \
         }                                                                                        \
     }
 #define MAP_GRAD(name, expression)                                                               \
     static void name(long n, const void *dy_, const void *s_, void *dx_, const void *params)     \
     {                                                                                            \
         const R *dy = dy_, *s = s_;                                                              \
-        R *dx = dx_, p[MAX_PARAMS], rest[PART], drest[PART];                                     \
+        R *dx = dx_, p[MAX_PARAMS], rest[PART] = {0}, drest[PART] = {0};                         \
         long i = 0;                                                                              \
         for (int k = 0; k < MAX_PARAMS; k++) { p[k] = ((const R *)params)[k]; }                  \
         for (; i + BLOCK <= n; i += BLOCK) {                                                     \
@@ -44,19 +43,16 @@
                 dx[i + j] = dy[i + j] * expression(s[i + j], p);                                 \
             }                                                                                    \
         }                                                                                        \
-        for (; i + PART <= n; i += PART) {                                                       \
-            INDEPENDENT for (int j = 0; j < PART; j++)                                           \
-            {                                                                                    \
-                dx[i + j] = dy[i + j] * expression(s[i + j], p);                                 \
+        for (; i < n; i += PART) {                                                               \
+            const int whole = i + PART <= n;                                                     \
+            const R *from = whole ? dy + i : drest, *saved = whole ? s + i : rest;               \
+            R *to = whole ? dx + i : drest;                                                      \
+            if (!whole) {                                                                        \
+                memcpy(rest, s + i, (n - i) * sizeof(R));                                        \
+                memcpy(drest, dy + i, (n - i) * sizeof(R));                                      \
             }                                                                                    \
-        }                                                                                        \
-        if (i < n) {                                                                             \
-            memset(rest, 0, sizeof rest);                                                        \
-            memset(drest, 0, sizeof drest);                                                      \
-            memcpy(rest, s + i, (n - i) * sizeof(R));                                            \
-            memcpy(drest, dy + i, (n - i) * sizeof(R));                                          \
-            INDEPENDENT for (int j = 0; j < PART; j++) { drest[j] *= expression(rest[j], p); }   \
-            memcpy(dx + i, drest, (n - i) * sizeof(R));                                          \
+            INDEPENDENT for (int j = 0; j < PART; j++) { to[j] = from[j] * expression(saved[j], p); }\
+            if (!whole) { memcpy(dx + i, drest, (n - i) * sizeof(R)); }                          \
         }                                                                                        \
     }
 #define MAPS_OF(row) MAP(A(map_##row), A(act_##row)) MAP_GRAD(A(grad_##row), A(act_##row##_grad))

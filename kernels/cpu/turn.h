@@ -26,8 +26,10 @@ INLINE void A(turn_four)(const R *x, long ldx, R *y, long ldy)
     *(A(four) *)(y + 3 * ldy) = SHUFFLE_FOUR(ca, db, 2, 6, 3, 7);
 }
 
-/* y (c, n) = x (n, c) transposed, for a few rows and columns. */
-INLINE void A(turn)(long n, long c, const R *x, long ldx, R *y, long ldy)
+/* y (c, n) = x (n, c) transposed, for a few rows and columns.  Not inlined: dozens of losses call
+ * it. */
+static __attribute__((noinline, unused)) void A(turn)(long n, long c, const R *x, long ldx, R *y,
+                                                      long ldy)
 {
     long i = 0;
     for (; i + 4 <= n; i += 4) {
