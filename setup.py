@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -97,46 +98,44 @@ class BuildKernels(build_ext):
             print(f"warning: no compiled backend, the NumPy backend will run: {error}")
             self.extensions = []
             return
+        self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
     def compile_sets(self, generated):
-        objects, built = [], []
-        include = [str(generated), str(CPU)]
-        for name, flags, supported in instruction_sets():
+        """Objects of all instruction sets that the compiler knows; all files compile at a time."""
+
+        def compiled(sources, folder, flags, macros=()):
+            return self.compiler.compile(
+                [str(CPU / name) for name in sources], output_dir=str(folder),
+                include_dirs=[str(generated), str(CPU)], macros=list(macros),
+                extra_postargs=["-fPIC", *FLAGS, *flags],
+            )
+
+        temp, sets = Path(self.build_temp), instruction_sets()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            running = {
+                name: [pool.submit(compiled, [source], temp / name, flags, [("FM_ISA", name)])
+                       for source in ("isa_kernels.c", "isa_losses.c")]
+                for name, flags, _ in sets
+            }
+            if "avx512" in running:
+                running["bfloat16"] = [pool.submit(
+                    compiled, ["bfloat16.c"], temp, [*SETS_X86[0][1], "-mavx512bf16"])]
+            objects = compiled(["shuffle.c", "threads.c"], temp, ["-pthread"])
+        built = set()
+        for name, files in running.items():
             try:
-                objects += self.compiler.compile(
-                    [str(CPU / "isa_kernels.c"), str(CPU / "isa_losses.c")],
-                    output_dir=str(Path(self.build_temp) / name),
-                    include_dirs=include,
-                    macros=[("FM_ISA", name)],
-                    extra_postargs=["-fPIC", *FLAGS, *flags],
-                    depends=[str(p) for p in CPU.glob("*.h")],
-                )
+                found = [path for file in files for path in file.result()]
             except Exception as error:
                 if REQUIRED or name == "portable":
                     raise
                 print(f"warning: no kernels for {name}: {error}")
                 continue
-            built.append((name, supported))
-        bfloat16 = False
-        if any(name == "avx512" for name, _ in built):
-            try:
-                objects += self.compiler.compile(
-                    [str(CPU / "bfloat16.c")], output_dir=self.build_temp, include_dirs=include,
-                    extra_postargs=["-fPIC", *FLAGS, *SETS_X86[0][1], "-mavx512bf16"],
-                    depends=[str(p) for p in CPU.glob("*.h")],
-                )
-                bfloat16 = True
-            except Exception as error:
-                if REQUIRED:
-                    raise
-                print(f"warning: no kernels for bfloat16: {error}")
-        objects += self.compiler.compile(
-            [str(CPU / "shuffle.c"), str(CPU / "threads.c")], output_dir=self.build_temp,
-            include_dirs=include,
-            extra_postargs=["-fPIC", *FLAGS, "-pthread"],
-        )
-        (generated / "_instruction_sets.h").write_text(self.sets_header(built, bfloat16))
+            if name != "bfloat16" or "avx512" in built:
+                objects += found
+                built.add(name)
+        tests = [(name, supported) for name, _, supported in sets if name in built]
+        (generated / "_instruction_sets.h").write_text(self.sets_header(tests, "bfloat16" in built))
         return objects
 
     def sets_header(self, built, bfloat16):
