@@ -754,7 +754,7 @@ cdef void _group_step(const Run *q, const Step *s, char **bases, long n, int thr
     cdef int begin, end, size = q.itemsize
     cdef Operand o = s.c
     for group in range(groups):
-        # how many of the threads' parts of all groups come before the group's beginning
+        # which of the group's parts, as many as threads, are this thread's
         begin = <int> max(0, min(threads, thread * groups - group * threads))
         end = <int> max(0, min(threads, (thread + 1) * groups - group * threads))
         if own:
