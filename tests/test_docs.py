@@ -147,14 +147,17 @@ def test_reference_has_every_public_name(generated):
 
 
 def test_links_lead_to_pages(written, generated):
-    """Within the site; anchors of the reference are made by mkdocstrings, which checks them."""
+    """Within the site; an anchor of the reference is a name that the page describes."""
     known = {**written, **generated}
     for path, text in known.items():
         plain = re.sub(r"^(```+).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", plain):
+        for target, anchor in re.findall(r"\]\(([^)#\s]+)(?:#([^)]*))?\)", plain):
             if target.startswith(("http:", "https:")) or target.endswith((".png", ".svg")):
                 continue
-            assert (Path(path).parent / target).as_posix() in known, (path, target)
+            page = (Path(path).parent / target).as_posix()
+            assert page in known, (path, target)
+            assert not anchor.startswith("fusedmlp.") or f"::: {anchor}\n" in known[page], (
+                path, anchor)
 
 
 def test_navigation_has_every_page():

@@ -251,10 +251,13 @@ def schedules() -> str:
 # -- names with their summaries --------------------------------------------------------------------
 
 def layers() -> str:
-    """One line for each layer."""
+    """One line for each layer, with its other names."""
+    also: dict[type, list[str]] = {}
+    for name, cls in _classes("layers", fm.layers.Layer).items():
+        also.setdefault(cls, []).extend([code(name)] if name != cls.__name__ else [])
     return table(("layer", "what it does"), (
-        (link("layers", name), summary(cls))
-        for name, cls in _classes("layers", fm.layers.Layer).items()))
+        (", also ".join((link("layers", cls.__name__), *others)), summary(cls))
+        for cls, others in sorted(also.items(), key=lambda pair: pair[0].__name__.lower())))
 
 
 def callbacks() -> str:
