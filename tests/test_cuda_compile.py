@@ -35,6 +35,7 @@ from fusedmlp.kernels.cuda import (
     features,
     loss_rules,
     losses,
+    masks,
     metrics,
     normalization,
     observing,
@@ -49,9 +50,9 @@ from fusedmlp.kernels.cuda import (
     whole_updates,
 )
 
-MODULES = (activations, arithmetic, dense, elementwise, features, losses, loss_rules, metrics,
-           normalization, observing, optimizers, panels, parameters, persistent, random, rules,
-           sparse, steps, whole_updates)
+MODULES = (activations, arithmetic, dense, elementwise, features, losses, loss_rules, masks,
+           metrics, normalization, observing, optimizers, panels, parameters, persistent, random,
+           rules, sparse, steps, whole_updates)
 BOTH = (False, True)
 TILES = {R: dense._TILES[np.dtype(R).name] for R in (np.float32, np.float64)}
 
@@ -69,11 +70,12 @@ def table():
                     normalization._columns, features._elementwise, features._picked,
                     parameters._gradients, parameters._constraints, parameters._spectral,
                     parameters._orthogonal, observing._parameter, panels._kernels,
-                    sparse._products):
+                    sparse._products, masks._pool, masks._weights):
         yield factory, ()
     yield from ((arithmetic._map, (name,)) for name in arithmetic.functions(np.float32))
     yield from ((arithmetic._sums, (wide,)) for wide in BOTH)
     yield from ((normalization._rows, (wide,)) for wide in BOTH)
+    yield from ((masks._mask, (wide,)) for wide in BOTH)
     yield from ((steps._convert, (name,)) for name in steps._SOURCES)
     yield from ((parameters._activity, (wide,)) for wide in BOTH)
     yield from ((observing._columns, (name,)) for name in ("linear", "relu", "gelu"))
@@ -94,7 +96,7 @@ def table():
 
 CASES = list(table())
 OTHERS = [case for case in CASES if case[0].__module__.rpartition(".")[2] in (
-    "features", "observing", "panels", "parameters", "sparse", "steps")]
+    "features", "masks", "observing", "panels", "parameters", "sparse", "steps")]
 BARE = (steps._begin, parameters._total, sparse._gather, observing._summary(),
         observing._finish())  # of one type alone
 IDS = ["-".join([factory.__module__.rpartition(".")[2] + factory.__name__, *map(str, rest)])

@@ -331,18 +331,17 @@ def operations():
 
 
 def test_every_operation_has_kernels(pair):
-    """None is missing but those that it refuses; none is told other attributes than the oracle's.
-    """
+    """None is missing; none is told other attributes than the oracle's."""
     oracle, cuda = (each.executor for each in pair)
     ops = operations()
     bound = {name[1:] for name, function in vars(oracle.Executor).items() if callable(function)
              and list(inspect.signature(function).parameters)[:3] == ["self", "inputs", "outputs"]}
     assert set(ops) == bound
-    refused = {name + end for name in cuda._OF_STEPS for end in ("", "_grad")}
-    for op in set(ops) - refused:
+    for op in ops:
         wanted = inspect.signature(getattr(oracle.Executor, "_" + op)).parameters
         assert list(wanted)[:4] == ["self", "inputs", "outputs", "rows"], op
-        function = cuda._OPERATIONS.get(op) or getattr(cuda._Binding, "_" + op)
+        listed = {**cuda._OPERATIONS, **cuda._OF_SAMPLES}
+        function = listed.get(op) or getattr(cuda._Binding, "_" + op)
         found = inspect.signature(function).parameters
         assert list(found)[1:3] == ["inputs", "outputs"], op
         assert set(list(wanted)[4:]) <= set(found), op
@@ -660,6 +659,71 @@ def test_operations_are_those_of_the_oracle(pair, name):
     close(found.gradients, expected.gradients, "float64")
     for a, b in zip(found.slots, expected.slots, strict=True):
         close(a, b, "float64")
+
+
+def masked_steps(rng):
+    """Steps that are weighted, of which some are zeros and so left out."""
+    x = rng.standard_normal((6, 3, 2))
+    x[::2, 1] = x[3, :2] = 0.0
+    return x, rng.random((6, 3))
+
+
+OF_STEPS = {  # layers between steps of two numbers and the loss, loss, targets
+    "classes, one ignored": (
+        lambda: [fm.layers.Masking(), fm.layers.Dense(3),
+                 fm.layers.BatchNormalization(momentum=0.6), fm.layers.Dense(2)],
+        lambda: fm.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1),
+        lambda rng: rng.integers(0, 2, (6, 3))),
+    "weighted mean": (lambda: [fm.layers.Masking(), fm.layers.Dense(2, "tanh")],
+                      lambda: fm.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
+                      lambda rng: rng.standard_normal((6, 3, 2))),
+    "sum": (lambda: [fm.layers.Masking(), fm.layers.Dense(1)],
+            lambda: fm.losses.MeanAbsoluteError(reduction="sum"),
+            lambda rng: rng.standard_normal((6, 3, 1))),
+    "pooled means": (lambda: [fm.layers.Masking(), fm.layers.Dense(3, "relu"),
+                              fm.layers.GlobalAveragePooling1D(), fm.layers.Dense(2)],
+                     lambda: "mse", lambda rng: rng.standard_normal((6, 2))),
+    "pooled, no masks": (
+        lambda: [fm.layers.Dense(3, activity_regularizer="l2"), fm.layers.Concatenate(),
+                 fm.layers.Dense(2)],
+        lambda: "mse", lambda rng: rng.standard_normal((6, 2))),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+@pytest.mark.parametrize("name", OF_STEPS)
+def test_operations_on_steps_are_those_of_the_oracle(cuda, name):
+    """With weights of steps, or of samples where the steps are pooled; the last batch is shorter.
+    """
+    between, loss, targets = OF_STEPS[name]
+    rng = np.random.default_rng(7)
+    (x, weights), y = masked_steps(rng), targets(rng)
+    weights = weights if name[:6] != "pooled" else weights[:, 0]
+    numbers, before = {}, backends.current()
+    try:
+        backends.choose(ORACLE)
+        for device in ("cpu", "gpu"):
+            fm.utils.set_random_seed(2)
+            h = given = fm.Input((3, 2))
+            for layer in between():
+                h = layer([fm.layers.GlobalAveragePooling1D()(h),
+                           fm.layers.GlobalMaxPooling1D()(h)]
+                          if isinstance(layer, fm.layers.Concatenate) else h)
+            model = fm.Model(given, h)
+            model.compile(fm.optimizers.SGD(0.1), loss(),
+                          weighted_metrics=["accuracy" if y.dtype == np.int64 else "mae"])
+            with backends.device(device):
+                history = model.fit(x, y, batch_size=4, epochs=1, verbose=0, shuffle=False,
+                                    sample_weight=weights).history
+                numbers[device] = history, model.get_weights(), model.predict(x)
+    finally:
+        backends.choose(before)
+    (found, *arrays), (expected, *wanted) = numbers["gpu"], numbers["cpu"]
+    assert found.keys() == expected.keys()
+    for key in expected:
+        close(found[key], expected[key])
+    for a, b in zip([*arrays[0], arrays[1]], [*wanted[0], wanted[1]], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_layers_are_those_of_the_oracle(cuda):

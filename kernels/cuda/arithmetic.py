@@ -11,7 +11,7 @@ import numpy as np
 
 from .device import BLOCK, NULL, by_dtype, cuda, kernel, larger, launch, log, power, scalar, team
 
-__all__ = ["OPERATIONS", "functions"]
+__all__ = ["OPERATIONS", "enqueue_map", "functions"]
 
 _F = np.float64
 _WHOLE, _COLUMN, _ROW = range(3)  # an element for each; one for each column; one for each row
@@ -74,12 +74,16 @@ def functions(R):
     def scale_shift(x, a, b, u, v):
         return x * a + b
 
+    @scalar
+    def kept(x, mask, c, u, v):
+        return x if mask != zero else zero
+
     found = locals()
     return {name: found[name] for name in _NAMES}
 
 
 _NAMES = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "logarithm", "copy",
-          "affine", "raised", "extreme_grad", "scale_shift")
+          "affine", "raised", "extreme_grad", "scale_shift", "kept")
 
 
 @by_dtype
@@ -114,7 +118,8 @@ def _way(array, out):
     return _COLUMN if array.columns == out.columns else _ROW
 
 
-def _enqueue_map(stream, name, inputs, out, u=0.0, v=0.0):
+def enqueue_map(stream, name, inputs, out, u=0.0, v=0.0):
+    """out = f(a, b, c, u, v) of the function `name` and up to three inputs."""
     arrays = [*inputs, *[None] * (3 - len(inputs))]
     pointers = [NULL if array is None else array.data for array in arrays]
     ways = [_WHOLE if array is None else _way(array, out) for array in arrays]
@@ -125,7 +130,7 @@ def _enqueue_map(stream, name, inputs, out, u=0.0, v=0.0):
 def _mapping(name, order=slice(None)):
     """The launcher of an op that is one function of its inputs, in this order."""
     def enqueue(stream, inputs, outputs):
-        _enqueue_map(stream, name, inputs[order] if isinstance(order, slice)
+        enqueue_map(stream, name, inputs[order] if isinstance(order, slice)
                      else [inputs[i] for i in order], outputs[0])
 
     return enqueue
@@ -133,7 +138,7 @@ def _mapping(name, order=slice(None)):
 
 def _accumulate(stream, inputs, outputs):
     """Gradients with all their padding, which is 0, in whatever layout they share."""
-    _enqueue_map(stream, "add", [_padded(array) for array in inputs], _padded(outputs[0]))
+    enqueue_map(stream, "add", [_padded(array) for array in inputs], _padded(outputs[0]))
 
 
 def _padded(array):
@@ -141,11 +146,11 @@ def _padded(array):
 
 
 def _affine(stream, inputs, outputs, factor, shift=0.0):
-    _enqueue_map(stream, "affine", inputs, outputs[0], factor, shift)
+    enqueue_map(stream, "affine", inputs, outputs[0], factor, shift)
 
 
 def _power(stream, inputs, outputs, exponent):
-    _enqueue_map(stream, "raised", inputs, outputs[0], exponent)
+    enqueue_map(stream, "raised", inputs, outputs[0], exponent)
 
 
 # -- sums of rows --------------------------------------------------------------------------------

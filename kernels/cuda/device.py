@@ -318,7 +318,7 @@ def vector(held, length, offset=0):
     return matrix(held, 1, length, offset)
 
 
-def flat(array):
+def flat(array=None):
     """The pointer of an array, `NULL` for None."""
     return NULL if array is None else array.data
 

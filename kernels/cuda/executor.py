@@ -34,6 +34,7 @@ from . import (
     dense,
     features,
     losses,
+    masks,
     memory,
     metrics,
     normalization,
@@ -59,29 +60,11 @@ _SHARE = 0.8  # of the free memory that data may take as a whole
 _WINDOW = 64 << 20  # bytes of data at a time where it does not fit
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
-_OF_STEPS = ("step_mask", "keep_steps", "pool", "row_weights")
-
-
-def _refuse_steps(plan):
-    """RuntimeError for operations on the steps of samples, which have no kernels here."""
-    lacking = [op.op for op in plan.ops if op.op in _OF_STEPS]
-    lacking += [f"{op.op} of several steps for each sample" for op in plan.ops
-                if op.phase == "loss" and len(op.inputs) > 1
-                and plan.buffers[op.inputs[1]].role == "labels"
-                and plan.buffers[op.inputs[1]].repeat > 1]
-    if lacking:
-        raise RuntimeError(
-            "The 'cuda' backend can't run this model, because it has no kernel for "
-            f"{', '.join(dict.fromkeys(lacking))}. Compute on the CPU: with "
-            "fusedmlp.device('cpu'), or fusedmlp.config.set_backend('auto')"
-        )
-
 
 class Executor:
     """See the contract in `fusedmlp.kernels`."""
 
     def __init__(self, plan, parameters, slots, seed):
-        _refuse_steps(plan)
         self.plan, self.seed = plan, seed
         self.totals = np.zeros((len(plan.totals), 2))
         self.units = np.zeros(plan.units)
@@ -602,6 +585,7 @@ class _Book(NamedTuple):
 
 
 _OPERATIONS = {**arithmetic.OPERATIONS, **normalization.OPERATIONS}
+_OF_SAMPLES = masks.OPERATIONS  # which are told how many samples there are
 
 # -- one method per op: arrays in, function of a stream out ---------------------------------------
 
@@ -629,6 +613,10 @@ class _Binding:
                 outputs.append(self.view(self.plan.ops[with_bias[number]].outputs[0]))
             if op.op in _OPERATIONS:
                 found.append(_later(_OPERATIONS[op.op], inputs, outputs, **op.attributes))
+                continue
+            if op.op in _OF_SAMPLES:
+                found.append(_later(_OF_SAMPLES[op.op], inputs, outputs, self.rows,
+                                    **op.attributes))
                 continue
             made = getattr(self, "_" + op.op)(inputs, outputs, **op.attributes)
             found += made if isinstance(made, list) else [made]
@@ -801,21 +789,18 @@ class _Binding:
     def _pair_loss(self, inputs, outputs, loss, params, reduction, weight):
         worked_with = self.spare(losses.pair_statistics(self.rows), np.float64)
         return _later(losses.enqueue_pair_loss, loss, *_pad(inputs, 3), reduction == "mean",
-                      params, self._scale(reduction, weight), *_pad(outputs, 2), worked_with)
-
-    def _scale(self, reduction, weight):
-        """The factor of a loss's gradient."""
-        return weight / max(self.rows, 1) if reduction == "mean" else weight
+                      params, _scale(reduction, weight, self.rows), *_pad(outputs, 2),
+                      worked_with)
 
     def _over_counted(self, loss, labels, sample_weight, ignore_index, reduction, weight, outputs):
         """A loss whose mean is over the rows or weights that count; totals are divided by all."""
-        ignores = ignore_index is not None and labels.dtype == np.int64
-        if reduction == "sum" or (reduction == "mean" and not ignores):
-            return loss(self._scale(reduction, weight))
         values, gradient = _pad(outputs, 2)[:2]
+        ignores = ignore_index is not None and labels.dtype == np.int64
+        if reduction in ("sum", "mean_of_all") or (reduction == "mean" and not ignores):
+            return loss(_scale(reduction, weight, values.size))
         return [loss(weight), _later(
             steps.rescale, labels, ignore_index,
-            sample_weight if reduction == "weighted_mean" else None, self.rows, values, gradient)]
+            sample_weight if reduction == "weighted_mean" else None, values, gradient)]
 
     def _score(self, inputs, outputs, score, params):
         return _later(metrics.enqueue_score, score, *inputs, params, *outputs)
@@ -986,6 +971,11 @@ class _Binding:
 def _later(function, *arguments, **named):
     """A function of the stream, which comes first among the arguments."""
     return lambda stream: function(stream, *arguments, **named)
+
+
+def _scale(reduction, weight, rows):
+    """The factor of the gradient of a loss of so many rows."""
+    return weight if reduction == "sum" else weight / max(rows, 1)
 
 
 def _pad(arrays, length):

@@ -26,18 +26,24 @@ _WARP_COLUMNS = 1024
 def _columns(R):
     add = team(np.float64, True)[2]
 
-    @kernel("R* R* R* R* R* i i d d", R, name="batch_statistics")
-    def statistics(x, moving_mean, moving_variance, means, factors, n, columns, momentum, epsilon):
+    @kernel("R* R* R* R* R* R* i i i d d", R, name="batch_statistics")
+    def statistics(x, weights, moving_mean, moving_variance, means, factors, n, columns, weighted,
+                   momentum, epsilon):
+        # weights have the mean 1; what does not count may be anything
         j = cuda.blockIdx.x
         while j < columns:
             total = _ZERO
             for i in range(cuda.threadIdx.x, n, BLOCK):
-                total += _F(x[i * columns + j])
+                weight = _F(weights[i]) if weighted else _ONE
+                if weight != _ZERO:
+                    total += weight * _F(x[i * columns + j])
             mean = add(total) / _F(n)
             squares = _ZERO
             for i in range(cuda.threadIdx.x, n, BLOCK):
-                apart = _F(x[i * columns + j]) - mean
-                squares += apart * apart
+                weight = _F(weights[i]) if weighted else _ONE
+                if weight != _ZERO:
+                    apart = _F(x[i * columns + j]) - mean
+                    squares += weight * (apart * apart)
             variance = add(squares) / _F(n)
             if cuda.threadIdx.x == 0:
                 means[j] = R(mean)
@@ -78,15 +84,20 @@ def _columns(R):
             y[i] = value + beta[j] if centers else value
             i += cuda.gridDim.x * BLOCK
 
-    @kernel("R* R* R* R* R* R* R* R* i i i", R, name="batch_norm_dx")
-    def dx(dy, x, means, factors, dgamma, dbeta, gamma, out, n, columns, scales):
+    @kernel("R* R* R* R* R* R* R* R* R* i i i i", R, name="batch_norm_dx")
+    def dx(dy, x, means, factors, dgamma, dbeta, gamma, weights, out, n, columns, scales,
+           weighted):
         share = R(_ONE / _F(max(n, 1)))
         i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while i < n * columns:
             j = i % columns
             slope = factors[j] * gamma[j] if scales else factors[j]
             xhat = (x[i] - means[j]) * factors[j]
-            out[i] = slope * (dy[i] - dbeta[j] * share - xhat * (dgamma[j] * share))
+            through = dbeta[j] * share + xhat * (dgamma[j] * share)
+            if weighted:
+                weight = weights[i // columns]
+                through = weight * through if weight != R(0) else R(0)
+            out[i] = slope * (dy[i] - through)
             i += cuda.gridDim.x * BLOCK
 
     @kernel("R* R* R* R* R* R* i i i d", R, name="fold_statistics")
@@ -111,11 +122,11 @@ def _factors(arrays, scale, center):
 
 
 def _batch_statistics(stream, inputs, outputs, momentum, epsilon):
-    x, moving_mean, moving_variance = inputs
+    x, moving_mean, moving_variance, *weights = inputs
     mean, inv = outputs
-    _columns(x.dtype)[0](stream, launch(x.columns, 1), x.data, moving_mean.data,
-                         moving_variance.data, mean.data, inv.data, x.rows, x.columns,
-                         float(momentum), float(epsilon))
+    _columns(x.dtype)[0](stream, launch(x.columns, 1), x.data, flat(*weights),
+                         moving_mean.data, moving_variance.data, mean.data, inv.data, x.rows,
+                         x.columns, int(bool(weights)), float(momentum), float(epsilon))
 
 
 def _standardize(stream, inputs, outputs, scale, center):
@@ -134,9 +145,10 @@ def _batch_norm_sums(stream, inputs, outputs):
 
 def _batch_norm_dx(stream, inputs, outputs, scale):
     dy, x, mean, inv, dgamma, dbeta, *more = inputs
-    gamma, _ = _factors(more, scale, False)
+    gamma, weights = more[:1] if scale else [], more[1:] if scale else more
     _columns(x.dtype)[3](stream, launch(x.size), dy.data, x.data, mean.data, inv.data, dgamma.data,
-                         dbeta.data, flat(gamma), outputs[0].data, x.rows, x.columns, int(scale))
+                         dbeta.data, flat(*gamma), flat(*weights), outputs[0].data, x.rows,
+                         x.columns, int(scale), int(bool(weights)))
 
 
 def _fold_statistics(stream, inputs, outputs, epsilon, scale, center):
@@ -243,7 +255,7 @@ def _row_norm_grad(stream, inputs, outputs, kind, epsilon, scale):
 def _gamma_grad(stream, inputs, outputs):
     dy, x, inv, *mean = inputs
     _columns(x.dtype)[1](stream, launch(x.columns, 1), dy.data, x.data,
-                         mean[0].data if mean else NULL, inv.data, outputs[0].data, NULL, x.rows,
+                         flat(*mean), inv.data, outputs[0].data, NULL, x.rows,
                          x.columns, 1 if mean else 2)
 
 

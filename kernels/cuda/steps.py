@@ -124,23 +124,24 @@ def convert(stream, x, out):
 def _reduce(R):
     add = block_sum(np.float64)
 
-    @kernel("R* R* i i i i i d d* i i*", R, name="reduce")
-    def reduce(values, weights, weighted, rows, whole, counts, watched, factor, totals, at, clock):
+    @kernel("R* R* i i i i i i d d* i i*", R, name="reduce")
+    def reduce(values, weights, weighted, size, rows, whole, counts, watched, factor, totals, at,
+               clock):
         amount, count = 0.0, 0.0
         i = cuda.threadIdx.x
-        while i < rows:
+        while i < size:
             if weighted:
                 amount += np.float64(values[i]) * np.float64(weights[i])
                 count += np.float64(weights[i])
             else:
                 amount += np.float64(values[i])
-                count += 1.0
             i += BLOCK
         amount = add(amount)
         count = add(count)
         if cuda.threadIdx.x == 0:
             if whole:
                 amount *= rows
+            if whole or not weighted:
                 count = np.float64(rows)
             totals[at] += factor * amount
             if counts:
@@ -152,14 +153,15 @@ def _reduce(R):
 
 
 def reduce(stream, values, weights, rows, whole, counts, watched, factor, totals, number, clock):
-    """Add the sum of values (rows,), weighted where weights (rows,) are given, to total `number`.
+    """Add the sum of values to total `number`, and `rows` to its count; values are weighted, and
+    their weights counted, where there are such.
 
     With `whole` the sum counts `rows` times.  Where it is `watched`, a sum that is not finite
     leaves the number of its step in the clock.
     """
-    _reduce(values.dtype)(stream, 1, values.data, flat(weights), int(weights is not None), rows,
-                          int(whole), int(counts), int(watched), float(factor), totals.data,
-                          2 * number, clock.data)
+    _reduce(values.dtype)(stream, 1, values.data, flat(weights), int(weights is not None),
+                          values.size, rows, int(whole), int(counts), int(watched), float(factor),
+                          totals.data, 2 * number, clock.data)
 
 
 @by_dtype
@@ -193,7 +195,7 @@ def _rescale(R):
     return rescale
 
 
-def rescale(stream, labels, ignore_index, weights, rows, losses, gradient):
+def rescale(stream, labels, ignore_index, weights, losses, gradient):
     """Losses of a mean over the rows that count: times ``rows / k``; their gradient times 1 / k.
 
     k counts the rows whose label is not `ignore_index`, or adds up their weights where these are
@@ -203,7 +205,7 @@ def rescale(stream, labels, ignore_index, weights, rows, losses, gradient):
     size = 0 if gradient is None else gradient.size
     _rescale(losses.dtype)(stream, max(launch(size), 1), labels.data if ignores else NULL,
                            int(ignore_index) if ignores else 0, flat(weights),
-                           int(weights is not None), rows, int(ignores), losses.data,
+                           int(weights is not None), losses.size, int(ignores), losses.data,
                            flat(gradient), size)
 
 
