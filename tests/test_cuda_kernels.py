@@ -108,6 +108,105 @@ def test_cuda_panels_end_on_the_device(cuda, dtype):
     np.testing.assert_array_equal(back.copy_to_host(), arena)
 
 
+# -- four numbers at a time ------------------------------------------------------------------------
+
+
+def in_quads(arrays, fetched):
+    """What kernels that read and write four numbers at a time give, by name; each in its order."""
+    from fusedmlp.kernels.cuda import (
+        activations,
+        arithmetic,
+        losses,
+        optimizers,
+        parameters,
+        random,
+        steps,
+    )
+
+    def launched(function, *arguments, changed):
+        function(0, *arguments)
+        return [fetched(array) for array in changed]
+
+    x, dy, y, row, column, logits, labels, rates, clock, sums = arrays(
+        (3, 8), (3, 8), (3, 8), (8,), (3, 1), (3, 8), np.array([7, 0, 2]), np.array([0.1, 1.0]),
+        np.array([0, 0, -1]), np.zeros(4))
+    *slots, total, mean = arrays((24,), (24,), (24,), (24,))
+    w, g = (array._replace(rows=1, columns=24) for array in (x, dy))
+    yield "activation", launched(activations.enqueue_activation, "tanh", x, (), y, changed=[y])
+    yield "slope", launched(activations.enqueue_activation_grad, "silu", dy, x, (), y,
+                            changed=[y])
+    for name in ("softmax", "log_softmax"):
+        yield name, launched(activations.enqueue_activation, name, x, (), y, changed=[y])
+        yield f"{name} slope", launched(activations.enqueue_activation_grad, name, dy, logits, (),
+                                        y, changed=[y])
+    for name, inputs in (("add", (x, dy)), ("multiply", (x, column)), ("kept", (x, column)),
+                         ("scale_shift", (x, row, row)), ("maximum", (x, row))):
+        yield name, launched(arithmetic.enqueue_map, name, inputs, y, changed=[y])
+    for name, target in (("classes", labels), ("probabilities", dy)):
+        for smoothing in (0.0, 0.25):
+            yield name, launched(
+                losses.enqueue_softmax_cross_entropy, logits, target, None, smoothing, None, 0.5,
+                column, y, None, changed=[column, y])
+    yield "squares", launched(losses.enqueue_elementwise_loss, "mean_squared_error", x, dy, (),
+                              None, 0.0, 0.5, column, y, changed=[column, y])
+    yield "dropout", launched(random.enqueue_dropout, x, 0.4, 7, 3, rates, 2.0, (0.0, 0.0), y,
+                              logits, changed=[y, logits])
+    yield "mask", launched(random.enqueue_dropout, None, 0.4, 7, 3, rates, 2.0, (0.0, 0.0), None,
+                           logits, changed=[logits])
+    order, = arrays(np.array([2, 0, 1]))
+    yield "rows", launched(steps.gather, dy, order, clock, 3, 3, y, changed=[y])
+    yield "copy", launched(steps.put, x, y, changed=[y])
+    yield "clipped", launched(parameters.clip_values, g, rates, 1, 0.5, changed=[g])
+    yield "sums", launched(parameters.squares, g, rates, sums, 1, 0, changed=[sums])
+    yield "norms", launched(parameters.clip_norms, g, rates, sums, 1, 0, 1, True, 0.5,
+                            changed=[g])
+    for every in (1, 2, 3):
+        yield f"collected {every}", launched(parameters.collect, g, total, rates, every,
+                                             changed=[g, total])
+    for overwrite in (0, 2):
+        yield "averaged", launched(parameters.average, w, mean, rates, 1, 0.5, overwrite,
+                                   changed=[w, mean])
+    for optimizer in ("sgd", "momentum", "adam", "amsgrad"):
+        row = spec.OPTIMIZERS[optimizer]
+        held = [*slots, total][: len(row.slots)]
+        yield optimizer, launched(optimizers.enqueue_update, optimizer, w, g, held, rates, 1.0, 1,
+                                  [value for _, value in row.params], changed=[w, *held])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda_quads(cuda, dtype):
+    """Where arrays don't begin at 16 bytes elements go one by one, and give the same."""
+    from fusedmlp.kernels.cuda import device, quads
+
+    results = []
+    for offset in (0, 1):
+        rng, made = np.random.default_rng(5), []
+
+        def arrays(*given, rng=rng, offset=offset, made=made):
+            for one in given:
+                value = one if isinstance(one, np.ndarray) else np.abs(
+                    rng.standard_normal(one)).astype(dtype)
+                held = device.cuda.to_device(np.concatenate(
+                    [np.zeros(offset, value.dtype), value.reshape(-1)]))
+                rows, columns = value.shape if value.ndim == 2 else (1, value.size)
+                array = device.matrix(held, rows, columns, offset)
+                made.append((array.data, held))
+                assert quads.count(8, array) == (2 if offset == 0 else 0)
+                assert quads.count(8, array, columns=6) == 0
+                yield array
+
+        def fetched(array, offset=offset, made=made):
+            held = next(held for data, held in made if data is array.data)
+            return held.copy_to_host()[offset : offset + array.size]
+
+        results.append(list(in_quads(arrays, fetched)))
+    for (name, found), (_, expected) in zip(*results, strict=True):
+        for a, b in zip(found, expected, strict=True):
+            assert np.isfinite(a).all(), name
+            np.testing.assert_allclose(a, b, rtol=1e-6 if dtype == "float32" else 1e-14,
+                                       err_msg=name)
+
+
 # -- rows, losses, optimizers, random numbers ------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from fusedmlp.spec import ACTIVATIONS
 
+from . import quads
 from .device import (
     BLOCK,
     by_dtype,
@@ -16,16 +17,15 @@ from .device import (
     larger,
     launch,
     log,
+    scalar,
     team,
 )
 from .elementwise import functions, shared
+from .quads import load, store
 
 __all__ = ["activation", "activation_grad", "enqueue_activation", "enqueue_activation_grad",
            "enqueue_prelu", "enqueue_prelu_grad", "parameters", "prelu", "prelu_grad"]
 
-# Elements that a thread has under way at once: their loads overlap.  A wider load, of 16 bytes, is
-# emitted for addresses that the compiler knows to be multiples of 16, and nothing in Numba says so.
-_EACH = 4
 _WARP_COLUMNS = 1024  # a wider row gets a block
 
 
@@ -38,11 +38,12 @@ def enqueue_activation(stream, name, x, params, out):
     """out = f(x, *params) for the row `name`."""
     row = ACTIVATIONS[name]
     if row.kind == "elementwise":
-        _forward(x.dtype, name)(stream, launch(x.size, _EACH * BLOCK), x.data, out.data, x.size,
-                                *parameters(params, x.dtype))
+        _forward(x.dtype, name)(stream, quads.blocks(x.size), x.data, out.data, x.size,
+                                quads.count(x.size, x, out), *parameters(params, x.dtype))
     elif row.kind == "row":
         made, rows = _ROWS[name](x.dtype, x.columns > _WARP_COLUMNS)[0]
-        made(stream, launch(x.rows if x.columns else 0, rows), x.data, out.data, x.rows, x.columns)
+        made(stream, launch(x.rows if x.columns else 0, rows), x.data, out.data, x.rows, x.columns,
+             quads.count(x.columns, x, out, columns=x.columns))
     elif row.kind == "halves":
         _glu(x.dtype)[0](stream, launch(out.size), x.data, out.data, out.rows, out.columns)
     else:
@@ -53,12 +54,13 @@ def enqueue_activation_grad(stream, name, dy, saved, params, dx):
     """dx = dy f'(saved, *params), where `saved` is x or y as the row's `reads` says."""
     row = ACTIVATIONS[name]
     if row.kind == "elementwise":
-        _backward(dy.dtype, name)(stream, launch(dy.size, _EACH * BLOCK), dy.data, saved.data,
-                                  dx.data, dy.size, *parameters(params, dy.dtype))
+        _backward(dy.dtype, name)(stream, quads.blocks(dy.size), dy.data, saved.data, dx.data,
+                                  dy.size, quads.count(dy.size, dy, saved, dx),
+                                  *parameters(params, dy.dtype))
     elif row.kind == "row":
         made, rows = _ROWS[name](dy.dtype, dy.columns > _WARP_COLUMNS)[1]
         made(stream, launch(dy.rows if dy.columns else 0, rows), dy.data, saved.data, dx.data,
-             dy.rows, dy.columns)
+             dy.rows, dy.columns, quads.count(dy.columns, dy, saved, dx, columns=dy.columns))
     elif row.kind == "halves":
         _glu(dy.dtype)[1](stream, launch(dy.size), dy.data, saved.data, dx.data, dy.rows,
                           dy.columns)
@@ -93,25 +95,18 @@ prelu_grad = hosted(enqueue_prelu_grad, "dx", "dalpha")
 def _forward(R, name):
     f = functions(R)[name][0]
 
-    @kernel("R* R* i R R R", R, name=f"activation_{name}")
-    def forward(x, y, n, a, b, c):
-        start = cuda.blockIdx.x * (_EACH * BLOCK) + cuda.threadIdx.x
-        step = cuda.gridDim.x * (_EACH * BLOCK)
-        while start + (_EACH - 1) * BLOCK < n:
-            # four independent loads, each of a warp in one piece, before the first use
-            x0, x1 = x[start], x[start + BLOCK]
-            x2, x3 = x[start + 2 * BLOCK], x[start + 3 * BLOCK]
-            y[start] = f(x0, a, b, c)
-            y[start + BLOCK] = f(x1, a, b, c)
-            y[start + 2 * BLOCK] = f(x2, a, b, c)
-            y[start + 3 * BLOCK] = f(x3, a, b, c)
-            start += step
-        while start < n:
-            for j in range(_EACH):
-                i = start + j * BLOCK
-                if i < n:
-                    y[i] = f(x[i], a, b, c)
-            start += step
+    @kernel("R* R* i i R R R", R, name=f"activation_{name}")
+    def forward(x, y, n, whole, a, b, c):
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            x0, x1, x2, x3 = load(x, 4 * q)
+            store(y, 4 * q, f(x0, a, b, c), f(x1, a, b, c), f(x2, a, b, c), f(x3, a, b, c))
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
+        while i < n:
+            y[i] = f(x[i], a, b, c)
+            i += cuda.gridDim.x * BLOCK
 
     return forward
 
@@ -120,26 +115,20 @@ def _forward(R, name):
 def _backward(R, name):
     f = functions(R)[name][1]
 
-    @kernel("R* R* R* i R R R", R, name=f"activation_grad_{name}")
-    def backward(dy, saved, dx, n, a, b, c):
-        start = cuda.blockIdx.x * (_EACH * BLOCK) + cuda.threadIdx.x
-        step = cuda.gridDim.x * (_EACH * BLOCK)
-        while start + (_EACH - 1) * BLOCK < n:
-            s0, s1 = saved[start], saved[start + BLOCK]
-            s2, s3 = saved[start + 2 * BLOCK], saved[start + 3 * BLOCK]
-            d0, d1 = dy[start], dy[start + BLOCK]
-            d2, d3 = dy[start + 2 * BLOCK], dy[start + 3 * BLOCK]
-            dx[start] = d0 * f(s0, a, b, c)
-            dx[start + BLOCK] = d1 * f(s1, a, b, c)
-            dx[start + 2 * BLOCK] = d2 * f(s2, a, b, c)
-            dx[start + 3 * BLOCK] = d3 * f(s3, a, b, c)
-            start += step
-        while start < n:
-            for j in range(_EACH):
-                i = start + j * BLOCK
-                if i < n:
-                    dx[i] = dy[i] * f(saved[i], a, b, c)
-            start += step
+    @kernel("R* R* R* i i R R R", R, name=f"activation_grad_{name}")
+    def backward(dy, saved, dx, n, whole, a, b, c):
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            s0, s1, s2, s3 = load(saved, 4 * q)
+            d0, d1, d2, d3 = load(dy, 4 * q)
+            store(dx, 4 * q, d0 * f(s0, a, b, c), d1 * f(s1, a, b, c), d2 * f(s2, a, b, c),
+                  d3 * f(s3, a, b, c))
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
+        while i < n:
+            dx[i] = dy[i] * f(saved[i], a, b, c)
+            i += cuda.gridDim.x * BLOCK
 
     return backward
 
@@ -188,84 +177,86 @@ def _prelu(R):
 # kernels with the rows of a block.
 
 
-@by_dtype
-def _softmax(R, wide):
+def _exponential(R, wide, logs):
+    """Softmax, or its logarithm."""
     lanes, rows, add, largest = team(R, wide)
     zero, low = R(0), R(-np.inf)
-    suffix = "_wide" if wide else ""
+    name = f"{'log_' if logs else ''}softmax{{}}{'_wide' if wide else ''}"
 
-    @kernel("R* R* i i", R, name=f"softmax{suffix}")
-    def softmax(x, y, n, columns):
+    @scalar
+    def value(z, total):
+        return z - total if logs else exp(z) / total
+
+    @scalar
+    def along(dy, y):
+        return dy if logs else dy * y
+
+    @scalar
+    def slope(dy, y, total):
+        return dy - exp(y) * total if logs else y * (dy - total)
+
+    @kernel("R* R* i i i", R, name=name.format(""))
+    def forward(x, y, n, columns, whole):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         while row < n:
             at = row * columns
             top = low
-            for j in range(lane, columns, lanes):
+            for q in range(lane, whole, lanes):
+                x0, x1, x2, x3 = load(x, at + 4 * q)
+                top = larger(top, larger(larger(x0, x1), larger(x2, x3)))
+            for j in range(4 * whole + lane, columns, lanes):
                 top = larger(top, x[at + j])
             top = largest(top)
             total = zero
-            for j in range(lane, columns, lanes):
-                e = exp(x[at + j] - top)
-                y[at + j] = e
-                total += e
+            for q in range(lane, whole, lanes):
+                x0, x1, x2, x3 = load(x, at + 4 * q)
+                total += (exp(x0 - top) + exp(x1 - top)) + (exp(x2 - top) + exp(x3 - top))
+            for j in range(4 * whole + lane, columns, lanes):
+                total += exp(x[at + j] - top)
             total = add(total)
-            for j in range(lane, columns, lanes):
-                y[at + j] = y[at + j] / total
+            if logs:
+                total = log(total)
+            for q in range(lane, whole, lanes):
+                x0, x1, x2, x3 = load(x, at + 4 * q)
+                store(y, at + 4 * q, value(x0 - top, total), value(x1 - top, total),
+                      value(x2 - top, total), value(x3 - top, total))
+            for j in range(4 * whole + lane, columns, lanes):
+                y[at + j] = value(x[at + j] - top, total)
             row += cuda.gridDim.x * rows
 
-    @kernel("R* R* R* i i", R, name=f"softmax_grad{suffix}")
-    def softmax_grad(dy, y, dx, n, columns):
+    @kernel("R* R* R* i i i", R, name=name.format("_grad"))
+    def backward(dy, y, dx, n, columns, whole):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         while row < n:
             at = row * columns
             total = zero
-            for j in range(lane, columns, lanes):
-                total += dy[at + j] * y[at + j]
+            for q in range(lane, whole, lanes):
+                d0, d1, d2, d3 = load(dy, at + 4 * q)
+                y0, y1, y2, y3 = load(y, at + 4 * q)
+                total += (along(d0, y0) + along(d1, y1)) + (along(d2, y2) + along(d3, y3))
+            for j in range(4 * whole + lane, columns, lanes):
+                total += along(dy[at + j], y[at + j])
             total = add(total)
-            for j in range(lane, columns, lanes):
-                dx[at + j] = y[at + j] * (dy[at + j] - total)
+            for q in range(lane, whole, lanes):
+                d0, d1, d2, d3 = load(dy, at + 4 * q)
+                y0, y1, y2, y3 = load(y, at + 4 * q)
+                store(dx, at + 4 * q, slope(d0, y0, total), slope(d1, y1, total),
+                      slope(d2, y2, total), slope(d3, y3, total))
+            for j in range(4 * whole + lane, columns, lanes):
+                dx[at + j] = slope(dy[at + j], y[at + j], total)
             row += cuda.gridDim.x * rows
 
-    return (softmax, rows), (softmax_grad, rows)
+    return (forward, rows), (backward, rows)
+
+
+@by_dtype
+def _softmax(R, wide):
+    return _exponential(R, wide, False)
 
 
 @by_dtype
 def _log_softmax(R, wide):
-    lanes, rows, add, largest = team(R, wide)
-    zero, low = R(0), R(-np.inf)
-    suffix = "_wide" if wide else ""
-
-    @kernel("R* R* i i", R, name=f"log_softmax{suffix}")
-    def log_softmax(x, y, n, columns):
-        lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
-        while row < n:
-            at = row * columns
-            top = low
-            for j in range(lane, columns, lanes):
-                top = larger(top, x[at + j])
-            top = largest(top)
-            total = zero
-            for j in range(lane, columns, lanes):
-                total += exp(x[at + j] - top)
-            total = log(add(total))
-            for j in range(lane, columns, lanes):
-                y[at + j] = x[at + j] - top - total
-            row += cuda.gridDim.x * rows
-
-    @kernel("R* R* R* i i", R, name=f"log_softmax_grad{suffix}")
-    def log_softmax_grad(dy, y, dx, n, columns):
-        lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
-        while row < n:
-            at = row * columns
-            total = zero
-            for j in range(lane, columns, lanes):
-                total += dy[at + j]
-            total = add(total)
-            for j in range(lane, columns, lanes):
-                dx[at + j] = dy[at + j] - exp(y[at + j]) * total
-            row += cuda.gridDim.x * rows
-
-    return (log_softmax, rows), (log_softmax_grad, rows)
+    return _exponential(R, wide, True)
 
 
 @by_dtype
@@ -281,8 +272,8 @@ def _sparsemax(R, wide):
     zero, low = R(0), R(-np.inf)
     suffix = "_wide" if wide else ""
 
-    @kernel("R* R* i i", R, name=f"sparsemax{suffix}")
-    def sparsemax(x, y, n, columns):
+    @kernel("R* R* i i i", R, name=f"sparsemax{suffix}")
+    def sparsemax(x, y, n, columns, whole):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         while row < n:
             at = row * columns
@@ -305,8 +296,8 @@ def _sparsemax(R, wide):
                 y[at + j] = zero if above < np.float64(0.0) else R(above)
             row += cuda.gridDim.x * rows
 
-    @kernel("R* R* R* i i", R, name=f"sparsemax_grad{suffix}")
-    def sparsemax_grad(dy, y, dx, n, columns):
+    @kernel("R* R* R* i i i", R, name=f"sparsemax_grad{suffix}")
+    def sparsemax_grad(dy, y, dx, n, columns, whole):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         while row < n:
             at = row * columns

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import quads
 from .device import BLOCK, NULL, by_dtype, cuda, kernel, larger, launch, log, power, scalar, team
+from .quads import load, store
 
 __all__ = ["OPERATIONS", "enqueue_map", "functions"]
 
@@ -98,9 +100,25 @@ def _map(R, name):
             return array[i // columns]
         return array[i]
 
-    @kernel("R* R* R* R* i i i i i i d d", R, name=f"map_{name}")
-    def mapped(a, b, c, out, n, columns, of_a, of_b, of_c, count, u, v):
-        i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+    @scalar
+    def pick_quad(array, way, i, columns):
+        if way == _ROW:
+            one = array[i // columns]
+            return one, one, one, one
+        return load(array, i % columns if way == _COLUMN else i)
+
+    @kernel("R* R* R* R* i i i i i i i d d", R, name=f"map_{name}")
+    def mapped(a, b, c, out, n, whole, columns, of_a, of_b, of_c, count, u, v):
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            x0, x1, x2, x3 = x = pick_quad(a, of_a, 4 * q, columns)
+            y0, y1, y2, y3 = pick_quad(b, of_b, 4 * q, columns) if count > 1 else x
+            z0, z1, z2, z3 = pick_quad(c, of_c, 4 * q, columns) if count > 2 else x
+            store(out, 4 * q, f(x0, y0, z0, u, v), f(x1, y1, z1, u, v), f(x2, y2, z2, u, v),
+                  f(x3, y3, z3, u, v))
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
         while i < n:
             x = pick(a, of_a, i, columns)
             y = pick(b, of_b, i, columns) if count > 1 else x
@@ -123,8 +141,10 @@ def enqueue_map(stream, name, inputs, out, u=0.0, v=0.0):
     arrays = [*inputs, *[None] * (3 - len(inputs))]
     pointers = [NULL if array is None else array.data for array in arrays]
     ways = [_WHOLE if array is None else _way(array, out) for array in arrays]
-    _map(out.dtype, name)(stream, launch(out.size), *pointers, out.data, out.size, out.columns,
-                          *ways, len(inputs), float(u), float(v))
+    columns = quads.EACH if set(ways) == {_WHOLE} else out.columns
+    _map(out.dtype, name)(stream, quads.blocks(out.size), *pointers, out.data, out.size,
+                          quads.count(out.size, out, *arrays, columns=columns), out.columns, *ways,
+                          len(inputs), float(u), float(v))
 
 
 def _mapping(name, order=slice(None)):

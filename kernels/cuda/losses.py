@@ -10,7 +10,7 @@ import numpy as np
 
 from fusedmlp.spec import LOSSES
 
-from . import loss_rules
+from . import loss_rules, quads
 from .device import (
     BLOCK,
     NULL,
@@ -28,12 +28,13 @@ from .device import (
     vector,
 )
 from .elementwise import shared
+from .quads import load, store
 
 __all__ = [
     "distribution_loss", "elementwise_loss", "enqueue_distribution_loss",
     "enqueue_elementwise_loss", "enqueue_overlap_loss", "enqueue_pair_loss", "enqueue_row_loss",
     "enqueue_softmax_cross_entropy", "overlap_loss", "pair_loss", "pair_statistics",
-    "row_loss",    "softmax_cross_entropy",
+    "row_loss", "softmax_cross_entropy",
 ]
 
 _WARP_COLUMNS = 1024  # a longer row gets a block
@@ -54,13 +55,19 @@ def _ignored(labels, ignore_index):
     return int(ignores), int(ignore_index) if ignores else 0
 
 
+def _quads(columns, *arrays):
+    """Quads of each row."""
+    return quads.count(columns, *arrays, columns=columns)
+
+
 def enqueue_softmax_cross_entropy(stream, logits, labels, sample_weight, label_smoothing,
                                   ignore_index, scale, losses, dlogits, hits):
     """losses = w sum_k t_k (log sum_j exp z_j - z_k); dlogits = scale w (softmax(z) sum t - t)."""
     n, c = logits.shape
     made, rows = _softmax_cross_entropy(logits.dtype, c > _WARP_COLUMNS)
     made(stream, launch(n, rows), logits.data, *_labels(labels)[:2], flat(sample_weight),
-         losses.data, flat(dlogits), flat(hits), n, c, _labels(labels)[2],
+         losses.data, flat(dlogits), flat(hits), n, c, _quads(c, logits, labels, dlogits),
+         _labels(labels)[2],
          int(sample_weight is not None), *_ignored(labels, ignore_index), int(dlogits is not None),
          int(hits is not None), float(label_smoothing), float(scale))
 
@@ -84,8 +91,8 @@ def enqueue_elementwise_loss(stream, name, y_pred, y_true, params, sample_weight
     made, rows = _elementwise(y_pred.dtype, name, c > _WARP_COLUMNS)
     divisor = max(c, 1) if LOSSES[name].average else 1
     made(stream, launch(n, rows), y_pred.data, y_true.data, flat(sample_weight), losses.data,
-         flat(dpred), n, c, int(sample_weight is not None), int(dpred is not None),
-         float(label_smoothing), float(scale), float(divisor),
+         flat(dpred), n, c, _quads(c, y_pred, y_true, dpred), int(sample_weight is not None),
+         int(dpred is not None), float(label_smoothing), float(scale), float(divisor),
          *loss_rules.parameters(name, params, y_pred.dtype))
 
 
@@ -168,9 +175,28 @@ def _softmax_cross_entropy(R, wide):
             t = targets[at + j]
         return t * keep + spread
 
-    @kernel("R* i* R* R* R* R* R* i i i i i i i i d d", R, name=f"softmax_cross_entropy{suffix}")
+    @scalar
+    def target_quad(classes, targets, at, row, j, is_class, keep, spread):
+        if is_class:
+            k = classes[row] - j
+            t0, t1 = one if k == 0 else zero, one if k == 1 else zero
+            t2, t3 = one if k == 2 else zero, one if k == 3 else zero
+        else:
+            t0, t1, t2, t3 = load(targets, at + j)
+        return t0 * keep + spread, t1 * keep + spread, t2 * keep + spread, t3 * keep + spread
+
+    @scalar
+    def part(t, z, log_total):
+        # a target of 0 takes no part, also where its logit is -inf
+        return t * (log_total - z) if t != zero else zero
+
+    @scalar
+    def slope(t, z, total, mass, factor, counts):
+        return (exp(z) / total * mass - t) * factor if counts else zero
+
+    @kernel("R* i* R* R* R* R* R* i i i i i i i i i d d", R, name=f"softmax_cross_entropy{suffix}")
     def softmax_cross_entropy(logits, classes, targets, weights, losses, dlogits, hits, n, c,
-                              is_class, weighted, ignores, ignored, differentiates, scores,
+                              whole, is_class, weighted, ignores, ignored, differentiates, scores,
                               smoothing, scale):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         keep, spread = R(_ONE - smoothing), R(smoothing / max(c, 1))
@@ -179,25 +205,44 @@ def _softmax_cross_entropy(R, wide):
             weight = weights[row] if weighted else one
             counts = not (ignores and classes[row] == ignored)
             top = low
-            for j in range(lane, c, lanes):
+            for q in range(lane, whole, lanes):
+                z0, z1, z2, z3 = load(logits, at + 4 * q)
+                top = larger(top, larger(larger(z0, z1), larger(z2, z3)))
+            for j in range(4 * whole + lane, c, lanes):
                 top = larger(top, logits[at + j])
             top = largest(top)
             total, mass = zero, zero
-            for j in range(lane, c, lanes):
+            for q in range(lane, whole, lanes):
+                z0, z1, z2, z3 = load(logits, at + 4 * q)
+                t0, t1, t2, t3 = target_quad(classes, targets, at, row, 4 * q, is_class, keep,
+                                             spread)
+                total += (exp(z0 - top) + exp(z1 - top)) + (exp(z2 - top) + exp(z3 - top))
+                mass += (t0 + t1) + (t2 + t3)
+            for j in range(4 * whole + lane, c, lanes):
                 total += exp(logits[at + j] - top)
                 mass += target(classes, targets, at, row, j, is_class, keep, spread)
             total, mass = add(total), add(mass)
             log_total = log(total)
             loss = zero
             factor = R(scale * _F(weight)) if counts else zero
-            for j in range(lane, c, lanes):
+            for q in range(lane, whole, lanes):
+                z0, z1, z2, z3 = load(logits, at + 4 * q)
+                z0, z1, z2, z3 = z0 - top, z1 - top, z2 - top, z3 - top
+                t0, t1, t2, t3 = target_quad(classes, targets, at, row, 4 * q, is_class, keep,
+                                             spread)
+                loss += (part(t0, z0, log_total) + part(t1, z1, log_total)) + (
+                    part(t2, z2, log_total) + part(t3, z3, log_total))
+                if differentiates:
+                    store(dlogits, at + 4 * q, slope(t0, z0, total, mass, factor, counts),
+                          slope(t1, z1, total, mass, factor, counts),
+                          slope(t2, z2, total, mass, factor, counts),
+                          slope(t3, z3, total, mass, factor, counts))
+            for j in range(4 * whole + lane, c, lanes):
                 z = logits[at + j] - top
                 t = target(classes, targets, at, row, j, is_class, keep, spread)
-                if t != zero:  # a target of 0 takes no part, also where its logit is -inf
-                    loss += t * (log_total - z)
+                loss += part(t, z, log_total)
                 if differentiates:
-                    d = (exp(z) / total * mass - t) * factor
-                    dlogits[at + j] = d if counts else zero
+                    dlogits[at + j] = slope(t, z, total, mass, factor, counts)
             loss = add(loss)
             if scores:
                 # the first largest prediction, and the label or the first largest target
@@ -299,20 +344,35 @@ def _elementwise(R, name, wide):
     lanes, rows, add, _ = team(np.float64, wide)
     half = _F(0.5)
 
-    @kernel("R* R* R* R* R* i i i i d d d d d d d d", R, name=f"{name}{'_wide' if wide else ''}")
-    def elementwise_loss(p, t, weights, losses, dp, n, c, weighted, differentiates, smoothing,
-                         scale, divisor, a, b, u, v, w):
+    @scalar
+    def of(p, t, smoothing, divisor, factor, a, b, u, v, w):
+        value, slope = f(_F(p), _F(t) * (_ONE - smoothing) + half * smoothing, a, b, u, v, w)
+        return value, R(slope / divisor * factor)
+
+    @kernel("R* R* R* R* R* i i i i i d d d d d d d d", R, name=f"{name}{'_wide' if wide else ''}")
+    def elementwise_loss(p, t, weights, losses, dp, n, c, whole, weighted, differentiates,
+                         smoothing, scale, divisor, a, b, u, v, w):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         while row < n:
             at = row * c
             weight = _F(weights[row]) if weighted else _ONE
+            factor = scale * weight
             total = _ZERO
-            for j in range(lane, c, lanes):
-                target = _F(t[at + j]) * (_ONE - smoothing) + half * smoothing
-                value, slope = f(_F(p[at + j]), target, a, b, u, v, w)
+            for q in range(lane, whole, lanes):
+                p0, p1, p2, p3 = load(p, at + 4 * q)
+                t0, t1, t2, t3 = load(t, at + 4 * q)
+                x0, d0 = of(p0, t0, smoothing, divisor, factor, a, b, u, v, w)
+                x1, d1 = of(p1, t1, smoothing, divisor, factor, a, b, u, v, w)
+                x2, d2 = of(p2, t2, smoothing, divisor, factor, a, b, u, v, w)
+                x3, d3 = of(p3, t3, smoothing, divisor, factor, a, b, u, v, w)
+                total += (x0 + x1) + (x2 + x3)
+                if differentiates:
+                    store(dp, at + 4 * q, d0, d1, d2, d3)
+            for j in range(4 * whole + lane, c, lanes):
+                value, slope = of(p[at + j], t[at + j], smoothing, divisor, factor, a, b, u, v, w)
                 total += value
                 if differentiates:
-                    dp[at + j] = R(slope / divisor * (scale * weight))
+                    dp[at + j] = slope
             total = add(total)
             if lane == 0:
                 losses[row] = R(total / divisor * weight)

@@ -16,8 +16,9 @@ import numpy as np
 from fusedmlp.kernels import KERNELS
 from fusedmlp.spec import OPTIMIZERS
 
-from . import rules
-from .device import BLOCK, NULL, by_dtype, cuda, hosted, kernel, launch, vector
+from . import quads, rules
+from .device import BLOCK, NULL, by_dtype, cuda, hosted, kernel, vector
+from .quads import load, store
 from .whole_updates import enqueue_whole_update, scratch
 
 __all__ = ["enqueue_update", "enqueue_whole_update", "scratch",
@@ -51,8 +52,9 @@ def enqueue_update(stream, name, param, grad, slots, rates, scale, every, params
     *params, decay = map(float, params)
     params += [0.0] * (_PARAMS - len(params))
     pointers = [slot.data for slot in slots] + [NULL] * (_SLOTS - len(slots))
-    _update(param.dtype, name)(stream, launch(param.size), param.data, grad.data, *pointers,
-                               rates.data, param.size, every, float(scale), decay, *params)
+    _update(param.dtype, name)(stream, quads.blocks(param.size), param.data, grad.data, *pointers,
+                               rates.data, param.size, quads.count(param.size, param, grad, *slots),
+                               every, float(scale), decay, *params)
 
 
 @by_dtype
@@ -60,10 +62,11 @@ def _update(R, name):
     factors, element = rules.factors()[name], rules.elements(R)[name]
     count = len(OPTIMIZERS[name].slots)
     zero = R(0)
+    zeros = zero, zero, zero, zero
     tiny = np.float64(np.finfo(R).tiny)  # stands in for an epsilon of 0, so that 0/0 is 0
 
-    @kernel("R* R* R* R* R* d* i i d d d d d d d d", R, name=f"{name}_update")
-    def update(w, g, s0, s1, s2, rates, n, every, scale, decay, p0, p1, p2, p3, p4, p5):
+    @kernel("R* R* R* R* R* d* i i i d d d d d d d d", R, name=f"{name}_update")
+    def update(w, g, s0, s1, s2, rates, n, whole, every, scale, decay, p0, p1, p2, p3, p4, p5):
         factor = cuda.shared.array(8, R)
         t = cuda.threadIdx.x
         steps = int(rates[1]) + 1
@@ -79,7 +82,26 @@ def _update(R, name):
         cuda.syncthreads()
         shrink, f1, f2, f3 = factor[0], factor[1], factor[2], factor[3]
         f4, f5, f6, f7 = factor[4], factor[5], factor[6], factor[7]
-        i = cuda.blockIdx.x * BLOCK + t
+        q = cuda.blockIdx.x * BLOCK + t
+        while q < whole:
+            w0, w1, w2, w3 = load(w, 4 * q)
+            g0, g1, g2, g3 = load(g, 4 * q)
+            a0, a1, a2, a3 = load(s0, 4 * q) if count > 0 else zeros
+            b0, b1, b2, b3 = load(s1, 4 * q) if count > 1 else zeros
+            c0, c1, c2, c3 = load(s2, 4 * q) if count > 2 else zeros
+            w0, a0, b0, c0 = element(w0 - shrink * w0, g0, a0, b0, c0, f1, f2, f3, f4, f5, f6, f7)
+            w1, a1, b1, c1 = element(w1 - shrink * w1, g1, a1, b1, c1, f1, f2, f3, f4, f5, f6, f7)
+            w2, a2, b2, c2 = element(w2 - shrink * w2, g2, a2, b2, c2, f1, f2, f3, f4, f5, f6, f7)
+            w3, a3, b3, c3 = element(w3 - shrink * w3, g3, a3, b3, c3, f1, f2, f3, f4, f5, f6, f7)
+            store(w, 4 * q, w0, w1, w2, w3)
+            if count > 0:
+                store(s0, 4 * q, a0, a1, a2, a3)
+            if count > 1:
+                store(s1, 4 * q, b0, b1, b2, b3)
+            if count > 2:
+                store(s2, 4 * q, c0, c1, c2, c3)
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + cuda.blockIdx.x * BLOCK + t
         while i < n:
             a = s0[i] if count > 0 else zero
             b = s1[i] if count > 1 else zero

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import quads
 from .device import (
     BLOCK,
     SIMULATED,
@@ -25,6 +26,7 @@ from .device import (
     sqrt,
     team,
 )
+from .quads import load, store
 
 __all__ = ["activity_penalty", "average", "blocks", "clip_norms", "clip_values", "collect",
            "constrain", "orthogonal_penalty", "orthogonal_scratch", "spectral_norm",
@@ -45,35 +47,62 @@ _WARP_COLUMNS = 1024
 def _gradients(R):
     add = block_sum(np.float64)
 
-    @kernel("R* R* d* i i", R, name="collect")
-    def gather(grad, total, rates, n, every):
+    @scalar
+    def limited(g, limit):
+        return -limit if g < -limit else limit if g > limit else g
+
+    @kernel("R* R* d* i i i", R, name="collect")
+    def gather(grad, total, rates, n, whole, every):
         due = (int(rates[1]) + 1) % every == 0
-        i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        share = R(every)
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            g0, g1, g2, g3 = load(grad, 4 * q)
+            s0, s1, s2, s3 = load(total, 4 * q)
+            s0, s1, s2, s3 = g0 + s0, g1 + s1, g2 + s2, g3 + s3
+            if due:
+                store(grad, 4 * q, s0 / share, s1 / share, s2 / share, s3 / share)
+                s0 = s1 = s2 = s3 = R(0)
+            store(total, 4 * q, s0, s1, s2, s3)
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
         while i < n:
             collected = grad[i] + total[i]
             if due:
-                grad[i] = collected / R(every)
-                total[i] = R(0)
-            else:
-                total[i] = collected
+                grad[i] = collected / share
+                collected = R(0)
+            total[i] = collected
             i += cuda.gridDim.x * BLOCK
 
-    @kernel("R* d* i i R", R, name="clip_values")
-    def limit_values(grad, rates, n, every, limit):
+    @kernel("R* d* i i i R", R, name="clip_values")
+    def limit_values(grad, rates, n, whole, every, limit):
         if (int(rates[1]) + 1) % every != 0:
             return
-        i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            g0, g1, g2, g3 = load(grad, 4 * q)
+            store(grad, 4 * q, limited(g0, limit), limited(g1, limit), limited(g2, limit),
+                  limited(g3, limit))
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
         while i < n:
-            g = grad[i]
-            grad[i] = -limit if g < -limit else limit if g > limit else g
+            grad[i] = limited(grad[i], limit)
             i += cuda.gridDim.x * BLOCK
 
-    @kernel("R* d* d* i i i", R, name="squares")
-    def squares(x, rates, sums, n, every, first):
+    @kernel("R* d* d* i i i i", R, name="squares")
+    def squares(x, rates, sums, n, whole, every, first):
         if (int(rates[1]) + 1) % every != 0:
             return
         total = _ZERO
-        i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            x0, x1, x2, x3 = load(x, 4 * q)
+            total += (_F(x0) * _F(x0) + _F(x1) * _F(x1)) + (_F(x2) * _F(x2) + _F(x3) * _F(x3))
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
         while i < n:
             total += _F(x[i]) * _F(x[i])
             i += cuda.gridDim.x * BLOCK
@@ -81,8 +110,8 @@ def _gradients(R):
         if cuda.threadIdx.x == 0:
             sums[first + cuda.blockIdx.x] = total
 
-    @kernel("R* d* d* i i i i i d", R, name="clip_norm")
-    def limit_norm(grad, rates, sums, n, every, first, count, whole, limit):
+    @kernel("R* d* d* i i i i i i d", R, name="clip_norm")
+    def limit_norm(grad, rates, sums, n, whole, every, first, count, together, limit):
         if (int(rates[1]) + 1) % every != 0:
             return
         total = _ZERO
@@ -92,20 +121,37 @@ def _gradients(R):
         if norm <= limit:
             return
         # a norm of all together that is not finite leaves nothing to go on with
-        factor = R(_F(np.nan)) if whole and isinf(norm) else R(limit / norm)
-        i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        factor = R(_F(np.nan)) if together and isinf(norm) else R(limit / norm)
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            g0, g1, g2, g3 = load(grad, 4 * q)
+            store(grad, 4 * q, g0 * factor, g1 * factor, g2 * factor, g3 * factor)
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
         while i < n:
             grad[i] *= factor
             i += cuda.gridDim.x * BLOCK
 
-    @kernel("R* R* d* i i d i", R, name="average")
-    def average(w, mean, rates, n, every, momentum, overwrite):
+    @kernel("R* R* d* i i i d i", R, name="average")
+    def average(w, mean, rates, n, whole, every, momentum, overwrite):
         updates = int(rates[1]) // every
         keep, rest = R(momentum), R(_ONE - momentum)
         if updates == 0:
             keep, rest = R(0), R(1)
         replaces = overwrite > 0 and (updates + 1) % max(overwrite, 1) == 0
-        i = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        t = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
+        q = t
+        while q < whole:
+            m0, m1, m2, m3 = load(mean, 4 * q)
+            w0, w1, w2, w3 = load(w, 4 * q)
+            m0, m1 = keep * m0 + rest * w0, keep * m1 + rest * w1
+            m2, m3 = keep * m2 + rest * w2, keep * m3 + rest * w3
+            store(mean, 4 * q, m0, m1, m2, m3)
+            if replaces:
+                store(w, 4 * q, m0, m1, m2, m3)
+            q += cuda.gridDim.x * BLOCK
+        i = 4 * whole + t
         while i < n:
             value = keep * mean[i] + rest * w[i]
             mean[i] = value
@@ -121,38 +167,39 @@ def collect(stream, grad, total, rates, every):
 
     grad, total vectors; rates as for `optimizers.enqueue_update`, here and below.
     """
-    _gradients(grad.dtype)[0](stream, launch(grad.size), grad.data, total.data, rates.data,
-                              grad.size, every)
+    _gradients(grad.dtype)[0](stream, quads.blocks(grad.size), grad.data, total.data, rates.data,
+                              grad.size, quads.count(grad.size, grad, total), every)
 
 
 def clip_values(stream, grad, rates, every, limit):
     """grad = min(max(grad, -limit), limit) where an update is due."""
-    _gradients(grad.dtype)[1](stream, launch(grad.size), grad.data, rates.data, grad.size, every,
-                              float(limit))
+    _gradients(grad.dtype)[1](stream, quads.blocks(grad.size), grad.data, rates.data, grad.size,
+                              quads.count(grad.size, grad), every, float(limit))
 
 
 def blocks(size):
     """How many sums `squares` makes of so many elements."""
-    return min(launch(size), _BLOCKS)
+    return min(quads.blocks(size), _BLOCKS)
 
 
 def squares(stream, x, rates, sums, every, first):
     """Sums of squares of a vector, `blocks` of them from number `first` on."""
-    _gradients(x.dtype)[2](stream, blocks(x.size), x.data, rates.data, sums.data, x.size, every,
-                           first)
+    _gradients(x.dtype)[2](stream, blocks(x.size), x.data, rates.data, sums.data, x.size,
+                           quads.count(x.size, x), every, first)
 
 
 def clip_norms(stream, grad, rates, sums, every, first, count, whole, limit):
     """grad limit / norm where the norm is larger; the norm from `count` sums of squares."""
-    _gradients(grad.dtype)[3](stream, launch(grad.size), grad.data, rates.data, sums.data,
-                              grad.size, every, first, count, int(whole), float(limit))
+    _gradients(grad.dtype)[3](stream, quads.blocks(grad.size), grad.data, rates.data, sums.data,
+                              grad.size, quads.count(grad.size, grad), every, first, count,
+                              int(whole), float(limit))
 
 
 def average(stream, w, mean, rates, every, momentum, overwrite):
     """mean = momentum mean + (1 - momentum) w, or w before the first update; in every update
     number `overwrite` w becomes that, too."""
-    _gradients(w.dtype)[4](stream, launch(w.size), w.data, mean.data, rates.data, w.size, every,
-                           float(momentum), int(overwrite))
+    _gradients(w.dtype)[4](stream, quads.blocks(w.size), w.data, mean.data, rates.data, w.size,
+                           quads.count(w.size, w, mean), every, float(momentum), int(overwrite))
 
 
 # -- constraints ---------------------------------------------------------------------------------

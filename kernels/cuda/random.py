@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import quads
 from .device import BLOCK, by_dtype, cuda, hosted, kernel, launch, log, scalar, sqrt, vector
+from .quads import load, store
 
 __all__ = ["dropout_mask", "enqueue_dropout", "enqueue_dropout_mask", "enqueue_normal"]
 
@@ -55,8 +57,9 @@ def enqueue_dropout(stream, x, rate, seed, number, rates, keep, shift, y, mask):
     source, target = (x, y) if with_y else (mask, mask)
     _draw(mask.dtype)[0](
         stream, launch(mask.rows * -(-mask.columns // 4)), source.data, target.data, mask.data,
-        rates.data, mask.rows, mask.columns, *_key(seed, number), int(rate * 2**32), float(keep),
-        *map(float, shift), with_y)
+        rates.data, mask.rows, mask.columns,
+        quads.count(mask.columns, source, target, mask, columns=mask.columns), *_key(seed, number),
+        int(rate * 2**32), float(keep), *map(float, shift), with_y)
 
 
 def enqueue_normal(stream, x, mean, stddev, seed, number, rates, product, y, mask):
@@ -139,9 +142,9 @@ def _draw(R):
         value = outer_above(r) / outer_below(r)
         return value if q > np.float64(0) else -value
 
-    @kernel("R* R* R* d* i i i i i i R R R i", R)
-    def dropout(x, y, mask, rates, rows, columns, key_0, key_1, number, limit, keep, low, high,
-                with_y):
+    @kernel("R* R* R* d* i i i i i i i R R R i", R)
+    def dropout(x, y, mask, rates, rows, columns, whole, key_0, key_1, number, limit, keep, low,
+                high, with_y):
         quads = (columns + 3) // 4
         at = cuda.blockIdx.x * BLOCK + cuda.threadIdx.x
         while at < rows * quads:
@@ -149,14 +152,25 @@ def _draw(R):
             words = philox(np.uint64(quad), np.uint64(row), np.uint64(rates[1]) & _MASK,
                            np.uint64(number), np.uint64(key_0), np.uint64(key_1))
             first = row * columns + 4 * quad
-            for k in range(4):
-                if 4 * quad + k < columns:
-                    word = words[k]
-                    dropped = word < np.uint64(limit)
-                    m = zero if dropped else keep
-                    mask[first + k] = m
-                    if with_y:
-                        y[first + k] = x[first + k] * m + (low if dropped else high)
+            if whole:
+                d0, d1 = words[0] < np.uint64(limit), words[1] < np.uint64(limit)
+                d2, d3 = words[2] < np.uint64(limit), words[3] < np.uint64(limit)
+                m0, m1 = zero if d0 else keep, zero if d1 else keep
+                m2, m3 = zero if d2 else keep, zero if d3 else keep
+                store(mask, first, m0, m1, m2, m3)
+                if with_y:
+                    x0, x1, x2, x3 = load(x, first)
+                    store(y, first, x0 * m0 + (low if d0 else high),
+                          x1 * m1 + (low if d1 else high), x2 * m2 + (low if d2 else high),
+                          x3 * m3 + (low if d3 else high))
+            else:
+                for k in range(4):
+                    if 4 * quad + k < columns:
+                        dropped = words[k] < np.uint64(limit)
+                        m = zero if dropped else keep
+                        mask[first + k] = m
+                        if with_y:
+                            y[first + k] = x[first + k] * m + (low if dropped else high)
             at += cuda.gridDim.x * BLOCK
 
     @kernel("R* R* R* d* i i i i i d d i i", R)

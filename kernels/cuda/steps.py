@@ -9,7 +9,9 @@ Sums are made by one block in an order that depends on the number of terms alone
 
 import numpy as np
 
+from . import quads
 from .device import BLOCK, NULL, block_sum, by_dtype, cuda, flat, isinf, isnan, kernel, launch
+from .quads import load, store
 
 __all__ = [
     "CLOCK", "SCALARS", "begin", "convert", "converts", "gather", "penalty", "penalty_grad", "put",
@@ -49,13 +51,18 @@ def begin(stream, clock, rates, scalars):
 def _gather(R):
     item = _ITEM[np.dtype(R)]
 
-    @kernel(f"{item} i i* i* i i {item}", R, name="gather")
-    def gather(data, columns, order, clock, batch, rows, out):
+    @kernel(f"{item} i i i* i* i i {item}", R, name="gather")
+    def gather(data, columns, whole, order, clock, batch, rows, out):
         first = clock[0] * batch
         row = cuda.blockIdx.x
         while row < rows:
             source = order[first + row] * columns
-            column = cuda.threadIdx.x
+            quad = cuda.threadIdx.x
+            while quad < whole:
+                x0, x1, x2, x3 = load(data, source + 4 * quad)
+                store(out, row * columns + 4 * quad, x0, x1, x2, x3)
+                quad += BLOCK
+            column = 4 * whole + cuda.threadIdx.x
             while column < columns:
                 out[row * columns + column] = data[source + column]
                 column += BLOCK
@@ -66,9 +73,14 @@ def _gather(R):
 
 @by_dtype
 def _put(R):
-    @kernel("R* i R*", R, name="put")
-    def put(x, count, out):
-        i = cuda.grid(1)
+    @kernel("R* i i R*", R, name="put")
+    def put(x, count, whole, out):
+        q = cuda.grid(1)
+        while q < whole:
+            x0, x1, x2, x3 = load(x, 4 * q)
+            store(out, 4 * q, x0, x1, x2, x3)
+            q += cuda.gridsize(1)
+        i = 4 * whole + cuda.grid(1)
         while i < count:
             out[i] = x[i]
             i += cuda.gridsize(1)
@@ -94,13 +106,15 @@ def gather(stream, data, order, clock, batch, rows, out):
     data (N, c) or a vector of N, order int64, out (rows, c) or a vector, all row by row.
     """
     columns = out.size // max(rows, 1)  # a matrix of one row looks like a vector
-    _gather(data.dtype)(stream, launch(rows, 1), data.data, columns, order.data, clock.data, batch,
-                        rows, out.data)
+    _gather(data.dtype)(stream, launch(rows, 1), data.data, columns,
+                        quads.count(columns, data, out, columns=columns), order.data, clock.data,
+                        batch, rows, out.data)
 
 
 def put(stream, x, out):
     """``out = x``, of one size, both row by row."""
-    _put(x.dtype)(stream, launch(x.size), x.data, x.size, out.data)
+    _put(x.dtype)(stream, quads.blocks(x.size), x.data, x.size, quads.count(x.size, x, out),
+                  out.data)
 
 
 def converts(dtype):
