@@ -179,6 +179,7 @@ QUICK = {
     },
     "random": {
         "quick_permutation": ("count", "seed", "epoch", "stream"),
+        "quick_shuffle": ("count", "generator"),
     },
 }
 """Doors that a backend may have for the usual case: they take what a person passes to the function

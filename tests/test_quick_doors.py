@@ -211,3 +211,16 @@ def test_orders_of_epochs_are_those_of_numpy(without_doors, backend, count, seed
     expected = fm.random.permutation(count, seed, epoch)
     assert found.dtype == expected.dtype == np.int64
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 33, 1000, 70_001])
+@pytest.mark.parametrize("generator", [np.random.MT19937, np.random.PCG64])
+def test_shuffles_of_a_random_state_are_those_of_numpy(backend, count, generator):
+    """Also what is drawn behind them is the same."""
+    mine, theirs = (np.random.RandomState(generator(5)) for _ in range(2))
+    for _ in range(2):
+        found, expected = fm.random.legacy_permutation(count, mine), np.arange(count)
+        theirs.shuffle(expected)
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, expected)
+    assert mine.random_sample() == theirs.random_sample()

@@ -301,5 +301,7 @@ double fm_round_trip(void);
 
 /* 0 to n - 1 in an order that is a function of the other numbers (shuffle.c). */
 void fm_shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream, int64_t *out);
+/* ... that words of 32 bits decide, which `word` draws from `state`. */
+void fm_shuffle_by(int64_t n, uint32_t (*word)(void *), void *state, int64_t *out);
 
 #endif

@@ -281,6 +281,8 @@ cdef extern from "native.h" nogil:
     void fm_await(long *counter, long done)
     double fm_round_trip()
     void fm_shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream, int64_t *out)
+    void fm_shuffle_by(int64_t n, uint32_t (*word)(void *) noexcept nogil, void *state,
+                       int64_t *out)
 
 
 cdef const fm_kernels *kernels_for(int itemsize) noexcept nogil
@@ -291,6 +293,8 @@ cdef int run(int threads, fm_task task, void *argument) noexcept nogil
 cdef void barrier(int threads) noexcept nogil
 cdef void shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream,
                   int64_t *out) noexcept nogil
+cdef void shuffle_by(int64_t n, uint32_t (*word)(void *) noexcept nogil, void *state,
+                     int64_t *out) noexcept nogil
 
 # A sleeping thread takes tens of microseconds to wake, one that ran just now a few: work below this
 # runs on the caller alone.

@@ -63,6 +63,11 @@ cdef void shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream,
     fm_shuffle(n, seed, epoch, stream, out)
 
 
+cdef void shuffle_by(int64_t n, uint32_t (*word)(void *) noexcept nogil, void *state,
+                     int64_t *out) noexcept nogil:
+    fm_shuffle_by(n, word, state, out)
+
+
 def built():
     """Names of the instruction sets in this build, best first."""
     return tuple(fm_set_tables(i).name.decode() for i in range(fm_set_count))

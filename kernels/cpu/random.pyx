@@ -1,9 +1,16 @@
 """Counter-based random numbers on contiguous arrays; see the contract for arguments."""
 
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from .native cimport fm_kernels, kernels_for, run, share, shuffle, threads_for
+from .native cimport fm_kernels, kernels_for, run, share, shuffle, shuffle_by, threads_for
+
+
+cdef extern from "numpy/random/bitgen.h" nogil:
+    ctypedef struct bitgen_t:
+        void *state
+        uint32_t (*next_uint32)(void *) noexcept nogil
 
 cnp.import_array()
 
@@ -52,4 +59,21 @@ def quick_permutation(count, seed, epoch, stream):
     values = <int64_t *> cnp.PyArray_DATA(out)
     with nogil:
         shuffle(n, first, second, last, values)
+    return out
+
+
+def quick_shuffle(count, generator):
+    """A permutation as NumPy's `RandomState.shuffle` makes it, drawing from a bit generator."""
+    cdef int64_t n = count
+    cdef cnp.npy_intp shape = n
+    cdef cnp.ndarray out
+    cdef int64_t *values
+    cdef bitgen_t *source
+    if n >= 1 << 32:
+        return None
+    source = <bitgen_t *> PyCapsule_GetPointer(generator.capsule, "BitGenerator")
+    out = cnp.PyArray_EMPTY(1, &shape, cnp.NPY_INT64, 0)
+    values = <int64_t *> cnp.PyArray_DATA(out)
+    with generator.lock, nogil:
+        shuffle_by(n, source.next_uint32, source.state, values)
     return out

@@ -1,4 +1,5 @@
-/* The order of an epoch: what numpy.random.Generator(Philox).permutation gives, sooner.
+/* The order of an epoch: what numpy.random.Generator(Philox).permutation gives, sooner; and what
+ * numpy.random.RandomState.shuffle does, which draws from any source of words in the same way.
  *
  * Philox 4x64-10 (Salmon et al., SC'11), whose blocks are computed several at a time, each giving
  * eight words of 32 bits, low halves first; as many bits of a word as the largest index has, until
@@ -44,27 +45,56 @@ static void refill(source *q)
     }
 }
 
-/* out: 0 to n - 1 in the order of (seed, epoch); n at most 2**32.  The fate of a word is a coin toss,
- * which a branch could not foresee: one that is too large swaps an element with itself. */
-void fm_shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream, int64_t *out)
+/* out: 0 to n - 1 */
+static void count(int64_t n, int64_t *out)
 {
-    source q = {.key = {seed, epoch}, .stream = stream};
-    int64_t i = n - 1, mask = 1;
     for (int64_t k = 0; k < n; k++) {
         out[k] = k;
     }
+}
+
+/* All ones up to the highest bit of i. */
+static int64_t ones(int64_t i)
+{
+    int64_t mask = i > 0;
     while (mask < i) {
         mask = 2 * mask + 1;
     }
+    return mask;
+}
+
+/* One word's try to say who swaps with element *i.  The fate of a word is a coin toss, which a branch
+ * could not foresee: one that is too large swaps the element with itself. */
+static inline void draw(int64_t *out, int64_t *i, int64_t *mask, uint32_t drawn)
+{
+    const int64_t word = drawn & *mask, fits = word <= *i;
+    const int64_t j = fits ? word : *i, moved = out[*i];
+    out[*i] = out[j];
+    out[j] = moved;
+    *i -= fits;
+    *mask >>= *i <= *mask >> 1;
+}
+
+/* out: 0 to n - 1 in the order of (seed, epoch); n at most 2**32. */
+void fm_shuffle(int64_t n, uint64_t seed, uint64_t epoch, uint64_t stream, int64_t *out)
+{
+    source q = {.key = {seed, epoch}, .stream = stream};
+    int64_t i = n - 1, mask = ones(i);
+    count(n, out);
     while (i > 0) {
         refill(&q);
         for (int k = 0; k < WORDS && i > 0; k++) {
-            const int64_t word = q.word[k] & mask, fits = word <= i;
-            const int64_t j = fits ? word : i, moved = out[i];
-            out[i] = out[j];
-            out[j] = moved;
-            i -= fits;
-            mask >>= i <= mask >> 1;
+            draw(out, &i, &mask, q.word[k]);
         }
+    }
+}
+
+/* The same with words from elsewhere. */
+void fm_shuffle_by(int64_t n, uint32_t (*word)(void *), void *state, int64_t *out)
+{
+    int64_t i = n - 1, mask = ones(i);
+    count(n, out);
+    while (i > 0) {
+        draw(out, &i, &mask, word(state));
     }
 }

@@ -485,3 +485,26 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
         "buffer": np.zeros(4, dtype=np.uint64), "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
     }
     return generator.permutation(count).astype(np.int64, copy=False)
+
+
+def legacy_permutation(count: int, random_state: np.random.RandomState) -> np.ndarray:
+    """What ``random_state.shuffle`` makes of ``arange(count)``; the state moves on as it does there.
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+
+    >>> expected = np.arange(5)
+    >>> np.random.RandomState(1).shuffle(expected)
+    >>> bool((legacy_permutation(5, np.random.RandomState(1)) == expected).all())
+    True
+    """
+    generator = getattr(random_state, "_bit_generator", None)
+    quick = None
+    if generator is not None:
+        quick = backend.kernels().quick_shuffle(count, generator)
+    if quick is not None:
+        return quick
+    order = np.arange(count, dtype=np.int64)
+    random_state.shuffle(order)
+    return order

@@ -556,7 +556,7 @@ class Layer:
         """Layers that are attributes of this one, also within lists and dicts, each once."""
         found: dict[int, Layer] = {}
         for name, value in vars(self).items():
-            if type(value) not in _PLAIN and name not in _OWN:
+            if _HOLDS[type(value)] and name not in _OWN:
                 _collect(value, found)
         return list(found.values())
 
@@ -669,7 +669,17 @@ class Layer:
 
 # Attributes of the base classes, in which no layers are looked for.
 _OWN = frozenset(("_inbound_nodes", "_eager", "_front", "_variables"))
-_PLAIN = frozenset((str, bool, int, float, type(None)))  # most attributes: no layers in these
+
+
+class _Holds(dict):
+    """Whether values of a type can be layers or hold some; most attributes can't."""
+
+    def __missing__(self, kind):
+        self[kind] = found = issubclass(kind, (Layer, list, tuple, dict))
+        return found
+
+
+_HOLDS = _Holds()
 
 
 def _collect(value, found):

@@ -52,7 +52,8 @@ class Sequential(Model):
         self._chain: list[tuple] = []  # (layer, the tensor that it was called on, its output)
         super().__init__(name=name, trainable=trainable)
         for layer in layers or ():
-            self.add(layer)
+            self._push(layer)
+        self._changed()
 
     @property
     def layers(self) -> list[Layer]:
@@ -110,6 +111,16 @@ class Sequential(Model):
             If it is no layer, its name is taken, or shape or dtype don't fit.  The model is then
             as before.
         """
+        stack = list(self._stack)
+        try:
+            self._push(layer)
+            self._changed()
+        except Exception:
+            self._stack = stack
+            raise
+
+    def _push(self, layer):
+        """Put a layer on top without building it."""
         if isinstance(layer, KerasTensor):
             layer = layer._keras_history.operation
         if not isinstance(layer, Layer):
@@ -132,18 +143,12 @@ class Sequential(Model):
                     f"All layers of {self.name!r} must have names of their own. "
                     f"Received: a second layer called {layer.name!r}"
                 )
-        stack = list(self._stack)
-        if not stack and layer._input_shape_arg is not None:
+        if not self._stack and layer._input_shape_arg is not None:
             self._stack.append(InputLayer(layer._input_shape_arg))
-        elif not stack and isinstance(layer, Model) and layer._signature is not None:
+        elif not self._stack and isinstance(layer, Model) and layer._signature is not None:
             (port,) = layer.ports()[0]
             self._stack.append(InputLayer(port.shape[1:], dtype=layer._fixed_dtype))
         self._stack.append(layer)
-        try:
-            self._changed()
-        except Exception:
-            self._stack = stack
-            raise
 
     def pop(self) -> Layer:
         """Take off the last layer and return it; ValueError if there is none."""

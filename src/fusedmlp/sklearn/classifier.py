@@ -37,6 +37,22 @@ def _gives_probabilities(estimator):
     )
 
 
+def _binarizer(y):
+    """A `LabelBinarizer` that knows the classes of `y`.
+
+    `LabelBinarizer.fit` looks at `y` half a dozen times; of classes that are integers, and not so
+    many that it would warn of them, one look says all.
+    """
+    binarizer = LabelBinarizer()
+    if y.ndim == 1 and y.dtype.kind in "iu":
+        classes = np.unique(y)
+        if 2 * len(classes) <= len(y):
+            binarizer.classes_, binarizer.sparse_input_ = classes, False
+            binarizer.y_type_ = "multiclass" if len(classes) > 2 else "binary"
+            return binarizer
+    return binarizer.fit(y)
+
+
 @documented
 class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
     """Multilayer perceptron classifier: scikit-learn's, faster and with more to choose from.
@@ -114,7 +130,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
         # Classes are learned in the first fit and in every one that starts anew; after
         # `partial_fit` with `classes` they are known.
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = _binarizer(y)
             self.classes_ = self._label_binarizer.classes_
         else:
             self._check_known(unique_labels(y), all_of_them=bool(self.warm_start))

@@ -85,6 +85,7 @@ class Network:
         self._lock = threading.RLock()
         self._executions = Executions()
         self._arena: Any = None
+        self._bound: tuple = (None, None)  # what the last epoch asked for, and its executor
         self.objective: Any = None
 
     def _hidden(self, number, step):
@@ -210,12 +211,8 @@ class Network:
         float
             The sum over rows of the reported loss.
         """
-        self._ready()
         arrays, rows = (x, labels, *weights), min(batch, len(order))
-        execution = self._executions.get(self.model, rows, objective, _heeded(weights), optimizer,
-                                         _compressed(x))
-        executor = execution.executor
-        executor.check_finite = False
+        executor = self._executor(rows, objective, _heeded(weights), optimizer, _compressed(x))
         executor.keep(arrays)
         executor.totals[...] = 0.0
         if optimizer.whole_data:
@@ -236,9 +233,21 @@ class Network:
                 watch[1](step - 1)
         return objective.reported(executor.totals, labels, weights)
 
+    def _executor(self, *asked):
+        """The executor for arguments of `Executions.get`; that of the last epoch if it fits."""
+        self._ready()
+        optimizer, (known, executor) = asked[3], self._bound
+        wanted = (self._arena, optimizer.fingerprint(), *asked)
+        if known is None or known[0] is not wanted[0] or known[1:] != wanted[1:]:
+            executor = self._executions.get(self.model, *asked).executor
+            executor.check_finite = False
+            self._bound = wanted, executor
+        return executor
+
     def release(self) -> None:
         """Let go of the data of `epoch` and `gradients`, which stays the same until then."""
         self._executions.release()
+        self._bound = None, None
 
     def _iterate(self, objective, optimizer, executor, arrays, order, watch):
         """An epoch of an optimizer that takes all rows in one step."""

@@ -215,9 +215,7 @@ class _Epochs:
             self.order = random.permutation(self.rows, self.network.seed,
                                             estimator.t_ // self.rows)
             return
-        picked = np.arange(self.rows)
-        estimator._random_state.shuffle(picked)
-        self.order = self.order[picked]
+        self.order = self.order[random.legacy_permutation(self.rows, estimator._random_state)]
 
     def _weights(self):
         if self.sample_weight is None:
