@@ -488,7 +488,7 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def legacy_permutation(count: int, random_state: np.random.RandomState) -> np.ndarray:
-    """What ``random_state.shuffle`` makes of ``arange(count)``; the state moves on as it does there.
+    """What ``random_state.shuffle`` makes of ``arange(count)``, drawing as it does.
 
     Returns
     -------

@@ -6,8 +6,6 @@ holds which gradient, who may write over it, and how several become their sum.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .adjoints import ADJOINTS
 from .buffers import Buffers
 
@@ -55,7 +53,7 @@ class Backward(Buffers):
                              rows=buffer.rows, step=buffer.pitch, offset=buffer.offset)
         if index in self._graded:  # a further use; `_emit` adds it to that of the first
             self._spare[gradient] = self._graded[index]
-            self.buffers[gradient] = replace(self.buffers[gradient], offset=None)
+            self.buffers[gradient] = self.buffers[gradient]._replace(offset=None)
         else:
             self._graded[index] = gradient
         return gradient

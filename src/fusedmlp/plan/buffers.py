@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 
 from .data import Buffer, Op, pitch
 
@@ -88,7 +87,7 @@ class Buffers:
         root = self._views.get(x, x)
         index = len(self.buffers)
         name = f"{self.buffers[root].name}.view"
-        self.buffers.append(replace(self.buffers[root], index=index, name=name))
+        self.buffers.append(self.buffers[root]._replace(index=index, name=name))
         self._views[index] = root
         self._shapes[index] = tuple(shape)
         return index
@@ -109,7 +108,7 @@ class Buffers:
             # data comes in either form, as long as nobody has read it in the other
             step = pitch(columns, 4 if buffer.dtype == "float32" else 8)
             self._shapes[root] = self.shape(root)
-            self.buffers[root] = replace(buffer, columns=columns, repeat=repeat, pitch=step)
+            self.buffers[root] = buffer._replace(columns=columns, repeat=repeat, pitch=step)
             return root
         y = self._new(f"{buffer.name}.reshape", columns, repeat=repeat)
         self._shapes[y] = shape

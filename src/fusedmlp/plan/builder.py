@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .arithmetic import Arithmetic
 from .data import Plan
 from .fusion import Fusion
@@ -74,12 +72,12 @@ class Builder(LayerOperations, Arithmetic, Steps, Objective, Penalties, Updates,
         gradient_size = trainable_size
         for buffer in self.buffers:
             if buffer.role == "parameter_gradient" and buffer.offset is None:
-                self.buffers[buffer.index] = replace(buffer, offset=gradient_size)
+                self.buffers[buffer.index] = buffer._replace(offset=gradient_size)
                 gradient_size += buffer.rows * buffer.pitch
         used = sorted({*(i for op in self.ops for i in (*op.inputs, *op.outputs)),
                        *self._graded, *self._graded.values()})
         number = {old: new for new, old in enumerate(used)}
-        buffers = tuple(replace(self.buffers[old], index=new) for old, new in number.items())
+        buffers = tuple(self.buffers[old]._replace(index=new) for old, new in number.items())
         for buffer in buffers:
             if buffer.role == "parameter_gradient" and buffer.offset < trainable_size and (
                     buffer.offset + buffer.rows * buffer.pitch > trainable_size):
@@ -89,8 +87,8 @@ class Builder(LayerOperations, Arithmetic, Steps, Objective, Penalties, Updates,
                     f"Received: {trainable_size}"
                 )
         ops = tuple(
-            replace(op, inputs=tuple(number[i] for i in op.inputs),
-                    outputs=tuple(number[i] for i in op.outputs))
+            op._replace(inputs=tuple(number[i] for i in op.inputs),
+                        outputs=tuple(number[i] for i in op.outputs))
             for op in self.ops
         )
         return Plan(buffers, ops, self.batch_size, self.dtype,

@@ -6,7 +6,8 @@ read it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from fusedmlp.kernels.layout import padded
 
@@ -31,8 +32,7 @@ def pitch(columns, itemsize):
     return elements
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """One numbered array of a plan.
 
     `rows` None stands for the rows of the batch, at most `Plan.batch_size`.  `role` is one of
@@ -54,14 +54,13 @@ class Buffer:
     repeat: int = 1
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One kernel call: what it reads and writes by buffer number, and its constants."""
 
     op: str
     inputs: tuple
     outputs: tuple
-    attributes: dict = field(default_factory=dict)
+    attributes: dict[str, Any]
     phase: str = "forward"
 
 

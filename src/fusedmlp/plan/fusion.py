@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .. import spec
 from .buffers import Buffers
 
@@ -43,8 +41,8 @@ class Fusion(Buffers):
                     skip.add(id(user))
                     saved = spec.ACTIVATIONS[user.attributes["activation"]].reads == "x"
                     results = user.outputs + (op.outputs if saved and loss_ops else ())
-                    op = replace(op, outputs=results,
-                                 attributes={**op.attributes, **user.attributes})
+                    op = op._replace(outputs=results,
+                                     attributes={**op.attributes, **user.attributes})
             fused.append(op)
         self.ops = fused
         self._loss_ops = [next(i for i, op in enumerate(fused) if op is old) for old in loss_ops]
@@ -55,8 +53,8 @@ class Fusion(Buffers):
         for i, op in enumerate(self.ops):
             if op.op == "dense" and op.inputs[0] in dense:
                 source = dense[op.inputs[0]]
-                self.ops[i] = replace(  # whatever the precision, with factors as they are
-                    op, op="sparse_dense", inputs=(*source.inputs, *op.inputs[1:]),
+                self.ops[i] = op._replace(  # whatever the precision, with factors as they are
+                    op="sparse_dense", inputs=(*source.inputs, *op.inputs[1:]),
                     attributes={"activation": op.attributes["activation"],
                                 "params": op.attributes["params"], **source.attributes})
 
@@ -84,8 +82,8 @@ class Fusion(Buffers):
                     dropped.add(id(dense))
                     if len(readers[bias]) == 1 and bias not in outputs:
                         dropped.add(id(repeat))
-                    changed[id(op)] = replace(dense, inputs=(*dense.inputs, repeat.inputs[0]),
-                                              outputs=op.outputs)
+                    changed[id(op)] = dense._replace(inputs=(*dense.inputs, repeat.inputs[0]),
+                                                     outputs=op.outputs)
                     break
         if changed:
             loss_ops = [self.ops[i] for i in self._loss_ops]
@@ -103,8 +101,8 @@ class Fusion(Buffers):
             if (place is not None and op.inputs[0] == op.outputs[0]
                     and spec.ACTIVATIONS[op.attributes["activation"]].kind == "elementwise"):
                 product = ops[place]
-                ops[place] = replace(product, inputs=(*product.inputs, op.inputs[1]),
-                                     attributes={**product.attributes, **op.attributes})
+                ops[place] = product._replace(inputs=(*product.inputs, op.inputs[1]),
+                                              attributes={**product.attributes, **op.attributes})
                 continue
             if op.op == "dense_dx" and len(op.inputs) == 2:
                 latest[op.outputs[0]] = len(ops)

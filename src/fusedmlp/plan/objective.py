@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from .. import spec
 from .buffers import Buffers
@@ -180,7 +179,7 @@ class Objective(Buffers):
                 if (op.op == "softmax_cross_entropy" and op.inputs[:2] == (prediction, labels)
                         and len(op.outputs) == 2):
                     rows = self._new("hits", 1, "row", repeat=self.buffers[prediction].repeat)
-                    self.ops[i] = replace(op, outputs=(*op.outputs, rows))
+                    self.ops[i] = op._replace(outputs=(*op.outputs, rows))
         if rows is None:
             rows = self._new(name, 1, "row", repeat=self.buffers[prediction].repeat)
             if kind in spec.SCORES:

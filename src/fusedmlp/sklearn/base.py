@@ -92,6 +92,13 @@ class MultilayerPerceptron(BaseEstimator, ABC):
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
 
+    @classmethod
+    def _get_param_names(cls):
+        """As scikit-learn finds them, once for each class: the look at the signature takes long."""
+        if "_parameter_names" not in vars(cls):
+            cls._parameter_names = super()._get_param_names()
+        return list(cls._parameter_names)
+
     # -- what the subclasses say ---------------------------------------------------------------
 
     @abstractmethod
