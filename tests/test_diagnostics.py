@@ -361,6 +361,18 @@ def test_reports_of_single_epochs(data):
         assert GradientFlow().report
 
 
+def test_each_training_counts_its_own_units(backend, data):
+    model = classifier()
+    first, second = GradientFlow(4), GradientFlow(4)
+    model.fit(*data, epochs=2, verbose=0, callbacks=[first])
+    for layer in ("hidden_0", "hidden_1"):  # no unit fires any more
+        kernel, bias = model.get_layer(layer).get_weights()
+        model.get_layer(layer).set_weights([kernel, bias - 100])
+    model.fit(*data, epochs=2, verbose=0, callbacks=[second])
+    assert not first.report.dead_units["hidden_0"].any()
+    assert second.report.dead_units["hidden_0"].all()
+
+
 def test_gradients_that_are_accumulated_are_observed_where_they_update(backend, data):
     model = classifier(optimizer=fm.optimizers.SGD(0.1, gradient_accumulation_steps=3))
     flow = GradientFlow(2)

@@ -297,7 +297,6 @@ cdef struct Step:
     int weights    # number of the data array that a weighted mean divides by
     bint counts    # a sum adds its rows to the count of its total
     bint clears    # the output is 0 where nothing is copied to
-    long every     # steps from one that is observed to the next
     long units     # number of the counts of a buffer's first column
     long groups, width, step_a, step_b
     long samples[5]   # elements from one sample to the next, of operands a to e,
@@ -349,7 +348,11 @@ cdef struct Run:
     char *gradients
     double *totals
     uint64_t seed
-    # what is observed: `records_count` times `observations` rows of four numbers
+    # what is observed in every so manieth step: `records_count` times `observations` rows of four
+    # numbers, by `watching_count` operations in the place of the `count` of other steps
+    const Step *watching
+    int watching_count
+    long every
     double *records
     long records_count, first_record, observations
     double *units
@@ -1023,12 +1026,12 @@ cdef void _statistics_step(const Run *q, const Step *s, char **bases, long n, in
                           _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size))
 
 
-cdef void _observe_columns(const Run *q, const Step *s, char **bases, long n, int64_t count,
-                           int thread, int threads) noexcept nogil:
+cdef void _observe_columns(const Run *q, const Step *s, char **bases, long n, int thread,
+                           int threads) noexcept nogil:
     """What is counted of this thread's columns of a buffer (a); b is what its slopes are of."""
     cdef long start, stop
     share(s.a.columns, FM_STRIP, thread, threads, &start, &stop)
-    if stop > start and _record(q, s, count) != NULL:
+    if stop > start:
         q.kernels.observe(n * s.repeat, start, stop, _at(&s.a, bases, 0, q.itemsize), s.a.ld,
                           _at(&s.b, bases, 0, q.itemsize), s.b.ld, s.map_grad, &s.params, s.x,
                           s.scratch, s.scratch + s.a.columns)
@@ -1083,22 +1086,23 @@ cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
             size, _at(&s.a, bases, 0, q.itemsize) + i * _CHUNK * q.itemsize, s.x, s.y)
 
 
-cdef inline double *_record(const Run *q, const Step *s, int64_t count) noexcept nogil:
-    """Where an observation is written in this step; NULL where it is not."""
-    cdef long number = (count + 1) // s.every - 1 - q.first_record
-    if (count + 1) % s.every != 0 or number < 0 or number >= q.records_count:
+cdef inline double *_records(const Run *q, int64_t count) noexcept nogil:
+    """Where the observations of this step are written; NULL where it is not observed."""
+    cdef long number
+    if q.every == 0 or (count + 1) % q.every != 0:
         return NULL
-    return q.records + 4 * (number * q.observations + s.number)
+    number = (count + 1) // q.every - 1 - q.first_record
+    if number < 0 or number >= q.records_count:
+        return NULL
+    return q.records + 4 * number * q.observations
 
 
-cdef void _observe_parameter(const Run *q, const Step *s, int64_t count, int thread,
+cdef void _observe_parameter(const Run *q, const Step *s, int thread,
                              int threads) noexcept nogil:
     """Sums of squares of this thread's chunks: parameter, gradient (in front), change."""
     cdef long size = q.itemsize, elements = s.a.rows * s.a.ld, start, stop, i, n
     cdef long chunks = (elements + CHUNK - 1) // CHUNK
     cdef const char *w
-    if _record(q, s, count) == NULL:
-        return
     share(chunks, 1, thread, threads, &start, &stop)
     for i in range(start, stop):
         n = min(<long> CHUNK, elements - i * CHUNK)
@@ -1115,11 +1119,9 @@ cdef void _observe_parameter(const Run *q, const Step *s, int64_t count, int thr
 
 cdef void _write_record(const Run *q, const Step *s, long n, int64_t count) noexcept nogil:
     """Add up what was counted of a buffer, or of a parameter, and write it down."""
-    cdef double *out = _record(q, s, count)
+    cdef double *out = _records(q, count) + 4 * s.number
     cdef double active = 0.0, dead = 0.0
     cdef long i, k, chunks = (s.a.rows * s.a.ld + CHUNK - 1) // CHUNK
-    if out == NULL:
-        return
     for k in range(4):
         out[k] = 0.0
     if s.a.rows:
@@ -1351,12 +1353,13 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
     cdef char *bases[<int> BASES]
     cdef const int64_t *order
     cdef long step, n, r0, r1, groups
-    cdef int i
+    cdef int i, operations
     cdef bint own
     cdef int64_t count
     cdef double rate
     cdef double coefficients[16]
     cdef const Step *s
+    cdef const Step *steps
     bases[<int> WORKSPACE] = q.workspace
     bases[<int> PARAMETERS] = q.parameters
     bases[<int> GRADIENTS] = q.gradients
@@ -1376,8 +1379,11 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
             r1 = n * (groups * (thread + 1) // threads) // groups
         else:
             share(n, 1 if q.bfloat16 == NULL else 2, thread, threads, &r0, &r1)
-        for i in range(q.count):
-            s = &q.steps[i]
+        steps, operations = q.steps, q.count
+        if _records(q, count) != NULL:
+            steps, operations = q.watching, q.watching_count
+        for i in range(operations):
+            s = &steps[i]
             if s.waits or (s.grouped and not own):
                 barrier(threads)
             if s.code == PYTHON:
@@ -1389,13 +1395,13 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
             elif s.code == PENALTY:
                 _penalty(q, s, bases, thread, threads)
             elif s.code >= KEEP:
-                _observe_parameter(q, s, count, thread, threads)
+                _observe_parameter(q, s, thread, threads)
             elif s.code >= SQUARES:
                 _phase(q, s, rate, count, thread, threads)
             elif s.code >= SPECTRAL_NORM:
                 _whole_step(q, s, bases, n, thread, threads)
             elif s.code == OBSERVE:
-                _observe_columns(q, s, bases, n, count, thread, threads)
+                _observe_columns(q, s, bases, n, thread, threads)
             elif s.code >= BATCH_STATISTICS:
                 _statistics_step(q, s, bases, n, thread, threads)
             elif s.code >= REDUCE:
@@ -1750,7 +1756,8 @@ cdef class Executor:
         total = 2 * (len(copies) + len(paired)) + len(sums) + 3 * len(halved) + len(groups)
         for op in ops:
             total += len(updates[id(op)]) if id(op) in updates else max(3, len(op.inputs))
-        total += len(plan.observations)
+        if plan.observations:  # the steps that are not observed have a list of their own
+            total = 2 * (total + len(plan.observations))
         self._steps_memory = _aligned(total * sizeof(Step))
         self._steps = <Step *> cnp.PyArray_DATA(<cnp.ndarray> self._steps_memory)
         i += self._refresh(&self._steps[i], copies, paired)
@@ -1815,7 +1822,9 @@ cdef class Executor:
         for i in range(self._transposes + self._run.count):
             self._steps[i].repeat = max(self._steps[i].repeat, 1)
         self._split_columns()
-        self._place_barriers()
+        if plan.observations:
+            self._watch()
+        self._place_barriers(<Step *> self._run.steps, self._run.count)
         if not plan.totals:
             for j, index in enumerate(plan.outputs):
                 self._set(&self._run.results[j], index)
@@ -1911,14 +1920,32 @@ cdef class Executor:
                 return list(self.plan.ops)
         return rows + weights
 
-    cdef void _place_barriers(self):
+    cdef int _watch(self) except -1:
+        """Keep the operations of a step that is observed; other steps have those that don't look.
+
+        So they cost what they cost without, also in threads that wait for one another.
+        """
+        cdef Step *steps = self._steps + self._transposes
+        cdef Step *others = steps + self._run.count
+        cdef int i, count = 0
+        for i in range(self._run.count):
+            if steps[i].code not in (OBSERVE, KEEP, CHANGE, RECORD):
+                others[count] = steps[i]
+                count += 1
+        self._run.watching, self._run.watching_count = steps, self._run.count
+        self._place_barriers(steps, self._run.count)
+        self._run.steps, self._run.count = others, count
+        self._run.every = next(op for op in self.plan.ops
+                               if op.phase == "observe").attributes["every"]
+        return 0
+
+    cdef void _place_barriers(self, Step *steps, int count):
         """Threads meet where the class of the operations changes, and at the end of a step.
 
         And before a ROWS operation that reads other rows than its own.
         """
-        cdef Step *steps = self._steps + self._transposes
         cdef int i
-        for i in range(1, self._run.count):
+        for i in range(1, count):
             steps[i].waits = (
                 steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
                 or _class(steps[i].code) != _class(steps[i - 1].code)
@@ -2428,7 +2455,7 @@ cdef class Executor:
         parameter."""
         attributes = op.attributes
         number = attributes["record"]
-        s.number, s.every, s.repeat = number, attributes["every"], self._repeat(op)
+        s.number, s.repeat = number, self._repeat(op)
         self._set(&s.a, op.inputs[0])
         if op.op == "observe":
             s.code = OBSERVE

@@ -83,7 +83,8 @@ class GradientFlow(Callback):
                 f"There is a report of the {len(self.observed)} epochs that `fit` has ended with "
                 f"this callback. Received: epochs={epochs!r}"
             )
-        return GradientFlowReport([self.observed[n] for n in numbers], self.thresholds)
+        return GradientFlowReport([self.observed[n] for n in numbers], self.thresholds,
+                                  self.observe_every)
 
     def on_train_begin(self, logs=None):
         refuse_without_steps(self.model.optimizer)
@@ -91,9 +92,7 @@ class GradientFlow(Callback):
 
     def on_observed(self, epoch, observed):
         """Called at the end of each epoch with what was observed in it."""
-        own = observed.steps % self.observe_every == 0
-        self.observed.append(observed._replace(steps=observed.steps[own],
-                                               records=observed.records[own]))
+        self.observed.append(observed)
 
     def on_train_end(self, logs=None):
         if self.verbose and self.observed:

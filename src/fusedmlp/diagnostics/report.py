@@ -76,9 +76,11 @@ class GradientFlowReport:
     (['vanishing', 'dead'], 16)
     """
 
-    def __init__(self, observed: list[Observed], thresholds: Thresholds | None = None):
+    def __init__(self, observed: list[Observed], thresholds: Thresholds | None = None,
+                 every: int = 1):
         first = observed[0]
-        self.steps = np.concatenate([part.steps for part in observed])
+        steps, parts = zip(*(part.every(every) for part in observed), strict=True)
+        self.steps, records = np.concatenate(steps), np.concatenate(parts)
         self.layer_of: dict[str, str] = {}
         self.parameter_shapes: dict[str, tuple] = {}
         self.activation_rms, self.error_rms = {}, {}
@@ -87,7 +89,6 @@ class GradientFlowReport:
         self.update_norm, self.update_ratio = {}, {}
         self.rows = 0
         self._layers: list[str] = []
-        records = np.concatenate([part.records for part in observed])
         units = np.sum([part.units for part in observed], axis=0)
         with np.errstate(all="ignore"):
             for number, observation in enumerate(first.observations):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -57,21 +56,45 @@ def interval(callbacks) -> int:
     return math.gcd(*(getattr(c, "observe_every", None) or 0 for c in callbacks))
 
 
-class Observed(NamedTuple):
+class Observed:
     """What was observed in an epoch.
 
-    `steps` are the numbers of updates, counted from 1, of the rows of `records` (count,
-    observations, 4); `units` counts over all of them.
+    Its arrays are made when they are asked for, most often after the training.
+
+    Parameters
+    ----------
+    observations : tuple of Observation
+        What a row of a record is about.
+    parts : list of (range, ndarray)
+        Numbers of updates, counted from 1, and their records; rows of NaN where training was
+        stopped before.
+    units : ndarray (units,)
+        Counts over all of them.
     """
 
-    observations: tuple
-    steps: np.ndarray
-    records: np.ndarray
-    units: np.ndarray
+    def __init__(self, observations, parts, units):
+        self.observations, self._parts, self.units = observations, parts, units
+
+    def every(self, interval: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the updates that are multiples of `interval`, int64, and their records.
+
+        Records have the shape (count, observations, 4).
+
+        >>> Observed((), [(range(2, 7, 2), np.zeros((3, 0, 4)))], np.zeros(0)).every(4)[0]
+        array([4])
+        """
+        steps = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in self._parts)])
+        records = np.concatenate([np.empty((0, len(self.observations), 4)),
+                                  *(part[1] for part in self._parts)])
+        chosen = np.isfinite(records[:, :, 3]).all(axis=1) & (steps % interval == 0)
+        return steps[chosen].astype(np.int64), records[chosen]
 
 
 class Recorder:
     """Arrays for an executor to write to.
+
+    An epoch may be a few steps of microseconds: what is done for each epoch is kept small, and next
+    to nothing where no step of it is observed.
 
     Parameters
     ----------
@@ -83,46 +106,44 @@ class Recorder:
 
     def __init__(self, every: int, per_update: int = 1):
         self.every, self.per_update = every, per_update
-        self._parts: list[tuple[int, np.ndarray]] = []
+        self._parts: list[tuple[range, np.ndarray]] = []
         self._current: tuple[int, np.ndarray] | None = None
         self._executor = None
 
     def begin_epoch(self, executor) -> None:
         """Forget the last epoch."""
         self._parts.clear()
+        self._executor = executor
         executor.units[...] = 0.0
 
     def begin(self, execution, iteration: int, steps: int) -> None:
         """Make room for `steps` steps, before which `iteration` updates were made."""
         first = iteration // self.every
         count = (iteration + steps) // self.every - first
-        records = np.full((count, len(execution.plan.observations), 4), np.nan)
-        self._current = (first, records)
+        if count:
+            records = np.empty((count, len(execution.plan.observations), 4))
+            records.fill(np.nan)
+            self._current = (first, records)
         self.bind(execution.executor)
 
     def bind(self, executor) -> None:
         """Let an executor write to the array, in the place of another."""
+        before, self._executor = self._executor, executor
+        if before is not None and before is not executor:
+            executor.units[...] = before.units
         if self._current is not None:
-            before, self._executor = self._executor, executor
-            if before is not None and before is not executor:
-                executor.units[...] = before.units
             executor.record(self._current[1], self._current[0])
 
     def end(self) -> None:
         """Keep what was written since `begin`."""
-        first, records = self._current
-        self._executor.record(None, 0)
-        self._parts.append((first, records))
-        self._current = None
+        if self._current is not None:
+            self._executor.record(None, 0)
+            (first, records), self._current = self._current, None
+            each = self.every // self.per_update
+            self._parts.append((range(each * (first + 1), each * (first + 1 + len(records)), each),
+                                records))
 
     def observed(self, execution) -> Observed:
         """All of the epoch."""
-        plan = execution.plan
-        none = np.empty((0, len(plan.observations), 4))
-        records = np.concatenate([none, *(part for _, part in self._parts)])
-        steps = np.concatenate([np.zeros(0, np.int64), *(
-            (np.arange(len(part), dtype=np.int64) + first + 1) * (self.every // self.per_update)
-            for first, part in self._parts)])
-        written = np.isfinite(records[:, :, 3]).all(axis=1) if len(plan.observations) else ...
-        return Observed(plan.observations, steps[written], records[written],
+        return Observed(execution.plan.observations, self._parts.copy(),
                         execution.executor.units.copy())

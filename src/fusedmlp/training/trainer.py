@@ -1181,6 +1181,7 @@ class _Training:
         per_update = self.optimizer.gradient_accumulation_steps or 1
         self.observe = interval(callbacks.callbacks) * per_update
         self.recorder = Recorder(self.observe, per_update) if self.observe else None
+        self.watching = [c for c in callbacks.callbacks if getattr(c, "observe_every", None)]
         self._bind(feed.rows)
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
@@ -1226,9 +1227,9 @@ class _Training:
                 "because the data is used up", stacklevel=4,
             )
         if self.recorder is not None:
-            for callback in self.callbacks.callbacks:
-                if getattr(callback, "observe_every", None):
-                    callback.on_observed(number, self.recorder.observed(self.execution))
+            observed = self.recorder.observed(self.execution)
+            for callback in self.watching:
+                callback.on_observed(number, observed)
         return self.objective.logs(self.executor.totals)
 
     def _run(self, piece, number, done):
