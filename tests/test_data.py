@@ -473,7 +473,7 @@ REFUSED = {
     "empty": (lambda x, y: ({"x": iter(())}), ValueError, "at least one batch"),
     "length": (lambda x, y: ({"x": iter([(x, y, y, y)])}), ValueError, "of length 4"),
     "no targets": (lambda x, y: ({"x": iter([(x,)])}), ValueError,
-                   r"`y` must hold the targets. Received: None \(batch 0 of the data\)"),
+                   r"`y` must hold the targets.*Received: None \(batch 0 of the data\)"),
     "width": (lambda x, y: ({"x": iter([(x, y), (x[:, :2], y)])}), ValueError,
               r"\(rows, 4\). Received: shape \(50, 2\) \(batch 1 of the data\)"),
     "weights in one": (lambda x, y: ({"x": iter([(x, y), (x, y, y)])}), ValueError,

@@ -994,7 +994,7 @@ cdef void _layer_step(const Run *q, const Step *s, char **bases, long r0, long r
                       s.b.columns)
     elif code == ACTIVITY_PENALTY:
         # a y, b penalties, c gradient
-        k.activity_penalty(rows, s.a.columns, a, s.a.ld, s.x, s.y, 1.0 / n,
+        k.activity_penalty(rows, s.a.columns, a, s.a.ld, s.weight, s.x, s.y, 1.0 / n,
                            _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size), s.c.ld)
 
 
@@ -2584,7 +2584,7 @@ cdef class Executor:
         elif name == "activity_penalty":
             s.code = ACTIVITY_PENALTY
             self._set_all(s, (*inputs, *outputs))
-            s.x, s.y = attributes["l1"], attributes["l2"]
+            s.weight, s.x, s.y = attributes["linear"], attributes["l1"], attributes["l2"]
         elif name == "orthogonal_penalty":
             s.code = ORTHOGONAL_PENALTY
             self._set_all(s, (*inputs, *outputs))

@@ -199,8 +199,8 @@ typedef struct {
     double (*penalty)(long n, const void *w, double l1, double l2);
     void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope, int adds);
     /* penalties of rows, and scale times their derivative in d or not (NULL) */
-    void (*activity_penalty)(long rows, long c, const void *y, long ldy, double l1, double l2,
-                             double scale, void *values, void *d, long ldd);
+    void (*activity_penalty)(long rows, long c, const void *y, long ldy, double linear, double l1,
+                             double l2, double scale, void *values, void *d, long ldd);
     /* Parameters in panels (moving.h); scratch in doubles: count * size + count + size */
     double (*orthogonal_penalty)(long rows, long columns, long pitch, long panel, const void *w,
                                  int by_rows, double factor, void *g, int adds, double *scratch);

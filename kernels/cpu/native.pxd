@@ -211,7 +211,8 @@ cdef extern from "native.h" nogil:
         double (*penalty)(long n, const void *w, double l1, double l2) noexcept nogil
         void (*penalty_grad)(long n, const void *w, void *g, double l1, double slope,
                              int adds) noexcept nogil
-        void (*activity_penalty)(long rows, long c, const void *y, long ldy, double l1, double l2,
+        void (*activity_penalty)(long rows, long c, const void *y, long ldy, double linear,
+                                 double l1, double l2,
                                  double scale, void *values, void *d, long ldd) noexcept nogil
         double (*orthogonal_penalty)(long rows, long columns, long pitch, long panel, const void *w,
                                      int by_rows, double factor, void *g, int adds,

@@ -49,20 +49,23 @@ static void A(penalty_grad)(long n, const void *w_, void *g_, double l1_, double
 }
 
 /* The penalty of each row of activations, and scale times its derivative where d is not NULL. */
-static void A(activity_penalty)(long rows, long c, const void *y_, long ldy, double l1_,
-                                double l2_, double scale_, void *values_, void *d_, long ldd)
+static void A(activity_penalty)(long rows, long c, const void *y_, long ldy, double linear_,
+                                double l1_, double l2_, double scale_, void *values_, void *d_,
+                                long ldd)
 {
-    const R l1 = (R)l1_, l2 = (R)l2_, first = (R)(scale_ * l1_), second = (R)(scale_ * 2 * l2_);
+    const R linear = (R)linear_, l1 = (R)l1_, l2 = (R)l2_;
+    const R constant = (R)(scale_ * linear_), first = (R)(scale_ * l1_);
+    const R second = (R)(scale_ * 2 * l2_);
     R *values = values_;
     for (long i = 0; i < rows; i++) {
         const R *y = (const R *)y_ + i * ldy;
-        ROW_SUM(values[i], c, l1 * (y[j] < 0 ? -y[j] : y[j]) + l2 * (y[j] * y[j]));
+        ROW_SUM(values[i], c, linear * y[j] + l1 * (y[j] < 0 ? -y[j] : y[j]) + l2 * (y[j] * y[j]));
         if (d_) {
             R *d = (R *)d_ + i * ldd;
             INDEPENDENT for (long j = 0; j < c; j++)
             {
                 const R one = y[j] > 0 ? first : y[j] < 0 ? -first : 0;
-                d[j] = one + second * y[j];
+                d[j] = constant + one + second * y[j];
             }
         }
     }

@@ -827,8 +827,9 @@ class _Binding:
         return _later(steps.penalty_grad, *_pad(inputs, 2), self.rows, l1, l2, per_rows, adds,
                       outputs[0])
 
-    def _activity_penalty(self, inputs, outputs, l1, l2):
-        return _later(changes.activity_penalty, inputs[0], *_pad(outputs, 2), self.rows, l1, l2)
+    def _activity_penalty(self, inputs, outputs, linear, l1, l2):
+        return _later(changes.activity_penalty, inputs[0], *_pad(outputs, 2), self.rows, linear,
+                      l1, l2)
 
     def _orthogonal_penalty(self, inputs, outputs, total, factor, mode, adds):
         executor, (w,) = self.executor, inputs

@@ -351,17 +351,18 @@ def spectral_norm(stream, kernel, u, left, right, iterations, epsilon):
 def _activity(R, wide):
     lanes, rows, add, _ = team(np.float64, wide)
 
-    @kernel("R* R* R* i i i d d d", R, name=f"activity_penalty{'_wide' if wide else ''}")
-    def activity(y, losses, gradient, n, columns, differentiates, l1, l2, share):
+    @kernel("R* R* R* i i i d d d d", R, name=f"activity_penalty{'_wide' if wide else ''}")
+    def activity(y, losses, gradient, n, columns, differentiates, linear, l1, l2, share):
         lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * rows + cuda.threadIdx.x // lanes
         while row < n:
             total = _ZERO
             for j in range(lane, columns, lanes):
                 x = _F(y[row * columns + j])
-                total += l1 * abs(x) + l2 * x * x
+                total += linear * x + l1 * abs(x) + l2 * x * x
                 if differentiates:
                     sign = _ONE if x > _ZERO else -_ONE if x < _ZERO else x
-                    gradient[row * columns + j] = R((l1 * sign + _F(2) * l2 * x) * share)
+                    slope = linear + l1 * sign + _F(2) * l2 * x
+                    gradient[row * columns + j] = R(slope * share)
             total = add(total)
             if lane == 0:
                 losses[row] = R(total)
@@ -370,12 +371,12 @@ def _activity(R, wide):
     return activity, rows
 
 
-def activity_penalty(stream, y, losses, gradient, batch, l1, l2):
-    """losses = l1 sum |y| + l2 sum y^2 of each row; the gradient of their sum, divided by the rows
-    of the batch."""
+def activity_penalty(stream, y, losses, gradient, batch, linear, l1, l2):
+    """losses = linear sum y + l1 sum |y| + l2 sum y^2 of each row; the gradient of their sum,
+    divided by the rows of the batch."""
     made, rows = _activity(y.dtype, y.columns > _WARP_COLUMNS)
     made(stream, launch(y.rows, rows), y.data, losses.data, flat(gradient), y.rows, y.columns,
-         int(gradient is not None), float(l1), float(l2), 1.0 / max(batch, 1))
+         int(gradient is not None), float(linear), float(l1), float(l2), 1.0 / max(batch, 1))
 
 
 @by_dtype

@@ -657,14 +657,14 @@ class Executor:
 
         return penalty_grad
 
-    def _activity_penalty(self, inputs, outputs, rows, l1, l2):
+    def _activity_penalty(self, inputs, outputs, rows, linear, l1, l2):
         (y,), (values, gradient) = inputs, _pad(outputs, 2)
 
         def activity_penalty():
             with np.errstate(all="ignore"):
-                values[...] = (l1 * np.abs(y) + l2 * np.square(y)).sum(axis=1)
+                values[...] = (linear * y + l1 * np.abs(y) + l2 * np.square(y)).sum(axis=1)
                 if gradient is not None:
-                    gradient[...] = (l1 * np.sign(y) + 2.0 * l2 * y) / max(rows, 1)
+                    gradient[...] = (linear + l1 * np.sign(y) + 2.0 * l2 * y) / max(rows, 1)
 
         return activity_penalty
 

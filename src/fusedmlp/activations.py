@@ -106,8 +106,9 @@ def _on_tensor(x, arguments, function):
     """The activation of a symbolic tensor."""
     from .layers.arithmetic import apply_activation
 
-    arguments.pop("x")
-    return apply_activation(x, *resolve(functools.partial(function, **arguments)))
+    del arguments["x"]
+    axis = arguments.pop("axis", -1)
+    return apply_activation(x, *resolve(functools.partial(function, **arguments)), axis)
 
 
 def _make(row):

@@ -129,12 +129,12 @@ def dtype(x) -> str:
 
 
 def cast(x, dtype: Any):
-    """The array with another dtype; a symbolic tensor has that of its model, whatever is asked for.
+    """The array with another dtype; of a symbolic tensor only the kind of numbers changes.
 
     >>> cast([1.7, -0.2], "int32")
     array([1, 0], dtype=int32)
     """
-    return x if _tensor(x) else np.asarray(x).astype(dtype)
+    return x.astype(dtype) if _tensor(x) else np.asarray(x).astype(dtype)
 
 
 def saturate_cast(x, dtype: Any):
@@ -149,12 +149,12 @@ def saturate_cast(x, dtype: Any):
 
 
 def stop_gradient(variable):
-    """The same: nothing is traced here.
+    """The same, as something that does not depend on anything.
 
     >>> stop_gradient(3.0)
     3.0
     """
-    return variable
+    return variable.halted() if _tensor(variable) else variable
 
 
 def cond(pred, true_fn, false_fn):
@@ -209,6 +209,10 @@ def average(x, axis=None, weights=None):
     >>> float(average([1.0, 2.0], weights=[3.0, 1.0]))
     1.25
     """
+    if _tensor(x) or _tensor(weights):
+        if weights is None:
+            return np.mean(x, axis=axis)
+        return np.sum(x * weights, axis=axis) / np.sum(weights + 0.0 * x, axis=axis)
     return np.average(x, axis, weights)
 
 
@@ -276,8 +280,8 @@ def logsumexp(x, axis=None, keepdims: bool = False):
     >>> float(logsumexp([1000.0, 1000.0]).round(3))
     1000.693
     """
-    x = np.asarray(x)
-    top = np.max(x, axis=axis, keepdims=True)
+    x = x if _tensor(x) else np.asarray(x)
+    top = stop_gradient(np.max(x, axis=axis, keepdims=True))
     top = np.where(np.isfinite(top), top, 0)
     found = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return found if keepdims else np.squeeze(found, axis=axis)
@@ -312,8 +316,10 @@ def one_hot(x, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool
     >>> one_hot([0, 2], 3).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    found = np.asarray(x)[..., None] == np.arange(num_classes)
-    return np.moveaxis(found.astype(dtype or config.floatx()), -1, axis)
+    x = x if _tensor(x) else np.asarray(x)
+    found = np.equal(np.expand_dims(x, -1), np.arange(num_classes))
+    found = found.astype(dtype or config.floatx())
+    return found if axis == -1 else np.moveaxis(found, -1, axis)
 
 
 def multi_hot(inputs, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False):

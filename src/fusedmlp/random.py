@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, config
+from . import backend, config, tracing
 
 __all__ = [
     "SeedGenerator",
@@ -220,6 +220,9 @@ def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None) -> np.ndarray:
     >>> normal((2, 3), seed=1).shape
     (2, 3)
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("normal", shape, seed, mean=mean, stddev=stddev)
     shape, dtype = _shape(shape), _float_dtype(dtype)
     return np.asarray(generator(seed).standard_normal(shape) * stddev + mean, dtype=dtype)
 
@@ -233,6 +236,9 @@ def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None) -> np.ndarray:
     >>> bool((x >= -2).all() and (x < 2).all())
     True
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("uniform", shape, seed, minval=minval, maxval=maxval)
     shape, dtype = _shape(shape), _float_dtype(dtype)
     drawn = generator(seed).random(shape) * (maxval - minval) + minval
     result = np.asarray(drawn, dtype=dtype)
@@ -251,6 +257,9 @@ def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None) -> np.n
     >>> bool(abs(x).max() <= 1.0)
     True
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("truncated_normal", shape, seed, mean=mean, stddev=stddev)
     shape, dtype = _shape(shape), _float_dtype(dtype)
     draw = generator(seed)
     drawn = draw.standard_normal(shape)

@@ -25,11 +25,19 @@ _SHORTEST = 1e-7  # vectors below that length are not scaled up to 1, as in Kera
 class Regularizer:
     """Base class of regularizers.
 
-    The plan must know the derivative of a penalty, so only the regularizers of this module can be
-    trained with.
+    One of one's own defines ``__call__(self, x)``, which makes a number of an array by arithmetic
+    and functions of `fusedmlp.ops`; training differentiates these.  A plain function of such an
+    array is a regularizer, too.
 
-    >>> Regularizer.from_config({})([1.0, 2.0])
-    0.0
+    >>> import fusedmlp as fm
+    >>> class Far(Regularizer):
+    ...     def __call__(self, x):
+    ...         return 0.5 * fm.ops.sum(fm.ops.square(x - 1.0))
+    >>> layer = fm.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=Far())
+    >>> model = fm.Sequential([fm.Input((2,)), layer])
+    >>> model.compile("sgd", "mse")
+    >>> model.evaluate([[0.0, 0.0]], [0.0], verbose=0)
+    1.0
     """
 
     def __call__(self, x) -> float:
@@ -38,11 +46,11 @@ class Regularizer:
 
     def lower(self, builder, parameter: int) -> None:
         """Add the penalty of a parameter to a plan's loss; for use by layers."""
-        raise TypeError(_OWN.format(self))
+        raise TypeError(_OTHER_USE.format(self))
 
     def lower_activity(self, builder, y: int) -> None:
         """Add the penalty of an activation, the mean over the batch, to a plan's loss."""
-        raise TypeError(_OWN.format(self))
+        raise TypeError(_OTHER_USE.format(self))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Regularizer:
@@ -54,10 +62,16 @@ class Regularizer:
         raise NotImplementedError(f"{self!r} does not define `get_config()`")
 
 
-_OWN = (
-    "A regularizer must be one of `fusedmlp.regularizers` that has a penalty for this use, because "
-    "training needs its derivative. Received: {!r}"
-)
+_OTHER_USE = "A regularizer must have a penalty for this use. Received: {!r}"
+
+
+def is_own(regularizer) -> bool:
+    """Whether it computes its penalty by a function of its own, rather than by an operation.
+
+    >>> is_own(L2()), is_own(lambda x: 0.1 * abs(x).sum())
+    (False, True)
+    """
+    return type(regularizer).__call__ not in (L1L2.__call__, OrthogonalRegularizer.__call__)
 
 
 class L1L2(Regularizer):
@@ -236,7 +250,7 @@ def deserialize(config, custom_objects: Mapping | None = None) -> Regularizer:
 
 
 def get(identifier) -> Regularizer | None:
-    """A regularizer from a name, a config dict, a class or an instance; None stays None.
+    """A regularizer from a name, config dict, class, instance or function; None stays None.
 
     Raises
     ------
@@ -246,7 +260,4 @@ def get(identifier) -> Regularizer | None:
     >>> get("l2").l2
     0.01
     """
-    found = _REGISTRY.get(identifier)
-    if found is not None and not isinstance(found, Regularizer):
-        raise TypeError(_OWN.format(identifier))
-    return found
+    return _REGISTRY.get(identifier)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fusedmlp.kernels.layout import layout, read, write
 
-from . import config
+from . import config, tracing, tree
 
 __all__ = ["Variable", "aligned_zeros", "float_dtype", "place_together"]
 
@@ -131,7 +131,11 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def value(self) -> np.ndarray:
-        """The current value; see the class."""
+        """The current value; see the class.  Symbolic within a `call` that is being followed."""
+        tracer = tracing.current()
+        return self._current() if tracer is None else tracer.call(np.positive, (self,), {})
+
+    def _current(self):
         return self._own if self._own is not None else self.part(self.arena)
 
     @property
@@ -238,7 +242,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         for method in told:
             if method is not None:
                 method()
-        value = self.value
+        value = self._current()
         self.arena, self.offset, self.pitch, self.updated = arena, offset, pitch, updated
         self._own = None
         self.assign_part(arena, value)
@@ -258,6 +262,11 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         self._on_move = [*others, method]
 
     def __array__(self, dtype=None, copy=None):
+        if tracing.current() is not None:
+            raise tracing.SymbolicError(
+                f"The variable {self.path!r} is symbolic within a `call`: it can be part of "
+                "arithmetic and of functions of `fusedmlp.ops`"
+            )
         if copy is False and dtype is not None and np.dtype(dtype) != self.value.dtype:
             raise ValueError(
                 f"Argument `copy` can't be False where the dtype changes. Received: dtype={dtype!r}"
@@ -267,8 +276,22 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if any(hasattr(x, "_keras_history") for x in inputs):
             return NotImplemented  # symbolic tensors know what to do with variables
+        if tracing.current() is not None and method == "__call__" and not kwargs:
+            return tracing.current().call(ufunc, inputs, kwargs)
         plain = [x.value if isinstance(x, Variable) else x for x in inputs]
         return getattr(ufunc, method)(*plain, **kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        if any(hasattr(x, "_keras_history") for x in tree.leaves(list(args))):
+            return NotImplemented
+        if tracing.current() is not None:
+            return tracing.current().call(function, args, kwargs)
+
+        def plain(x):
+            return x.value if isinstance(x, Variable) else x
+
+        args = [tree.map_leaves(plain, arg) for arg in args]
+        return function(*args, **{name: plain(x) for name, x in kwargs.items()})
 
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
@@ -276,7 +299,8 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self.value)
 
     def __getitem__(self, index):
-        return self.value[index]
+        tracer = tracing.current()
+        return self.value[index] if tracer is None else tracer.item(self, index)
 
     def __repr__(self):
         return f"<Variable {self.path!r}, shape {self.shape}, {self.dtype}>"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tree
 from ..variable import Variable
 from .layer import Layer
 from .merging import joined_shape
@@ -95,8 +96,13 @@ def apply(function: str, x, **params):
     return Operation(function, params)(x)
 
 
-def apply_activation(x: KerasTensor, name: str, params: tuple) -> KerasTensor:
+def apply_activation(x: KerasTensor, name: str, params: tuple, axis: int = -1) -> KerasTensor:
     """An activation of the table, its parameters in the row's order."""
+    last = axis in (-1, x.ndim - 1)
+    if not _operable(x) or not last:
+        from .deferred import activated
+
+        return _deferred(activated, x, name, list(params), *(() if last else (axis,)))
     return apply("activation", x, name=name, params=list(params))
 
 
@@ -106,14 +112,23 @@ def combine(function: str, a, b):
     >>> combine("add", KerasTensor((None, 2)), 1.0).shape
     (None, 2)
     """
-    if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
-        return apply(function, [a, b])
     x, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
-    if isinstance(number, Variable) and (number.ndim == 1 or number.shape[0] == 1):
-        row = Operation("parameter", variable=number)(x)
-        return combine(function, x, row) if x is a else combine(function, row, x)
-    if not isinstance(number, (int, float, np.number, np.ndarray)) or np.ndim(number):
+    if not isinstance(number, (int, float, np.number, np.ndarray, KerasTensor, Variable)):
         x._refuse(f"{type(number).__name__} can't be combined with it")
+    if not (_operable(a) and _operable(b)):
+        return _deferred(getattr(np, function), a, b)
+    if isinstance(number, KerasTensor):
+        if not _fit(a, b):
+            return _deferred(getattr(np, function), a, b)
+        return apply(function, [a, b])
+    if isinstance(number, Variable):
+        if x.ndim == 2 and (number.ndim == 1 or number.shape[0] == 1) and (
+                number.shape[-1] in (1, x.shape[1]) or x.shape[1] == 1):
+            row = Operation("parameter", variable=number)(x)
+            return combine(function, x, row) if x is a else combine(function, row, x)
+        return _deferred(getattr(np, function), a, b)
+    if np.ndim(number):
+        return _deferred(getattr(np, function), a, b)
     c = float(number)
     if function == "add":
         return apply("affine", x, factor=1.0, shift=c)
@@ -134,6 +149,29 @@ def combine(function: str, a, b):
     return apply("affine", below, factor=-1.0, shift=c)
 
 
+def _deferred(function, *args, **kwargs):
+    """The function as a step in Python."""
+    from .deferred import defer
+
+    x = next(t for t in tree.leaves(list(args)) if isinstance(t, KerasTensor))
+    return defer(function, args, kwargs, x)
+
+
+def _operable(x) -> bool:
+    """Whether operations take it: a tensor with rows that is no step in waiting."""
+    if not isinstance(x, KerasTensor):
+        return True
+    waits = getattr(x, "expression", None) is not None and x._buffer is None
+    return not waits and bool(x.shape) and x.shape[0] is None and None not in x.shape[1:]
+
+
+def _fit(a, b) -> bool:
+    """Whether an operation joins two tensors: of one shape, or one of them a single column."""
+    single = (a.shape[1:] == (1,)) or (b.shape[1:] == (1,))
+    return a.shape == b.shape or (single and len(a.shape) == len(b.shape) == 2) or (
+        1 == len(a.shape) == len(b.shape))
+
+
 def product(x, variable):
     """``x @ variable`` for a variable of two dimensions.
 
@@ -142,10 +180,10 @@ def product(x, variable):
     ValueError
         If its rows are not as many as the columns of x.
     """
-    if not isinstance(x, KerasTensor) or not isinstance(variable, Variable) or variable.ndim != 2:
-        tensor = x if isinstance(x, KerasTensor) else variable
-        tensor._refuse("it can be multiplied by a variable of two dimensions alone")
-    if x.ndim != 2 or x.shape[1] != variable.shape[0]:
+    if not (isinstance(x, KerasTensor) and isinstance(variable, Variable) and variable.ndim == 2
+            and x.ndim == 2 and _operable(x)):
+        return _deferred(np.matmul, x, variable)
+    if x.shape[1] != variable.shape[0]:
         raise ValueError(
             f"A product needs as many columns as the variable {variable.path!r} has rows, "
             f"{variable.shape[0]}. Received: shape {x.shape}"
@@ -153,10 +191,22 @@ def product(x, variable):
     return Operation("product", variable=variable)(x)
 
 
+def cast(x, dtype):
+    """The tensor with another dtype: fractions are cut off, what is true is 1."""
+    kind, before = np.dtype(dtype).kind, np.dtype(x.dtype).kind if x.dtype != "string" else "O"
+    if kind == before or (before in "iu" and kind in "iuf" and _operable(x)):
+        return x
+    if before == "b" and kind in "iuf" and _operable(x):
+        return apply("affine", x, factor=1.0, shift=0.0)
+    from .deferred import astype
+
+    return _deferred(astype, x, np.dtype(dtype).name)
+
+
 def power(x, exponent):
     """``x ** exponent`` for a number."""
-    if not isinstance(exponent, (int, float, np.number)):
-        x._refuse("only a number can be its exponent")
+    if not isinstance(exponent, (int, float, np.number)) or not _operable(x):
+        return _deferred(np.power, x, exponent)
     if exponent == 1:
         return apply("affine", x, factor=1.0, shift=0.0)
     return apply("power", x, exponent=float(exponent))
@@ -175,19 +225,18 @@ def part(x, index):
     IndexError
         If it is another index.
     """
-    wanted = (f"A symbolic tensor of shape {x.shape} takes an index [:, start:stop] of "
-              f"neighbouring columns, or [:, i]. Received: {index!r}")
-    if not isinstance(index, tuple) or len(index) != 2 or x.ndim != 2 or index[0] != slice(None):
-        raise IndexError(wanted)
-    columns = x.shape[1]
-    if isinstance(index[1], (int, np.integer)) and -columns <= index[1] < columns:
-        return apply("column", x, start=int(index[1]) % columns)
-    if isinstance(index[1], slice):
-        start, stop, step = index[1].indices(columns)
-        if step != 1 or stop <= start:
-            raise IndexError(wanted)
-        return apply("slice", x, start=start, columns=stop - start)
-    raise IndexError(wanted)
+    if (isinstance(index, tuple) and len(index) == 2 and x.ndim == 2 and index[0] == slice(None)
+            and _operable(x)):
+        columns = x.shape[1]
+        if isinstance(index[1], (int, np.integer)) and -columns <= index[1] < columns:
+            return apply("column", x, start=int(index[1]) % columns)
+        if isinstance(index[1], slice):
+            start, stop, step = index[1].indices(columns)
+            if step == 1 and stop > start:
+                return apply("slice", x, start=start, columns=stop - start)
+    from .deferred import _item
+
+    return _item(x, index)
 
 
 # -- what NumPy asks of tensors ------------------------------------------------------------------
@@ -212,14 +261,19 @@ _UFUNCS = {
     np.arctan: lambda x: apply_activation(x, "arctan", ()),
     np.log: lambda x: apply("log", x),
 }
+_JOINING = frozenset((np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum))
 
 
 def ufunc(tensor, function, method, inputs, kwargs):
     """``np.exp(x)`` and the like; SymbolicError for what has no operation."""
-    known = _UFUNCS.get(function)
-    if known is None or method != "__call__" or kwargs:
+    if method != "__call__" or kwargs:
         tensor._refuse(f"`numpy.{function.__name__}` has no operation for it")
-    return known(*inputs)
+    known = _UFUNCS.get(function)
+    if known is not None and (function in _JOINING or all(
+            _operable(x) for x in inputs)) and any(
+                isinstance(x, KerasTensor) for x in inputs):
+        return known(*inputs)
+    return _deferred(function, *inputs)
 
 
 def array_function(tensor, function, args, kwargs):
@@ -227,21 +281,25 @@ def array_function(tensor, function, args, kwargs):
     if function in (np.sum, np.mean) and args and isinstance(args[0], KerasTensor):
         axis = kwargs.get("axis", args[1] if len(args) > 1 else None)
         if args[0].ndim == 2 and axis in (1, -1) and kwargs.get("keepdims") and len(args) < 3 \
-                and set(kwargs) <= {"axis", "keepdims"}:
+                and set(kwargs) <= {"axis", "keepdims"} and _operable(args[0]):
             return row_total(args[0], function is np.mean)
-    if function is np.split and args[0] is tensor and tensor.ndim == 2:
+    if function is np.split and args[0] is tensor and tensor.ndim == 2 and (
+            _operable(tensor) and kwargs.get("axis", [*args, 0, 0][2]) in (1, -1)):
         return _split(tensor, *args[1:], **kwargs)
     if function is np.concatenate and set(kwargs) <= {"axis"}:
         from .merging import concatenate
 
         axis = kwargs.get("axis", args[1] if len(args) > 1 else 0)
-        if axis and all(isinstance(part, KerasTensor) for part in args[0]):
+        if axis and all(isinstance(part, KerasTensor) and _operable(part)
+                        for part in args[0]):
             return concatenate(list(args[0]), axis=axis)
-    if function in _SHAPING and args and args[0] is tensor and len(args) + len(kwargs) == 2:
+    if (function in _SHAPING and args and args[0] is tensor and len(args) + len(kwargs) == 2
+            and _operable(tensor)):
         found = _SHAPING[function](tensor, *args[1:], *kwargs.values())
         if found is not None:
             return found
-    tensor._refuse(f"`numpy.{function.__name__}` has no operation for it")
+    kwargs = {key: value for key, value in kwargs.items() if value is not np._NoValue}
+    return _deferred(function, *args, **kwargs)
 
 
 def _split(x, parts, axis=0):
@@ -305,4 +363,10 @@ KerasTensor.__pos__ = lambda self: self
 KerasTensor.__abs__ = lambda self: combine("maximum", self, -self)
 KerasTensor.__pow__ = power
 KerasTensor.__getitem__ = part
-del _name, _function, _method, _reflected
+for _name, _ufunc in (("lt", np.less), ("le", np.less_equal), ("gt", np.greater),
+                      ("ge", np.greater_equal), ("mod", np.mod), ("floordiv", np.floor_divide)):
+    setattr(KerasTensor, f"__{_name}__",
+            lambda self, other, function=_ufunc: _deferred(function, self, other))
+KerasTensor.__rpow__ = lambda self, base: _deferred(np.power, base, self)
+KerasTensor.__rmatmul__ = lambda self, other: _deferred(np.matmul, other, self)
+del _ufunc, _name, _function, _method, _reflected

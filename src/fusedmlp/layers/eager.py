@@ -69,13 +69,22 @@ def call_on_arrays(layer, args: tuple, kwargs: dict):
         if len(layer._eager) >= _KEPT:
             layer._eager.clear()
         kept = layer._eager[key] = (arena, *_prepared(layer, given, filled, key[0], arena, size))
-    _, executor, outputs = kept
+    _, executor, outputs, added = kept
     arrays = tuple(
         np.ascontiguousarray(array.reshape(len(array), -1), dtype=layer.dtype) for array in given)
-    results = _trained(executor, arrays) if training else _predicted(executor, arrays, outputs)
+    results = _trained(executor, arrays) if training else _predicted(executor, arrays)
+    count = len(results) - len(added)
+    layer._called_losses = [_penalty(y, **factors) for y, factors in
+                            zip(results[count:], added, strict=True)]
     shaped = (array.reshape(len(array), *t.shape[1:])
-              for array, t in zip(results, tree.leaves(outputs), strict=True))
+              for array, t in zip(results, tree.leaves(outputs), strict=False))
     return tree.pack(outputs, shaped)
+
+
+def _penalty(y, linear, l1, l2):
+    """What a layer added to the loss by an activation, the mean over the rows."""
+    y = y.astype(np.float64)
+    return float((linear * y + l1 * np.abs(y) + l2 * np.square(y)).sum() / max(len(y), 1))
 
 
 def _with_arrays(argument, name):
@@ -105,7 +114,7 @@ _NOTHING = {dtype: aligned_zeros(64, dtype) for dtype in ("float32", "float64")}
 
 
 def _prepared(layer, given, filled, rows, arena, size):
-    """The executor of the layer's plan, and the tensors of its outputs."""
+    """The executor of the layer's plan, the tensors of its outputs, and what adds to a loss."""
     builder = Builder(rows or _BLOCK_ROWS, layer.dtype, training=rows is not None)
     inputs = {id(a): PlanTensor((None, *a.shape[1:]), "bool" if a.dtype == bool else layer.dtype,
                                 builder, builder.input(columns_of((None, *a.shape[1:])), "x"))
@@ -114,13 +123,18 @@ def _prepared(layer, given, filled, rows, arena, size):
     outputs = layer._emitted(builder, args, kwargs, None)
     if rows is not None:
         builder.totals.append("")  # runs as a step of training does
-    plan = builder.finish([t.buffer for t in tree.leaves(outputs)], parameter_size=size)
-    return backend.executor(plan, arena, (), random.next_seed()), outputs
+    results = [t.buffer for t in tree.leaves(outputs)]
+    added = builder.added_losses
+    results += [builder.packed(y) for y, _ in added]
+    plan = builder.finish(results, parameter_size=size)
+    executor = backend.executor(plan, arena, (), random.next_seed())
+    return executor, outputs, [factors for _, factors in added]
 
 
-def _predicted(executor, arrays, outputs):
-    results = tuple(np.empty((len(arrays[0]), columns_of(t.shape)), arrays[0].dtype)
-                    for t in tree.leaves(outputs))
+def _predicted(executor, arrays):
+    buffers = executor.plan.buffers
+    results = tuple(np.empty((len(arrays[0]), buffers[i].columns * buffers[i].repeat),
+                             arrays[0].dtype) for i in executor.plan.outputs)
     executor.forward(arrays, results)
     return results
 

@@ -23,6 +23,7 @@ from .. import (
     initializers,
     regularizers,
     spec,
+    tracing,
     tree,
 )
 from ..dtype_policies import DTypePolicy
@@ -33,6 +34,12 @@ from .naming import auto_name
 from .tensor import KerasTensor, Node, PlanTensor, SymbolicError
 
 __all__ = ["Layer"]
+
+
+def of_package(call):
+    """Mark a `call` that this package defines, which needs nobody to follow it."""
+    call.of_package = True
+    return call
 
 
 class Layer:
@@ -125,6 +132,7 @@ class Layer:
         self._input_columns: int | None = None
         self._inbound_nodes: list[Node] = []
         self._eager: dict = {}  # what calls on arrays hold ready
+        self._called_losses: list[float] = []  # what the latest of them added to the loss
         self._input_shape_arg = None
         if input_shape is not None:
             self._input_shape_arg = sample_shape(input_shape, "input_shape")
@@ -199,12 +207,14 @@ class Layer:
         return previous_mask
 
     _is_part = True  # whether `Model.layers` lists it
+    _defers = False  # whether its outputs may be steps that wait for somebody to need them
 
     python_step = False
     """Set True in a class whose `call` is to get arrays, without a try with symbolic tensors."""
 
     # -- calls ---------------------------------------------------------------------------------
 
+    @of_package
     def call(self, inputs, *args, **kwargs):
         """What the layer makes of its inputs: by default what `lower` emits.
 
@@ -311,18 +321,38 @@ class Layer:
         with tensors.unrecorded():
             if not self.python_step:
                 try:
-                    return self.call(*args, **kwargs)
+                    with tracing.following(self._tracer(leaf)):
+                        return self.call(*args, **kwargs)
                 except SymbolicError:
+                    if not self._foreign:
+                        raise
                     if before is not None:
                         leaf.builder.rewind(before)
             from .python_steps import step_of_layer
 
             return step_of_layer(self, args, kwargs)
 
+    @property
+    def _foreign(self) -> bool:
+        """Whether its `call` is not of this package."""
+        return not hasattr(type(self).call, "of_package")
+
+    def _tracer(self, leaf):
+        """Who follows the layer's own `call`; nobody what this package's layers do."""
+        if not self._foreign:
+            return None
+        from .deferred import Tracer
+
+        return Tracer(leaf, refuses=hasattr(self, "backward"))
+
     def _build_for(self, args, kwargs=None):
         """Build for the shapes and the dtype of symbolic tensors, where that has not been done."""
         if self.built:
             return
+        with tracing.following(None):
+            self._build_now(args, kwargs)
+
+    def _build_now(self, args, kwargs):
         first = args[0] if args else next(iter(kwargs.values()))
         found = [leaf for leaf in tree.leaves(first) if isinstance(leaf, KerasTensor)]
         dtype = next((t.dtype for t in found if t.dtype in ("float32", "float64")), None)
@@ -357,11 +387,11 @@ class Layer:
                 args, kwargs, lambda kwargs: self._invoked(args, kwargs, builder.training))
         finally:
             builder.training = before
-        if self.activity_regularizer is not None:
+        if not self._defers:
             for leaf in tree.leaves(result):
-                self.activity_regularizer.lower_activity(builder, leaf.buffer)
-        for leaf in tree.leaves(result):
-            builder.layer_output(leaf.buffer, self.name)
+                if self.activity_regularizer is not None:
+                    _penalize_activity(self.activity_regularizer, leaf)
+                builder.layer_output(leaf.buffer, self.name)
         for buffer in builder.buffers[first:]:
             builder.owners.setdefault(buffer.name, self.name)
         return result
@@ -451,13 +481,7 @@ class Layer:
 
     def parameter(self, builder: Builder, variable: Variable) -> int:
         """The buffer of one of the layer's variables; for use in `lower`."""
-        index = builder.parameter(f"{self.name}.{variable.name}", variable.shape, variable.offset,
-                                  variable.pitch, variable.updated)
-        if variable.updated and variable.regularizer is not None:
-            variable.regularizer.lower(builder, index)
-        if variable.updated and variable.constraint is not None:
-            variable.constraint.lower(builder, index, variable.ndim)
-        return index
+        return lower_variable(builder, variable, f"{self.name}.{variable.name}")
 
     def _check_columns(self, input_shape) -> int:
         """Last axis of the input, which must not differ from the one that was built for."""
@@ -472,23 +496,55 @@ class Layer:
 
     @property
     def losses(self) -> list[float]:
-        """The penalties of the weights as they are now, one for each that has a regularizer."""
+        """What is added to the loss.
+
+        First the penalties of the weights as they are now, one for each that has a regularizer,
+        then what the latest call on arrays added, `add_loss` and penalties of outputs.
+        """
         return [float(v.regularizer(v.value)) for v in self.variables
-                if v.regularizer is not None]
+                if v.regularizer is not None] + self._called_losses
 
     def add_loss(self, loss) -> None:
-        """Refused: penalties are said by regularizers, which a plan can differentiate.
+        """Add to what training minimises; for use in `call`.
+
+        Parameters
+        ----------
+        loss : symbolic tensor, or list of such
+            Made of the input, of what layers give and of weights, by arithmetic and
+            `fusedmlp.ops`; the sum over its elements counts.  Its gradient is that of the
+            functions it is made of.
 
         Raises
         ------
-        NotImplementedError
+        ValueError
+            Outside of `call`, or if it is no tensor.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fusedmlp as fm
+        >>> class Small(fm.layers.Layer):
+        ...     def call(self, x):
+        ...         self.add_loss(0.1 * fm.ops.mean(fm.ops.square(x)))
+        ...         return x
+        >>> model = fm.Sequential([fm.Input((2,)), Small()])
+        >>> model.compile("sgd", "mse")
+        >>> round(model.evaluate(np.ones((4, 2)), np.ones((4, 2)), verbose=0), 6)
+        0.1
         """
-        raise NotImplementedError(
-            f"Layer {self.name!r} can't add to the loss while it is called: give it an "
-            "`activity_regularizer`, put a `layers.ActivityRegularization` behind it, give "
-            "`add_weight` a `regularizer`, or write a loss of your own. "
-            f"Received: {loss!r}"
-        )
+        for part in tree.leaves(loss):
+            if isinstance(part, Variable) and tracing.current() is not None:
+                part = tracing.current().call(np.positive, (part,), {})
+            if tracing.current() is None or not isinstance(part, KerasTensor):
+                raise ValueError(
+                    f"`add_loss()` of {self.name!r} can be called within `call()` alone, with a "
+                    "tensor that is made of the layer's input or its weights by arithmetic and "
+                    f"`fusedmlp.ops`. Received: {part!r} of type {type(part).__name__}"
+                )
+            if isinstance(part, PlanTensor):
+                from .deferred import add_to_loss
+
+                add_to_loss(part)
 
     @property
     def _fixed_dtype(self) -> str | None:
@@ -667,8 +723,60 @@ class Layer:
         return {**self.__dict__, "_inbound_nodes": [], "_eager": {}}
 
 
+def lower_variable(builder: Builder, variable: Variable, name: str | None = None) -> int:
+    """The buffer of a variable, with its regularizer and constraint where training updates it."""
+    index = builder.parameter(name or variable.path.replace("/", "."), variable.shape,
+                              variable.offset, variable.pitch, variable.updated)
+    if variable.updated and variable.regularizer is not None:
+        _penalize(builder, variable, index)
+    if variable.updated and variable.constraint is not None:
+        variable.constraint.lower(builder, index, variable.ndim)
+    return index
+
+
+def _penalize(builder, variable, index):
+    """Add the penalty of a variable, once, to the loss of a plan."""
+    regularizer = variable.regularizer
+    if not regularizers.is_own(regularizer):
+        regularizer.lower(builder, index)
+    elif builder.first_time(index, id(regularizer)):
+        from .deferred import Tracer, add_to_loss
+
+        tracer = Tracer(builder=builder)
+        with tracing.following(tracer):
+            add_to_loss(_penalty(regularizer, tracer.call(np.positive, (variable,), {})))
+
+
+def _penalize_activity(regularizer, y):
+    """Add the penalty of a layer's output, divided by the rows of the batch, to a plan's loss."""
+    if not regularizers.is_own(regularizer):
+        regularizer.lower_activity(y.builder, y.buffer)
+        return
+    from .deferred import Tracer, add_to_loss
+
+    with tracing.following(Tracer(y)):
+        add_to_loss(_penalty(regularizer, y), by_sample=True)
+
+
+def _penalty(regularizer, x):
+    """What a regularizer of one's own makes of a symbolic tensor."""
+    try:
+        found = regularizer(x)
+    except SymbolicError as error:
+        raise TypeError(
+            "A regularizer must be made of arithmetic and functions of `fusedmlp.ops`, which can "
+            f"be differentiated. Received: {regularizer!r} ({error})"
+        ) from None
+    if not isinstance(found, PlanTensor):
+        raise TypeError(
+            "A regularizer must return a tensor that is made of its argument by arithmetic and "
+            f"functions of `fusedmlp.ops`. Received: {found!r} from {regularizer!r}"
+        )
+    return found
+
+
 # Attributes of the base classes, in which no layers are looked for.
-_OWN = frozenset(("_inbound_nodes", "_eager", "_front", "_variables"))
+_OWN = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_variables"))
 
 
 class _Holds(dict):

@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import tree
 from ..plan import Builder
+from ..tracing import SymbolicError
 from .naming import auto_name
 
 __all__ = ["History", "KerasTensor", "Node", "PlanTensor", "SymbolicError", "columns_of",
@@ -49,10 +50,6 @@ def columns_of(shape: tuple) -> int:
     12
     """
     return prod(shape[1:])
-
-
-class SymbolicError(TypeError, AttributeError):
-    """Something was asked of a symbolic tensor that only an array can do."""
 
 
 class History(NamedTuple):
@@ -111,6 +108,18 @@ class KerasTensor:
 
         return getattr(activations, name)(self, **params)
 
+    def astype(self, dtype) -> KerasTensor:
+        """The numbers of another dtype."""
+        from .arithmetic import cast
+
+        return cast(self, dtype)
+
+    def halted(self) -> KerasTensor:
+        """The same numbers, which let no gradient through."""
+        from .deferred import defer, halted
+
+        return defer(halted, (self,), {}, self)
+
     def __array__(self, *args, **kwargs):
         self._refuse()
 
@@ -137,16 +146,6 @@ class KerasTensor:
 
     def __len__(self):
         self._refuse("it has no length")
-
-    def __lt__(self, other):
-        self._refuse("it can't be compared")
-
-    __le__ = __gt__ = __ge__ = __lt__
-
-    def __mod__(self, other):
-        self._refuse("it can't be combined so")
-
-    __rmod__ = __floordiv__ = __rfloordiv__ = __rmatmul__ = __mod__
 
     def __repr__(self):
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import random, tree
-from ..layers.layer import Layer, map_shapes
+from ..layers.layer import Layer, map_shapes, of_package
 from ..layers.tensor import KerasTensor, PlanTensor, columns_of
 from ..plan import Builder
 from ..training.execution import Executions
@@ -122,6 +122,7 @@ class Model(Trainer, Layer):
         self._updated: set[int] | None = None  # ids of the variables that training updates
         self._flags: dict[str, bool] = {}  # `trainable` of the layers when that was decided
         self._signature: tuple | None = None  # symbolic inputs and outputs, once it is built
+        self._adding: tuple = (None, "nothing")  # the same for what is added to losses
         self._front: tuple = (None, None)  # the signature that it is of, and the Front
         Trainer.__init__(self)
         if graph is not None:
@@ -155,6 +156,7 @@ class Model(Trainer, Layer):
     def _sublayers(self):
         return super()._sublayers if self._graph is None else self._graph.operations
 
+    @of_package
     def call(self, inputs):
         """What the network makes of its inputs; a subclass without a graph defines it."""
         if self._graph is None:
@@ -285,6 +287,25 @@ class Model(Trainer, Layer):
         tensors = (PlanTensor(t.shape, builder.dtype, builder, buffer)
                    for t, buffer in zip(tree.leaves(structure), inputs, strict=True))
         return tree.leaves(self._emitted(builder, (tree.pack(structure, tensors),), {}, None))
+
+    @property
+    def adds_losses(self) -> str:
+        """What its layers add to the loss: "nothing", "means" over rows, or what goes "by batch".
+
+        Only layers of one's own and regularizers of outputs can tell; the model must be built.
+        """
+        known, found = self._adding
+        if known is not self._signature:
+            found = "nothing"
+            if any(layer._foreign or layer.activity_regularizer is not None
+                   for layer in _all_layers(self)):
+                self.place()
+                builder = Builder(1, self.dtype)
+                self.lower_graph(builder, [
+                    builder.input(port.columns, port.name) for port in self.ports()[0]])
+                found = builder.adds_losses
+            self._adding = self._signature, found
+        return found
 
     def _known(self, what):
         if self._signature is None:
@@ -635,18 +656,25 @@ class Model(Trainer, Layer):
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):
         held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history",
-                "_running", "_restored", "_front")
+                "_running", "_restored", "_front", "_adding")
         return {name: value for name, value in super().__getstate__().items() if name not in held}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.history = self.arena = self._updated = self._running = self._restored = None
-        self._front = (None, None)
+        self._front, self._adding = (None, None), (None, "nothing")
         self._executions = Executions()
         self._lock = threading.RLock()
         self._moved()
         if self._graph is not None:
             self._graph.reattach()
+
+
+def _all_layers(layer):
+    """A layer and all that it is made of."""
+    yield layer
+    for part in layer._sublayers:
+        yield from _all_layers(part)
 
 
 def _ports(structure, names):

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import layers as layers_module
 from ..layers.input import InputLayer
-from ..layers.layer import Layer, is_shape
+from ..layers.layer import Layer, is_shape, of_package
 from ..layers.tensor import KerasTensor, Node
 from ..training.ports import Port
 from .model import Model
@@ -81,6 +81,7 @@ class Sequential(Model):
             return super().output_shape
         return self.compute_output_shape(self.input_shape)
 
+    @of_package
     def call(self, inputs):
         """Each layer applied to what the one before it gave."""
         for layer in self.layers:
@@ -202,9 +203,9 @@ class Sequential(Model):
         """Build the layers that are not yet, once all shapes and dtypes are known to fit."""
         dtype = self._fixed_dtype or self.dtype
         self._check_dtype(dtype)
-        self.compute_output_shape(self.input_shape)
         for layer in self._stack:
             layer._adopt_dtype(dtype)
+        self.compute_output_shape(self.input_shape)
         first, *others = self._stack
         tensor, chain = first.output, []
         for number, layer in enumerate(others):

@@ -43,7 +43,7 @@ tally                    p, labels[, w]       --                   tally, option
 reduce                   rows[, w]            --                   total, reduction, weight,
                                                                    counts
 penalty                  parameter[, w]       --                   total, l1, l2, per_rows
-activity_penalty         y                    rows[, d]            l1, l2
+activity_penalty         y                    rows[, d]            linear, l1, l2
 add, subtract, multiply, a, b                 y                    --
 divide, maximum, minimum
 affine                   x                    factor x + shift     factor, shift

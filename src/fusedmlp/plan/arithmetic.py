@@ -60,6 +60,14 @@ class Arithmetic(Buffers):
         self._emit("log", (x,), (y,))
         return y
 
+    def zeros(self, x, columns, name="zeros"):
+        """0 in `columns` columns, with a row for each sample of `x` or, better, of the data."""
+        data = [i for i in self.inputs if self.buffers[i].role == "input"]
+        one = self.slice(data[0] if data else x, 0, 1, name=name)
+        y = self._new(name, 1)
+        self._emit("digitize", (one,), (y,), boundaries=())
+        return self.broadcast(y, columns)
+
     def row_sum(self, x, factor=1.0, name="row_sum"):
         """`factor` times the sum over the columns, one column."""
         x = self.packed(x)

@@ -28,6 +28,8 @@ class Buffers:
         self._streams = 0
         self._loss_ops = []
         self._penalties = []  # of parameters, (op, parameter and what weighs it, attributes)
+        self._of_batches = False  # whether a penalty is a number that a whole batch makes
+        self._told = set()  # what `first_time` was asked
         self._activities = []  # penalties on activations, (buffer, attributes)
         self._constraints = []  # (parameter, attributes)
         self._shapes = {}  # buffer or view -> shape of a sample, where it is not (columns,)
@@ -188,13 +190,17 @@ class Buffers:
 
     def mark(self):
         """What `rewind` goes back to."""
-        return len(self.ops), len(self.buffers), self._streams
+        return len(self.ops), len(self.buffers), self._streams, len(self._activities)
 
     def rewind(self, mark):
         """Forget the forward operations and buffers that were added since `mark`."""
-        ops, buffers, self._streams = mark
-        del self.ops[ops:], self.buffers[buffers:]
+        ops, buffers, self._streams, activities = mark
+        del self.ops[ops:], self.buffers[buffers:], self._activities[activities:]
         self.layer_outputs = {i: n for i, n in self.layer_outputs.items() if i < buffers}
         self._parameters = {key: i for key, i in self._parameters.items() if i < buffers}
         self._trainable = {i for i in self._trainable if i < buffers}
         self._masks = {key: i for key, i in self._masks.items() if i < buffers}
+        for known in (self._forms, self._views, self._shapes):
+            for key, i in list(known.items()):
+                if (i if known is self._forms else key) >= buffers:
+                    del known[key]

@@ -47,9 +47,9 @@ class Builder(LayerOperations, Arithmetic, Steps, Objective, Penalties, Updates,
         """
         observations, observed = [], []
         outputs = [self._views.get(i, i) for i in outputs]
-        if self._loss_ops:
+        if "loss" in self.totals:
             self._penalize(optimizer is not None)
-        self.fuse(() if self._loss_ops else tuple(outputs))
+        self.fuse(() if "loss" in self.totals else tuple(outputs))
         if optimizer is not None:
             self.backward()
             self._fuse_backward()

@@ -38,11 +38,36 @@ class Penalties(Backward):
         if factor and vectors > 1:
             self._penalize_once("orthogonal_penalty", (parameter,), factor=float(factor), mode=mode)
 
-    def activity_penalty(self, y, *, l1=0.0, l2=0.0):
-        """Add ``l1 sum |y| + l2 sum y^2``, the mean over the batch, to the loss."""
-        if l1 or l2:
+    def activity_penalty(self, y, *, linear=0.0, l1=0.0, l2=0.0):
+        """Add ``linear sum y + l1 sum |y| + l2 sum y^2``, the mean over the batch, to the loss."""
+        if linear or l1 or l2:
             y = self._views.get(y, y)
-            self._activities.append((y, {"l1": float(l1), "l2": float(l2)}))
+            self._activities.append((y, {"linear": float(linear), "l1": float(l1),
+                                         "l2": float(l2)}))
+
+    @property
+    def adds_losses(self):
+        """"nothing", "means" over the rows of a batch, or what depends on the whole "by batch"."""
+        if not self._activities:
+            return "nothing"
+        return "by batch" if self._of_batches else "means"
+
+    @property
+    def added_losses(self):
+        """The penalties on activations so far: (buffer, factors)."""
+        return list(self._activities)
+
+    def depends_on_batches(self, does=True):
+        """Say whether the latest penalty is a number that a whole batch makes."""
+        self._of_batches |= does
+
+    def first_time(self, *what):
+        """Whether it is the first time that this is asked of the builder."""
+        if what in self._told:
+            return False
+        self._told.add(what)
+        return True
+
 
     def constrain(self, parameter, kind, *, low=0.0, high=1.0, rate=1.0, epsilon=0.0, axis=0):
         """Project a parameter after each of its updates; see the table of ops.
@@ -61,9 +86,8 @@ class Penalties(Backward):
         if parameter in self._trainable and entry not in self._constraints:
             self._constraints.append(entry)
 
-    def _penalize(self, training):
-        """Add the penalties to the total of the loss, before anything is fused."""
-        total = self.totals.index("loss")
+    def penalize_activities(self, training):
+        """Add the penalties on activations to the total of the loss, behind losses."""
         for y, attributes in self._activities:
             rows = self._new("penalties", 1, "row", repeat=self.buffers[y].repeat)
             outputs = [rows]
@@ -72,6 +96,12 @@ class Penalties(Backward):
                 self._loss_ops.append(len(self.ops))
             self._emit("activity_penalty", (y,), outputs, "loss", **attributes)
             self.reduce("loss", rows, weight=self.buffers[rows].repeat)
+        self._activities = []
+
+    def _penalize(self, training):
+        """Add the penalties to the total of the loss, before anything is fused."""
+        self.penalize_activities(training)
+        total = self.totals.index("loss")
         for op, inputs, attributes in self._penalties:
             if op == "penalty":
                 self._emit(op, inputs, (), "loss", total=total, **attributes)

@@ -430,8 +430,8 @@ def outputs(y, name: str, ports: Sequence[Port], rows: int, beside: str,
     ValueError, TypeError
         If there are others than the outputs, or as for `targets`.
     """
-    if y is None:
-        targets(y, name, rows, beside)  # which says so
+    if y is None:  # a model may do with the losses that its layers add
+        return [(name, None)] * len(ports)
     result = []
     for port, (label, value) in zip(ports, spread(y, ports, name, missing=True), strict=True):
         if value is not None:

@@ -130,7 +130,7 @@ class BoundOutput:
         self.loss = None if shape is None else losses.resolve(loss, *shapes)
         if shape is None and (loss is not None or metrics_):
             raise ValueError(
-                f"Argument `y` must hold targets for output {port.name!r}, which has a loss or "
+                f"Argument `y` must hold the targets of output {port.name!r}, which has a loss or "
                 "metrics. Received: None"
             )
         self.metrics = [metrics.resolve(m, *shapes) for m in metrics_]
@@ -261,6 +261,10 @@ class BoundObjective:
                 else:
                     output.loss.lower(builder, *arguments)
                 builder.loss_total = None
+        builder.penalize_activities(gradient)
+        if "loss" not in builder.totals:
+            raise ValueError("There is no loss: give `compile()` the argument `loss`, or have a "
+                             "layer call `add_loss`")
         for name, metric, weighted, number in self.metrics:
             output = self.outputs[number]
             arguments = (predictions[number], labels[number][output.labels_of(metric)],

@@ -304,7 +304,8 @@ class Trainer:
     def _require_compiled(self, what, optimizer=True):
         if not self.compiled:
             raise ValueError(f"Call `compile()` before `{what}()`")
-        if self.loss is None and not self._own_loss:
+        if (self.loss is None and not self._own_loss and self.built
+                and self.adds_losses == "nothing"):
             raise ValueError(f"`{what}()` needs a loss: give `compile()` the argument `loss`")
         if optimizer and self.optimizer is None:
             raise ValueError(
@@ -1027,7 +1028,8 @@ class Trainer:
         batch_size = checks.integer(batch_size, "batch_size", 1)
         self._require_built("plan")
         self.place()
-        if (self.loss is None and not self._own_loss) or self.optimizer is None:
+        if self.optimizer is None or (self.loss is None and not self._own_loss
+                                      and self.adds_losses == "nothing"):
             return lower(self, batch_size)[0]
         return lower(self, batch_size, self._bound(), False, self.optimizer)[0]
 
@@ -1150,7 +1152,7 @@ class _TestArrays:
 
     def blocks(self):
         """The same rows where nobody counts, in batches of a size that suits the processor."""
-        if self.objective.by_batch:
+        if self.objective.by_batch or self._model.adds_losses == "by batch":
             return self._pieces(self._size)
         # otherwise the numbers are the same for any size
         stored = [a.block_rows for a in self._samples.arrays if hasattr(a, "block_rows")]

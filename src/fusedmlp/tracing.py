@@ -1,0 +1,35 @@
+"""Whether a layer's own `call` is being followed on symbolic tensors, and who follows it.
+
+While it is, arithmetic with variables alone, random numbers and added losses are noted down by a
+tracer (`fusedmlp.layers.deferred`) instead of being computed.  This module knows none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["SymbolicError", "current", "following"]
+
+_current: contextvars.ContextVar[Any] = contextvars.ContextVar("tracer", default=None)
+
+
+class SymbolicError(TypeError, AttributeError):
+    """Something was asked of a symbolic tensor that only an array can do."""
+
+
+def current() -> Any:
+    """The tracer at work; None where arrays are computed, as they are outside of a `call`."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def following(tracer: Any) -> Iterator[None]:
+    """Within this block `tracer` notes down what happens; None lets it happen."""
+    token = _current.set(tracer)
+    try:
+        yield
+    finally:
+        _current.reset(token)
