@@ -227,6 +227,7 @@ cdef struct Operand:
     long ld        # elements from row to row
     long columns
     long rows      # of a parameter, or a transposed copy of one: those lie in panels
+    long beside    # rows of the kernel whose gradient is computed together with that of this bias
     bint classes   # int64
     bint present
 
@@ -647,6 +648,12 @@ cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, l
 cdef inline long _element(const Operand *o, int part, int parts, int itemsize) noexcept nogil:
     """The first element of a parameter that belongs to a part."""
     cdef long each = FM_PANEL // itemsize, panel, row
+    cdef Operand kernel
+    if o.beside:  # every panel belongs to the thread that has the kernel's first row of it
+        kernel = o[0]
+        kernel.rows = o.beside
+        _cut(&kernel, part, parts, itemsize, &panel, &row)
+        return min(o.ld, (panel + (row > 0)) * each)
     _cut(o, part, parts, itemsize, &panel, &row)
     return panel * o.rows * each + row * min(each, o.ld - panel * each)
 
@@ -658,11 +665,12 @@ cdef inline void _part(const Operand *o, int thread, int threads, int itemsize, 
     stop[0] = _element(o, thread + 1, threads, itemsize)
 
 
-cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, long r0, long n,
-                  int begin, int until, int parts) noexcept nogil:
+cdef void _pieces(const Run *q, const Step *s, const Operand *o, char *sums, char **bases,
+                  long r0, long n, int begin, int until, int parts) noexcept nogil:
     """The gradient, of n rows from r0, or the transposed copy of some of a kernel's `parts`.
 
-    They are the end of one panel, whole panels, and the beginning of another.
+    They are the end of one panel, whole panels, and the beginning of another.  `sums` is NULL or
+    where the gradient of the bias goes.
     """
     cdef long panel, row, last, end, stop
     _cut(o, begin, parts, q.itemsize, &panel, &row)
@@ -672,18 +680,18 @@ cdef void _pieces(const Run *q, const Step *s, const Operand *o, char **bases, l
             stop = last
             if s.code != DENSE_DW and s.code != GROUP_DW and s.code != SPARSE_DW:
                 stop = panel + 1  # a transposed copy or a table
-            _piece(q, s, o, bases, r0, n, panel, stop, 0, o.rows)
+            _piece(q, s, o, sums, bases, r0, n, panel, stop, 0, o.rows)
             panel = stop
         elif panel < last:
-            _piece(q, s, o, bases, r0, n, panel, panel + 1, row, o.rows)
+            _piece(q, s, o, sums, bases, r0, n, panel, panel + 1, row, o.rows)
             panel, row = panel + 1, 0
         else:
-            _piece(q, s, o, bases, r0, n, panel, panel + 1, row, end)
+            _piece(q, s, o, sums, bases, r0, n, panel, panel + 1, row, end)
             return
 
 
-cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, long r0, long n,
-                 long panel, long stop, long first, long end) noexcept nogil:
+cdef void _piece(const Run *q, const Step *s, const Operand *o, char *sums, char **bases, long r0,
+                 long n, long panel, long stop, long first, long end) noexcept nogil:
     """Rows `first` to `end` of the panels from `panel` to `stop`."""
     cdef int size = q.itemsize
     cdef long each = FM_PANEL // size, column = panel * each, width = min(each, o.ld - column)
@@ -691,6 +699,8 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
     cdef fm_panels paired, matrix = _panels(o, bases, column, size)
     cdef float pairs[SIDE * SIDE]
     cdef long at, to
+    cdef char *x
+    cdef char *dz
     if columns <= 0:
         return
     if s.code == SPARSE_DW:
@@ -701,14 +711,18 @@ cdef void _piece(const Run *q, const Step *s, const Operand *o, char **bases, lo
             q.data[s.number].pointer, q.data[s.number].places,
             _at(&s.b, bases, 0, size) + column * size, s.b.ld, matrix)
     elif s.code == DENSE_DW or s.code == GROUP_DW:
-        # a x, b dz, c dkernel
+        # a x, b dz, c dkernel, d dbias, which belongs to the kernel's first row
         r0 *= s.repeat
         matrix.at = <char *> matrix.at + first * width * size
-        (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
-            1, end - first, columns, (n * s.repeat + 1) // 2 if s.pairs else n * s.repeat,
-            _at(&s.a, bases, r0, size) + first * size, s.a.ld,
-            row_major(_at(&s.b, bases, r0, size) + column * size, s.b.ld, size), NULL, matrix,
-            FM_STORE, NULL)
+        x = _at(&s.a, bases, r0, size) + first * size
+        dz = _at(&s.b, bases, r0, size) + column * size
+        if s.pairs:
+            q.bfloat16.gemm(1, end - first, columns, (n * s.repeat + 1) // 2, x, s.a.ld,
+                            row_major(dz, s.b.ld, size), NULL, matrix, FM_STORE, NULL)
+        else:
+            q.kernels.kernel_grad(end - first, columns, n * s.repeat, x, s.a.ld, dz, s.b.ld,
+                                  matrix, sums + column * size if sums != NULL and first == 0
+                                  else NULL)
     elif s.code == EMBEDDING_GRAD:
         # a numbers, b dy, c dtable
         q.kernels.embedding_grad(n, s.a.columns, o.columns, column, columns,
@@ -755,7 +769,7 @@ cdef void _group_step(const Run *q, const Step *s, char **bases, long n, int thr
     cdef long groups = _groups(n), group, r0, rows, start, stop
     cdef bint own = _own_groups(groups, threads)
     cdef int begin, end, size = q.itemsize
-    cdef Operand o = s.c
+    cdef Operand o = s.c, bias = s.d
     for group in range(groups):
         # which of the group's parts, as many as threads, are this thread's
         begin = <int> max(0, min(threads, thread * groups - group * threads))
@@ -766,7 +780,7 @@ cdef void _group_step(const Run *q, const Step *s, char **bases, long n, int thr
                 < groups * (thread + 1) // threads else 0
         r0, rows = n * group // groups, n * (group + 1) // groups - n * group // groups
         if end > begin and s.code == GROUP_DW:
-            _pieces(q, s, &o, bases, r0, rows, begin, end, threads)
+            _pieces(q, s, &o, _at(&bias, bases, 0, size), bases, r0, rows, begin, end, threads)
         elif end > begin:
             start = _element(&o, begin, threads, size)
             stop = _element(&o, end, threads, size)
@@ -775,6 +789,7 @@ cdef void _group_step(const Run *q, const Step *s, char **bases, long n, int thr
                                   _at(&s.a, bases, r0, size) + start * size, s.a.ld,
                                   _at(&o, bases, 0, size) + start * size)
         o.at += o.rows * o.ld * size
+        bias.at += bias.rows * bias.ld * size
 
 
 cdef void _combine(const Run *q, const Step *s, char **bases, long n, int thread,
@@ -1217,7 +1232,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
                            _at(&s.b, bases, 0, size) + start * size, t * s.x, 2.0 * t * s.y,
                            s.number)
     elif s.code == DENSE_DW or s.code == SPARSE_DW:
-        _pieces(q, s, &s.c, bases, 0, n, thread, thread + 1, threads)
+        _pieces(q, s, &s.c, _at(&s.d, bases, 0, size), bases, 0, n, thread, thread + 1, threads)
     elif s.code == COMBINE:
         _combine(q, s, bases, n, thread, threads)
     elif s.code == RECORD:
@@ -1239,7 +1254,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
                          _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
                          _at(&s.e, bases, 0, size) + start * size)
     elif s.code == EMBEDDING_GRAD:
-        _pieces(q, s, &s.c, bases, 0, n, thread, thread + 1, threads)
+        _pieces(q, s, &s.c, NULL, bases, 0, n, thread, thread + 1, threads)
     elif s.code == PRELU_DALPHA:
         # a dy, b x, c dalpha
         _part(&s.c, thread, threads, size, &start, &stop)
@@ -1247,7 +1262,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
                            _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
                            _at(&s.c, bases, 0, size))
     elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
-        _pieces(q, s, &s.a, bases, 0, n, thread, thread + 1, threads)
+        _pieces(q, s, &s.a, NULL, bases, 0, n, thread, thread + 1, threads)
     else:
         # a parameter; its gradient lies at the same place of another arena
         _part(&s.a, thread, threads, size, &start, &stop)
@@ -1601,6 +1616,7 @@ cdef class Executor:
     cdef object _updatings_memory, _sums_memory, _scratch_memory
     cdef Updating *_updatings
     cdef object _operands, _between, _options
+    cdef dict _beside         # by base and place of a bias or its gradient; see Operand
     cdef list _python      # (function, inputs, outputs) of the steps in Python
     cdef dict _views       # their arrays, by step and number of rows
     cdef object _error     # what one of them raised
@@ -1677,7 +1693,7 @@ cdef class Executor:
             )
         direct = self._direct_input()
         self._compressed = any(plan.buffers[i].role == "sparse" for i in plan.inputs)
-        self._operands, self._options = [], []
+        self._operands, self._options, self._beside = [], [], {}
         for buffer in plan.buffers:
             if buffer.role == "parameter":
                 place = (<int> PARAMETERS, buffer.offset * size, buffer.pitch)
@@ -1766,17 +1782,34 @@ cdef class Executor:
         last = [op for op in ops if op.phase == "update"][-1:]
         self._run.grouped = bool(groups)
         late = next((op for op in ops if op.op in _LATE), None)
+        biases = self._biases(ops, groups, halved)
+        for op in ops:
+            if id(op) in biases and id(op) not in groups:
+                base, place, *_ = self._operands[biases[id(op)].outputs[0]]
+                rows = plan.buffers[op.outputs[0]].rows
+                self._beside[base, place] = rows
+                if base == GRADIENTS:
+                    self._beside[<int> PARAMETERS, place] = rows
+        sums_beside = {id(bias) for bias in biases.values()}
         for op in ops:
             if op is late:
                 for other in ops:
-                    if id(other) in groups:
+                    if id(other) in groups and id(other) not in sums_beside:
                         self._step(&self._steps[i], other, copies)
                         self._group(&self._steps[i], groups[id(other)])
+                        if id(other) in biases:
+                            self._assign(&self._steps[i].d, groups[id(biases[id(other)])])
                         i += 1
             if id(op) in groups:
                 self._steps[i].code, self._steps[i].repeat = COMBINE, self._repeat(op)
                 self._set(&self._steps[i].a, op.outputs[0])
                 self._assign(&self._steps[i].b, groups[id(op)])
+                i += 1
+            elif id(op) in sums_beside:
+                continue
+            elif id(op) in biases:
+                self._step(&self._steps[i], op, copies)
+                self._set(&self._steps[i].d, biases[id(op)].outputs[0])
                 i += 1
             elif id(op) in updates:
                 for code, index, number, phase in updates[id(op)]:
@@ -1892,6 +1925,15 @@ cdef class Executor:
                                   False)
                 at += _lines(count * kernel.rows * kernel.pitch * size)
         return places, at
+
+    def _biases(self, ops, groups, halved):
+        """Gradients of biases that are sums beside that of a kernel in front of them."""
+        added = {index for op in ops if op.op == "accumulate"
+                 for index in (*op.inputs, *op.outputs)}
+        return {id(op): bias for op, bias in zip(ops, ops[1:])
+                if op.op == "dense_dw" and bias.op == "dense_db" and id(op) not in halved
+                and op.inputs[1] == bias.inputs[0] and not added.intersection(bias.outputs)
+                and (id(op) in groups) == (id(bias) in groups)}
 
     cdef int _group(self, Step *s, place) except -1:
         """A gradient becomes that of groups of rows, in memory of their own."""
@@ -2047,6 +2089,7 @@ cdef class Executor:
         base, at, ld, columns, rows, classes = values
         operand.base, operand.at, operand.ld = <Base> <int> base, at, ld
         operand.columns, operand.rows, operand.classes = columns, rows, classes
+        operand.beside = self._beside.get((base, at), 0)
         operand.present = True
         return 0
 

@@ -116,6 +116,10 @@ typedef struct {
      * `saved` (m, n), laid out as c, is read by FM_RELU_GRAD only. */
     void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda, fm_panels b,
                  const void *bias, fm_panels c, int ending, const void *saved);
+    /* c (m, n) = a' b for a (k, m) and b (k, n), and where `sums` is not NULL, the sums of b's
+     * columns. */
+    void (*kernel_grad)(long m, long n, long k, const void *a, long lda, const void *b, long ldb,
+                        fm_panels c, void *sums);
     void (*column_sums)(long rows, long c, const void *x, long ldx, void *sums);
     /* y = x transposed, for rows from..to of x (rows, c) and rows first.. of y, whose columns are
      * the `rows` of x. */

@@ -140,6 +140,8 @@ cdef extern from "native.h" nogil:
         void (*gemm)(int transposed, long m, long n, long k, const void *a, long lda,
                      fm_panels b, const void *bias, fm_panels c, int ending,
                      const void *saved) noexcept nogil
+        void (*kernel_grad)(long m, long n, long k, const void *a, long lda, const void *b,
+                            long ldb, fm_panels c, void *sums) noexcept nogil
         void (*column_sums)(long rows, long c, const void *x, long ldx, void *sums) noexcept nogil
         void (*transpose)(long start, long stop, long rows, long c, const void *x, long ldx,
                           fm_panels y, long first) noexcept nogil

@@ -256,16 +256,12 @@ static void A(pack)(long k, long columns, const R *a, long lda, R *packed)
     }
 }
 
-static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long lda, fm_panels b,
-                    const void *bias_, fm_panels c, int ending, const void *saved_)
+/* Rows `first` to m of the product. */
+static void A(gemm_from)(long first, int transposed, long m, long n, long k, const R *a, long lda,
+                         fm_panels b, const R *bias, fm_panels c, int ending, const R *saved)
 {
-    const R *a = a_, *bias = bias_, *saved = saved_ ? saved_ : c.at;
     const long vectors = (n + A(LANES) - 1) / A(LANES);
     const long line = FM_LINE / sizeof(R), padded = (n + line - 1) / line * line;
-    if (m == 1 && (!transposed || lda == 1)) {
-        A(one_row)(vectors, padded, k, a, b, bias, c, ending, saved);
-        return;
-    }
     R packed[A(SIDE) * A(DEPTH)] __attribute__((aligned(FM_LINE)));
     const long least = 4 * TILE_ROWS;
     /* A sum of no products is one empty block: its tiles still write the bias and the ending. */
@@ -273,7 +269,7 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
     const long deep = k > 0 ? (k + blocks - 1) / blocks : 1, fitting = A(SLAB) / deep;
     const int packs = transposed && deep * lda >= A(FAR);
     const long slab = packs ? A(SIDE) : fitting < least ? least : fitting;
-    for (long i0 = 0; i0 < m; i0 += slab) {
+    for (long i0 = first; i0 < m; i0 += slab) {
         const long rows = m - i0 < slab ? m - i0 : slab;
         const long tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
         const long small = rows / tiles, larger = rows % tiles;
@@ -305,6 +301,18 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a_, long
                 }
             }
         }
+    }
+}
+
+static void A(gemm)(int transposed, long m, long n, long k, const void *a, long lda, fm_panels b,
+                    const void *bias, fm_panels c, int ending, const void *saved)
+{
+    if (m == 1 && (!transposed || lda == 1)) {
+        const long line = FM_LINE / sizeof(R);
+        A(one_row)((n + A(LANES) - 1) / A(LANES), (n + line - 1) / line * line, k, a, b, bias, c,
+                   ending, saved ? saved : c.at);
+    } else {
+        A(gemm_from)(0, transposed, m, n, k, a, lda, b, bias, c, ending, saved ? saved : c.at);
     }
 }
 #undef LOAD

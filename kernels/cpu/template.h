@@ -6,6 +6,7 @@
 #include "activations.h"
 #include "product.h"
 #include "rows.h"
+#include "gradient.h"
 
 /* -- elementwise ------------------------------------------------------------------------------ */
 
@@ -845,8 +846,9 @@ static void A(alpha_dropout)(long n, const void *x_, void *mask_, void *y_, doub
 #ifndef FM_KERNELS
 #define FM_KERNELS(t)                                                                            \
     {                                                                                            \
-        .gemm = gemm##t, .column_sums = column_sums##t, .transpose = transpose##t,               \
-        .gather = gather##t, .multiply = multiply##t, .add = add##t, .sums = sums##t,            \
+        .gemm = gemm##t, .kernel_grad = kernel_grad##t, .column_sums = column_sums##t,           \
+        .transpose = transpose##t, .gather = gather##t, .multiply = multiply##t,                 \
+        .add = add##t, .sums = sums##t,                                                          \
         .map = maps##t, .map_grad = grads##t, .stream = stream##t,               \
         .softmax = softmax##t,                                                                   \
         .softmax_grad = softmax_grad##t, .log_softmax = log_softmax##t,                          \
