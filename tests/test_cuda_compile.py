@@ -23,6 +23,8 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 if backend.simulated():
     pytest.skip("Numba's simulator compiles nothing", allow_module_level=True)
 
+import numba.cuda.codegen
+import numba.cuda.cudadrv.devices
 import numba.cuda.dispatcher
 from numba import cuda
 
@@ -239,6 +241,29 @@ def test_products_stay_in_registers(factory, R, tile, activation, precision, tmp
     assert spilled(text, (9, 0), tmp_path) == 0
     if R is np.float32 and activation != "gelu":  # whose tails are computed in float64
         assert ".f64" not in text
+
+
+def test_a_launch_reaches_the_driver(monkeypatch):
+    """What a first launch does on a GPU, up to the call of the driver: machine code, arguments."""
+    launched, context = [], SimpleNamespace(
+        device=SimpleNamespace(compute_capability=(9, 0), id=0))
+    monkeypatch.setattr(numba.cuda.cudadrv.devices, "get_context", lambda *number: context)
+    library = numba.cuda.codegen.CUDACodeLibrary
+    monkeypatch.setattr(library, "get_cufunc", lambda self: SimpleNamespace(
+        kernel=bytes(self.get_cubin().code[:4]), handle=7))
+    monkeypatch.setattr(numba.cuda.dispatcher._Kernel, "bind", lambda self: None)
+    monkeypatch.setattr(numba.cuda.dispatcher, "launch",
+                        lambda stream, config, kernel, *rest: launched.append(
+                            (config.grid[0], config.block[0], config.shmem_size, kernel, rest)))
+    x, order, out = (device.Array(place, rows, 8, 8, np.dtype(dtype)) for place, rows, dtype in (
+        (4096, 9, "float32"), (8192, 1, "int64"), (16384, 4, "float32")))
+    clock = device.Array(32768, 1, 3, 3, np.dtype("int64"))
+    steps.gather(0, x, order, clock, 4, 4, out)  # few blocks, of which Numba warns
+    (blocks, threads, shared, code, rest), = launched
+    assert (blocks, threads, shared, code) == (1, device.BLOCK, 0, b"\x7fELF")
+    plain = [value if isinstance(value, int) else value.value for value in rest]
+    assert plain == [4096, 8, 2, 2, 8192, 32768, 4, 4, 16384]
+    assert device.launching.CUDA_LOW_OCCUPANCY_WARNINGS  # of others' launches it still does
 
 
 def test_table_has_every_factory():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +88,14 @@ def test_shared_memory_is_asked_for_by_kernel(monkeypatch):
     assert found.calls == [(8, 100_000, 5, 0)]
 
 
+def test_a_stream_for_recording_waits_for_no_other(recorder):
+    """Else whatever other threads do on the default stream is refused meanwhile."""
+    found = recorder()
+    found.answer = lambda name, arguments: found.calls.append((name, arguments[1])) or 0
+    driver.new_stream()
+    assert found.calls == [("cuStreamCreate", 1)]
+
+
 # -- DLPack --------------------------------------------------------------------------------------
 
 
@@ -148,3 +157,38 @@ def test_a_stream_is_passed_on_and_a_gpu_recognised():
     assert dlpack.on_gpu(Foreign(13))
     assert not dlpack.on_gpu(Foreign(dlpack.CPU))
     assert not dlpack.on_gpu(object())
+
+
+def test_libraries_are_asked_for_order_where_they_speak_dlpack(monkeypatch):
+    """PyTorch speaks both, and says nothing of its stream but by DLPack."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from fusedmlp.kernels.cuda import memory
+
+    class Both:
+        __cuda_array_interface__ = None
+
+        def __dlpack_device__(self):
+            return dlpack.CUDA, 0
+
+        def __dlpack__(self, *, stream):
+            self.stream = stream
+            return np.arange(4.0).__dlpack__()
+
+    class One:
+        __cuda_array_interface__ = None
+
+    taken = []
+
+    class Held(np.ndarray):
+        def is_c_contiguous(self):
+            return True
+
+    monkeypatch.setattr(memory, "SIMULATED", False)
+    monkeypatch.setattr(memory.cuda, "as_cuda_array",
+                        lambda array: taken.append(array) or np.zeros(4).view(Held), raising=False)
+    both, one = Both(), One()
+    memory.adopt(both, SimpleNamespace(handle=42))
+    memory.adopt(one, SimpleNamespace(handle=42))
+    assert both.stream == 42
+    assert isinstance(taken[0], dlpack.Adopted)
+    assert taken[1] is one

@@ -114,6 +114,40 @@ def test_a_wide_layer_lies_in_panels(pair, dtype):
     close(found.hidden, expected.hidden, dtype)
 
 
+def test_data_that_lies_on_the_device_stays_there(cuda, monkeypatch):
+    """It took memory, so that not as much again is free when the next epoch begins."""
+    from fusedmlp.kernels.cuda import memory
+
+    net, (x, y) = small(), data(12)
+    run = executor(cuda, net)
+    sent, original = [], run._sent
+    monkeypatch.setattr(run, "_sent", lambda array: sent.append(array) or original(array))
+    monkeypatch.setattr(memory, "free", lambda: 0 if sent else 1 << 20)
+    run.keep((x, y))
+    for _ in range(2):
+        assert train(run, (x, y), 2, rate=0.1) == 6
+    assert [array is one for array, one in zip(sent, (x, y), strict=True)] == [True, True]
+    run.release()
+    assert train(run, (x, y), 2, rate=0.1) == 6  # in windows, whose rows are copied
+    assert not any(array is one for array in sent[2:] for one in (x, y))
+
+
+def test_slow_steps_are_handed_out_one_at_a_time(cuda, monkeypatch):
+    """Nobody waits for hundreds of them who wants to interrupt a training."""
+    from fusedmlp.kernels.cuda import executor as module
+
+    bursts = []
+    for patience in (0.0, np.inf):
+        monkeypatch.setattr(module, "_PATIENCE", patience)
+        run = executor(cuda, small())
+        made, original = [], run._steps
+        monkeypatch.setattr(run, "_steps", lambda rows, size, first, stop, made=made, make=original:
+                            made.append(stop - first) or make(rows, size, first, stop))
+        train(run, data(12), 2, rate=0.1)
+        bursts.append(made)
+    assert bursts == [[1] * 6, [1, 2, 3]]
+
+
 # -- what a run returns ---------------------------------------------------------------------------
 
 

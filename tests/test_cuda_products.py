@@ -374,6 +374,25 @@ def test_a_model_trains_with_products_of_the_library(chooser, monkeypatch):
     assert len(told.products) > 8
 
 
+@simulated
+def test_tiles_are_taken_alone_where_nothing_else_may_be_asked(monkeypatch):
+    """Also with a workspace: reserved before a person chose the tiles, or by a benchmark."""
+    from fusedmlp.kernels.cuda import products
+
+    def fails(*arguments):
+        raise AssertionError("cuBLASLt was asked")
+
+    monkeypatch.setattr(products, "_choices", {})
+    monkeypatch.setattr(products, "least_flops", 0)
+    monkeypatch.setattr(products, "_fastest", fails)
+    monkeypatch.setattr(cublaslt, "missing", lambda: "not there")
+    all_three(products, "relu")
+    monkeypatch.setattr(cublaslt, "missing", str)
+    monkeypatch.setattr(package, "_matmul", {"precision": "float32", "library": "tiles"})
+    all_three(products, "relu")
+    assert not products.choices()
+
+
 def test_executors_reserve_nothing_without_the_library(monkeypatch):
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
     from test_executor import network

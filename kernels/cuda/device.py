@@ -44,6 +44,9 @@ __all__ = [
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run in Numba's simulator, which has no warps and starts a thread per thread."""
 
+if not SIMULATED:
+    from numba.cuda.dispatcher import config as launching  # the settings that a launch looks at
+
 BLOCK = 4 if SIMULATED else 256
 """Threads of a block, where a kernel has no reason for another number."""
 
@@ -104,7 +107,9 @@ class Kernel:
             for variant in self._compiled.overloads.values():
                 driver.allow_shared(int(variant._codelibrary.get_cufunc().handle), shared)
             self._allowed = shared
-        self._compiled[int(blocks), self.block, stream, shared](*arguments)
+        with _unadvised():
+            launch = self._compiled[int(blocks), self.block, stream, shared]
+        launch(*arguments)
 
 
 def kernel(signature, R=np.float64, *, name=None, block=BLOCK):
@@ -180,6 +185,21 @@ def _quiet():
             yield
     finally:
         sys.setswitchinterval(before)
+
+
+_advice = threading.Lock()
+
+
+@contextmanager
+def _unadvised():
+    """Numba warns of every launch of few blocks, which is what small arrays ask for."""
+    with _advice:
+        before = launching.CUDA_LOW_OCCUPANCY_WARNINGS
+        launching.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+        try:
+            yield
+        finally:
+            launching.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
 
 def _share_safely():

@@ -7,8 +7,8 @@ makes a context or takes memory of a device.
 import ctypes
 import sys
 
-__all__ = ["LEAST_CAPABILITY", "LEAST_DRIVER", "allow_shared", "call", "describe", "library",
-           "problem", "shared_bytes"]
+__all__ = ["LEAST_CAPABILITY", "LEAST_DRIVER", "allow_shared", "call", "clear", "describe",
+           "library", "new_stream", "problem", "shared_bytes"]
 
 LEAST_DRIVER = (13, 0)
 """The CUDA version that a driver must serve: that of the toolkit which the kernels compile with."""
@@ -20,6 +20,8 @@ LEAST_CAPABILITY = (7, 5)
 _MAJOR, _MINOR = 75, 76  # COMPUTE_CAPABILITY_MAJOR and _MINOR
 _SHARED = 97  # MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 _DYNAMIC = 8  # MAX_DYNAMIC_SHARED_SIZE_BYTES
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 
 _library = None
 
@@ -87,6 +89,17 @@ def allow_shared(kernel, size):
     """Let launches of a kernel, a CUkernel, ask for so many bytes: above 48 KiB they must be told.
     """
     call("cuKernelSetAttribute", _DYNAMIC, size, ctypes.c_void_p(kernel), 0)
+
+
+def clear(address, size):
+    """Let so many bytes of the device be 0, before whatever waits for the default stream."""
+    call("cuMemsetD8_v2", ctypes.c_uint64(address), ctypes.c_ubyte(0), ctypes.c_size_t(size))
+
+
+def new_stream():
+    """The handle of a stream that does not wait for the default one; it lasts as the process does.
+    """
+    return _ask("cuStreamCreate", ctypes.c_void_p, _NON_BLOCKING)
 
 
 def problem():

@@ -16,6 +16,7 @@ op, and waits for each of them.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import partial
 from itertools import pairwise
@@ -35,6 +36,7 @@ from . import (
     features,
     losses,
     masks,
+    matmul,
     memory,
     metrics,
     normalization,
@@ -54,6 +56,7 @@ from .graph import Graph
 __all__ = ["Executor"]
 
 _BURST = 256  # most steps that are handed out before the device is waited for
+_PATIENCE = math.inf if SIMULATED else 0.1  # seconds that a burst may take and the next be longer
 _BOUND = 8  # numbers of rows for which bound launches are kept
 _ROWS = 1 << 20  # most rows that are predicted between two copies
 _SHARE = 0.8  # of the free memory that data may take as a whole
@@ -75,7 +78,7 @@ class Executor:
         self.resident_bytes = None  # most bytes of data that stay on the device; None: what fits
         self._parameters, self._slots = parameters, slots
         self._lock, self._process = Lock(), os.getpid()
-        self._stream = memory.stream()
+        self._stream, self._recorder = memory.stream(), None
         self._differentiates = any(op.phase == "backward" for op in plan.ops)
         self._updates = any(op.phase == "update" for op in plan.ops)
         self._in_python = any(op.op == "python" for op in plan.ops)
@@ -316,13 +319,11 @@ class Executor:
     # -- data ------------------------------------------------------------------------------------
 
     def _fits(self, data):
+        if _same(data, self._data):  # and so lies there
+            return True
         limit = self.resident_bytes
         if limit is None:
-            if SIMULATED:
-                return True
-            from .device import cuda
-
-            limit = _SHARE * cuda.current_context().get_memory_info().free
+            limit = _SHARE * memory.free()
         return sum(memory.size(a) for a in data if not memory.on_device(a)) <= limit
 
     def _there(self, data):
@@ -420,7 +421,7 @@ class Executor:
         self._there(data)
         self._order = self._grown(self._order, rows)
         self._rates = self._grown(self._rates, rates)
-        step, burst = first, 1
+        step, burst, begun = first, 1, perf_counter()
         watched = self.check_finite and bool(self.plan.totals)
         while step < last:
             stop = min(step + burst, last)
@@ -437,9 +438,12 @@ class Executor:
                 return self.nonfinite + 1
             step = stop
             self._done = iteration + step - first
-            if perf_counter() >= end:
+            now = perf_counter()
+            if now >= end:
                 return step
-            burst = 1 if self._in_python else min(2 * burst, _BURST)
+            if not self._in_python and now - begun < _PATIENCE:
+                burst = min(2 * burst, _BURST)
+            begun = now
         return last
 
     def _again(self, rows, size, first, bad, iteration):
@@ -468,24 +472,27 @@ class Executor:
         self._rows = rows
         key = rows, size
         if SIMULATED or self._in_python:
-            self._launch(key)
+            self._launch(key, self._stream)
             return
         self._calls(key)  # nothing else may be enqueued while launches are recorded
-        graph = self._graphs.get(key)
-        if graph is None and key in self._graphs:  # launched once, so that all is compiled
+        recorded = *key, *matmul().values()  # of which a change is measured before it is recorded
+        graph = self._graphs.get(recorded)
+        if graph is None and recorded in self._graphs:  # launched once, so that all is compiled
             if len(self._graphs) > 4 * _BOUND:
                 self._graphs.clear()
-            graph = self._graphs[key] = Graph(int(self._stream.handle),
-                                              partial(self._launch, key))
+            if self._recorder is None:
+                self._recorder = memory.recorder()
+            graph = self._graphs[recorded] = Graph(int(self._recorder.handle),
+                                                   partial(self._launch, key, self._recorder))
         if graph is None:
-            self._graphs[key] = None
-            self._launch(key)
+            self._graphs[recorded] = None
+            self._launch(key, self._stream)
         else:
             graph.start(int(self._stream.handle))
 
-    def _launch(self, key):
+    def _launch(self, key, stream):
         for call in self._calls(key):
-            call(self._stream)
+            call(stream)
 
     def _calls(self, key):
         calls = self._bound.get(key)

@@ -7,13 +7,15 @@ lie on the device already, of any library that speaks ``__cuda_array_interface__
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from . import device, dlpack, steps
+from . import device, dlpack, driver, steps
 from .device import SIMULATED, cuda, matrix, vector
 
-__all__ = ["Memory", "Resident", "adopt", "is_compressed", "on_device", "resident", "size",
-           "stream", "synchronize"]
+__all__ = ["Memory", "Resident", "adopt", "free", "is_compressed", "on_device", "recorder",
+           "resident", "size", "stream", "synchronize", "zeros"]
 
 _LINE = 256  # bytes that a part begins at a multiple of, as allocations of the driver do
 
@@ -23,10 +25,41 @@ def stream():
     return 0 if SIMULATED else cuda.stream()
 
 
+def recorder():
+    """A stream to record graphs on, which is apart from the default stream.
+
+    While a stream is recorded that waits for the default one, as streams of Numba's do, the driver
+    refuses all that other threads do on that.
+    """
+    return cuda.external_stream(driver.new_stream())
+
+
 def synchronize(stream):
     """Wait for all that was enqueued."""
     if not SIMULATED:
         stream.synchronize()
+
+
+def zeros(length, dtype):
+    """A flat device array of zeros, which the processor does not hold as well.
+
+    >>> zeros(2, "float32").copy_to_host().tolist()
+    [0.0, 0.0]
+    """
+    if SIMULATED:
+        return cuda.to_device(np.zeros(length, dtype))
+    held = cuda.device_array(length, dtype)
+    driver.clear(held.device_ctypes_pointer.value, held.nbytes)
+    return held
+
+
+def free():
+    """Bytes of the device that nobody has taken.
+
+    >>> free() > 0
+    True
+    """
+    return math.inf if SIMULATED else cuda.current_context().get_memory_info().free
 
 
 class Memory:
@@ -57,7 +90,7 @@ class Memory:
 
     def allocate(self):
         """Take what is reserved, zeros."""
-        self._bytes = cuda.to_device(np.zeros(max(self._size, _LINE), np.uint8))
+        self._bytes = zeros(max(self._size, _LINE), np.uint8)
 
     def offset(self, number):
         """Where a part begins, in bytes."""
@@ -108,16 +141,18 @@ def size(array):
 def adopt(array, stream):
     """The flat device array of an array that lies on the device, C-contiguous, without a copy.
 
-    Work that its library has enqueued on it is done before what comes on `stream`.
+    Work that its library has enqueued on it is done before what comes on `stream`: by DLPack, where
+    an array speaks that, its library sees to it; else the stream is waited for that the
+    ``__cuda_array_interface__`` names, which PyTorch's does not.
     """
     if isinstance(array, Resident):
         return array.flat
     if SIMULATED:
         held = array
-    elif hasattr(array, "__cuda_array_interface__"):
-        held = cuda.as_cuda_array(array)  # waits for the stream that the interface names
-    else:
+    elif dlpack.on_gpu(array):
         held = cuda.as_cuda_array(dlpack.Adopted(array, int(stream.handle)))
+    else:
+        held = cuda.as_cuda_array(array)
     if not held.is_c_contiguous():
         raise ValueError("An array on the device must be C-contiguous. Received: strides "
                          f"{held.strides} for shape {held.shape}")

@@ -95,7 +95,7 @@ def choices():
 def _usable():
     """Whether cuBLASLt may be asked; RuntimeError where it must be and is missing."""
     library = backend.matmul()["library"]
-    if library == "tiles" or SIMULATED:
+    if library == "tiles":
         return False
     problem = cublaslt.missing()
     if problem and library == "cublaslt":
@@ -106,7 +106,7 @@ def _usable():
 def workspace_bytes(plan):
     """What an executor of a plan is to reserve for cuBLASLt; 0 where it does not come in."""
     wanted = any(plan.flops(op) >= least_flops for op in plan.ops if op.op.startswith("dense"))
-    if not wanted or not _usable():
+    if not wanted or SIMULATED or not _usable():
         return 0
     return (32 << 20) if cuda.get_current_device().compute_capability >= (9, 0) else (8 << 20)
 
@@ -190,7 +190,7 @@ def _key(kind, a, b, out, precision, activation, *rest):
 
 def _enqueue(key, rows, full, stream, tiles, workspace, ways):
     _, n, d, m, *_ = key
-    if workspace is None or 2 * n * d * m < least_flops:
+    if workspace is None or 2 * n * d * m < least_flops or not _usable():
         tiles()
         return
     choice, ways = _choices.get(key), ways()

@@ -51,22 +51,18 @@ def begin(stream, clock, rates, scalars):
 def _gather(R):
     item = _ITEM[np.dtype(R)]
 
-    @kernel(f"{item} i i i* i* i i {item}", R, name="gather")
-    def gather(data, columns, whole, order, clock, batch, rows, out):
-        first = clock[0] * batch
-        row = cuda.blockIdx.x
+    @kernel(f"{item} i i i i* i* i i {item}", R, name="gather")
+    def gather(data, columns, whole, lanes, order, clock, batch, rows, out):
+        first, each = clock[0] * batch, BLOCK // lanes
+        lane, row = cuda.threadIdx.x % lanes, cuda.blockIdx.x * each + cuda.threadIdx.x // lanes
         while row < rows:
             source = order[first + row] * columns
-            quad = cuda.threadIdx.x
-            while quad < whole:
+            for quad in range(lane, whole, lanes):
                 x0, x1, x2, x3 = load(data, source + 4 * quad)
                 store(out, row * columns + 4 * quad, x0, x1, x2, x3)
-                quad += BLOCK
-            column = 4 * whole + cuda.threadIdx.x
-            while column < columns:
+            for column in range(4 * whole + lane, columns, lanes):
                 out[row * columns + column] = data[source + column]
-                column += BLOCK
-            row += cuda.gridDim.x
+            row += cuda.gridDim.x * each
 
     return gather
 
@@ -106,9 +102,10 @@ def gather(stream, data, order, clock, batch, rows, out):
     data (N, c) or a vector of N, order int64, out (rows, c) or a vector, all row by row.
     """
     columns = out.size // max(rows, 1)  # a matrix of one row looks like a vector
-    _gather(data.dtype)(stream, launch(rows, 1), data.data, columns,
-                        quads.count(columns, data, out, columns=columns), order.data, clock.data,
-                        batch, rows, out.data)
+    whole = quads.count(columns, data, out, columns=columns)
+    lanes = min(BLOCK, 1 << max((whole or columns) - 1, 0).bit_length())  # threads of a row
+    _gather(data.dtype)(stream, launch(rows, BLOCK // lanes), data.data, columns, whole, lanes,
+                        order.data, clock.data, batch, rows, out.data)
 
 
 def put(stream, x, out):
@@ -138,24 +135,30 @@ def convert(stream, x, out):
 def _reduce(R):
     add = block_sum(np.float64)
 
-    @kernel("R* R* i i i i i i d d* i i*", R, name="reduce")
-    def reduce(values, weights, weighted, size, rows, whole, counts, watched, factor, totals, at,
-               clock):
+    @kernel("R* R* i i i i i i i d d* i i*", R, name="reduce")
+    def reduce(values, weights, weighted, size, whole, rows, sums, counts, watched, factor, totals,
+               at, clock):
         amount, count = 0.0, 0.0
-        i = cuda.threadIdx.x
-        while i < size:
+        for q in range(cuda.threadIdx.x, whole, BLOCK):
+            x0, x1, x2, x3 = load(values, 4 * q)
+            if weighted:
+                w0, w1, w2, w3 = load(weights, 4 * q)
+                x0, x1 = np.float64(x0) * np.float64(w0), np.float64(x1) * np.float64(w1)
+                x2, x3 = np.float64(x2) * np.float64(w2), np.float64(x3) * np.float64(w3)
+                count += (np.float64(w0) + np.float64(w1)) + (np.float64(w2) + np.float64(w3))
+            amount += (np.float64(x0) + np.float64(x1)) + (np.float64(x2) + np.float64(x3))
+        for i in range(4 * whole + cuda.threadIdx.x, size, BLOCK):
             if weighted:
                 amount += np.float64(values[i]) * np.float64(weights[i])
                 count += np.float64(weights[i])
             else:
                 amount += np.float64(values[i])
-            i += BLOCK
         amount = add(amount)
         count = add(count)
         if cuda.threadIdx.x == 0:
-            if whole:
+            if sums:
                 amount *= rows
-            if whole or not weighted:
+            if sums or not weighted:
                 count = np.float64(rows)
             totals[at] += factor * amount
             if counts:
@@ -174,8 +177,9 @@ def reduce(stream, values, weights, rows, whole, counts, watched, factor, totals
     leaves the number of its step in the clock.
     """
     _reduce(values.dtype)(stream, 1, values.data, flat(weights), int(weights is not None),
-                          values.size, rows, int(whole), int(counts), int(watched), float(factor),
-                          totals.data, 2 * number, clock.data)
+                          values.size, quads.count(values.size, values, weights), rows, int(whole),
+                          int(counts), int(watched), float(factor), totals.data, 2 * number,
+                          clock.data)
 
 
 @by_dtype
