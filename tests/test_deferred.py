@@ -312,3 +312,80 @@ def test_a_model_without_any_loss():
     model.compile("sgd")
     with pytest.raises(ValueError, match="needs a loss"):
         model.fit(X, Y, verbose=0)
+
+
+# -- networks of Keras's examples ------------------------------------------------------------------
+
+
+class Forest:
+    """Layers of Keras's examples "neural decision forests" and "collaborative filtering"."""
+
+    @staticmethod
+    def tree(package):
+        numbers, keras_layers = package.ops, package.layers
+
+        class Tree(keras_layers.Layer):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.decision = keras_layers.Dense(4, activation="sigmoid")
+
+            def build(self, input_shape):
+                self.pi = self.add_weight(shape=(4, 1), initializer="ones", name="pi")
+                self.decision.build(input_shape)
+
+            def call(self, features):
+                batch = numbers.shape(features)[0]
+                decisions = numbers.expand_dims(self.decision(features), axis=2)
+                decisions = numbers.concatenate([decisions, 1 - decisions], axis=2)
+                mu, begin, end = numbers.ones([batch, 1, 1]), 1, 2
+                for level in range(2):
+                    mu = numbers.tile(numbers.reshape(mu, [batch, -1, 1]), (1, 1, 2))
+                    mu = mu * decisions[:, begin:end, :]
+                    begin, end = end, end + 2 ** (level + 1)
+                mu = numbers.reshape(mu, [batch, 4])
+                return numbers.matmul(mu, package.activations.tanh(self.pi))
+
+        return Tree()
+
+    @staticmethod
+    def crossed(package):
+        numbers = package.ops
+
+        class Crossed(package.layers.Layer):
+            def build(self, input_shape):
+                self.a = self.add_weight(shape=(4, 3), initializer="ones", name="a")
+                self.b = self.add_weight(shape=(4, 3), initializer="ones", name="b")
+
+            def call(self, x):
+                dot = numbers.tensordot(x @ self.a, x @ self.b, 2)  # of the whole batch
+                return numbers.nn.sigmoid(0.01 * dot + x[:, :1])
+
+        return Crossed()
+
+
+@pytest.mark.parametrize("kind", ["tree", "crossed"])
+def test_layers_of_examples_train_as_in_keras(kind):
+    keras = keras_peer.load()
+    found, expected = (
+        trained(package, package.Sequential([package.Input((4,)), getattr(Forest, kind)(package)]),
+                loss="mse") for package in (fm, keras))
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_dropout_within_a_call(backend):
+    class Dropping(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seed_generator = fm.random.SeedGenerator(3)
+
+        def call(self, x, training=False):
+            return fm.random.dropout(x, 0.5, seed=self.seed_generator) if training else x
+
+    model = fm.Sequential([fm.Input((4,)), layers.Dense(30), Dropping(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert [op.op for op in model.plan(16).ops].count("dropout") == 1
+    model.fit(X, Y, verbose=0)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), model.predict(X, verbose=0))
+    always = layers.Lambda(lambda x: fm.random.dropout(x, 0.25))(np.ones((400, 5)))
+    assert set(np.unique(always.round(4))) == {0, np.float32(1.3333)}
+    assert abs((always == 0).mean() - 0.25) < 0.05

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, spec
+from . import ops, spec, tracing
 from .registry import get_custom_objects
 
 _ALONG_AXIS = ("row", "halves", "pieces")  # kinds of rows that work along one axis
@@ -116,7 +116,7 @@ def _make(row):
     compute = ops.prelu if row.kind == "slope" else functools.partial(ops.activation, name=row.name)
 
     def function(x, *args, **kwargs):
-        if type(x) is not np.ndarray and hasattr(x, "_keras_history"):
+        if type(x) is not np.ndarray and hasattr(x := tracing.symbolic(x), "_keras_history"):
             return _on_tensor(x, signature.bind(x, *args, **kwargs).arguments, function)
         if not args and not kwargs and row.kind != "slope":
             return ops.activation(x, row.name)

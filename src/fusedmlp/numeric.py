@@ -8,31 +8,32 @@ same first arguments are NumPy's own functions; the others are defined here.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from . import config
+from . import config, tracing
 
 # Keras's names that are NumPy's, or NumPy's under another name.
 _SAME = (
     "absolute", "add", "angle", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh",
     "arctan", "arctan2", "arctanh", "argpartition", "argsort", "array", "bincount",
-    "broadcast_to", "cbrt", "ceil", "concatenate", "copy", "corrcoef", "cos", "cosh", "cross",
+    "cbrt", "ceil", "concatenate", "copy", "corrcoef", "cos", "cosh", "cross",
     "deg2rad", "diag", "diagonal", "diff", "digitize", "divide", "dot", "einsum", "empty",
     "empty_like", "equal", "exp", "exp2", "expand_dims", "expm1", "eye", "flip", "floor",
-    "floor_divide", "full", "full_like", "gcd", "greater", "greater_equal", "heaviside",
+    "floor_divide", "full_like", "gcd", "greater", "greater_equal", "heaviside",
     "histogram", "hstack", "hypot", "identity", "inner", "isclose", "isfinite", "isin", "isinf",
     "isnan", "isneginf", "isposinf", "isreal", "kron", "lcm", "ldexp", "less", "less_equal",
     "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and",
     "logical_not", "logical_or", "logical_xor", "logspace", "matmul", "maximum", "meshgrid",
     "minimum", "mod", "moveaxis", "multiply", "nan_to_num", "ndim", "negative", "nextafter",
-    "nonzero", "not_equal", "ones", "ones_like", "outer", "power", "ravel", "reciprocal", "repeat",
+    "nonzero", "not_equal", "ones_like", "outer", "power", "ravel", "reciprocal", "repeat",
     "roll", "rot90", "round", "searchsorted", "sign", "signbit", "sin", "sinc", "sinh", "size",
     "sort", "split", "sqrt", "square", "squeeze", "stack", "subtract", "swapaxes", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "tile", "transpose", "tri", "tril", "triu",
     "true_divide", "trunc", "unravel_index", "vander", "vdot", "vectorize", "vstack", "where",
-    "zeros", "zeros_like",
+    "zeros_like",
 )
 _REDUCTIONS = ("all", "amax", "amin", "any", "max", "mean", "min", "prod", "std", "sum", "var",
                "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "median",
@@ -166,12 +167,56 @@ def cond(pred, true_fn, false_fn):
     return true_fn() if pred else false_fn()
 
 
+def full(shape, fill_value, dtype: Any = None):
+    """An array of one number; its rows may be None, those of the batch, within a `call`.
+
+    >>> full((2,), 3.0)
+    array([3., 3.])
+    """
+    if tracing.current() is not None and None in np.atleast_1d(shape):
+        return tracing.current().full(tuple(shape), float(fill_value))
+    return np.full(shape, fill_value, dtype)
+
+
+def ones(shape, dtype: Any = None):
+    """`full` of 1, of the dtype `fusedmlp.config.floatx()` by default.
+
+    >>> ones(2)
+    array([1., 1.], dtype=float32)
+    """
+    return full(shape, 1.0, dtype or config.floatx())
+
+
+def zeros(shape, dtype: Any = None):
+    """`full` of 0, of the dtype `fusedmlp.config.floatx()` by default.
+
+    >>> zeros(2)
+    array([0., 0.], dtype=float32)
+    """
+    return full(shape, 0.0, dtype or config.floatx())
+
+
+def broadcast_to(x, shape):
+    """The elements in a larger shape; its rows may be None, those of the batch, within a `call`.
+
+    >>> broadcast_to([1.0, 2.0], (2, 2)).tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
+    """
+    if tracing.current() is not None and None in np.atleast_1d(shape):
+        return x + zeros(shape)
+    return np.broadcast_to(x, shape)
+
+
 def reshape(x, newshape):
     """The same elements in another shape, in which one extent may be -1.
 
     >>> reshape([1, 2, 3, 4], (2, -1)).tolist()
     [[1, 2], [3, 4]]
     """
+    if _tensor(x) and None in np.atleast_1d(newshape):  # the rows of the batch, as x has them
+        known = math.prod(n for n in newshape[1:] if n != -1)
+        rest = math.prod(x.shape[1:]) // (known or 1)
+        newshape = (-1, *(rest if n == -1 else n for n in newshape[1:]))
     return np.reshape(x, newshape)
 
 
@@ -366,9 +411,10 @@ def segment_sum(data, segment_ids, num_segments: int | None = None, sorted: bool
 
 
 _OWN = (
-    "abs", "average", "cast", "clip", "cond", "convert_to_numpy", "convert_to_tensor", "dtype",
-    "erf", "in_top_k", "is_tensor", "logsumexp", "moments", "multi_hot", "norm", "normalize",
-    "one_hot", "pad", "percentile", "quantile", "reshape", "rsqrt", "saturate_cast",
-    "segment_sum", "select", "shape", "stop_gradient", "top_k", "trace",
+    "abs", "average", "broadcast_to", "cast", "clip", "cond", "convert_to_numpy",
+    "convert_to_tensor", "dtype", "erf", "full", "in_top_k", "is_tensor", "logsumexp", "moments",
+    "multi_hot", "norm", "normalize", "one_hot", "ones", "pad", "percentile", "quantile", "reshape",
+    "rsqrt", "saturate_cast", "segment_sum", "select", "shape", "stop_gradient", "top_k", "trace",
+    "zeros",
 )
 __all__ = [*_SAME, *_REDUCTIONS, *_CUMULATIVE, *_OWN]

@@ -26,12 +26,13 @@ array([[1.5, 0. ]])
 from __future__ import annotations
 
 import math
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from . import backend, checks, config, spec
+from . import backend, checks, config, spec, tracing
 from .update_doors import update_door
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def activation(x: ArrayLike, name: str, *, out: Array | None = None, **params: A
         y = backend.kernels().quick_activation(x, name, out)
         if y is not None:
             return y
-    if type(x) is not np.ndarray and hasattr(x, "_keras_history"):  # symbolic, known to layers
+    if type(x) is not np.ndarray and hasattr(x := tracing.symbolic(x), "_keras_history"):
         return x.activated(name, params)
     row, values, axis = _resolve(name, params)
     return _activation(row, values, axis, checks.float_array(x, "x"), out)
@@ -1594,12 +1595,15 @@ def _flat(arrays, names):
 
 # -- the names of keras.ops ----------------------------------------------------------------------
 
+_PARTS = ("core", "linalg", "math", "nn", "numpy")  # modules of Keras's whose names are all here
 
 def __getattr__(name: str) -> Any:
     """What `keras.ops` has besides: functions of arrays and activations, loaded on first use."""
     if not name.startswith("_"):
         from . import numeric
 
+        if name in _PARTS:
+            return sys.modules[__name__]
         found = getattr(numeric, name) if name in numeric.__all__ else None
         if found is None and (name in spec.ACTIVATIONS or any(
                 name in row.aliases for row in spec.ACTIVATIONS.values())):

@@ -443,6 +443,8 @@ def dropout(inputs, rate, noise_shape=None, seed=None) -> np.ndarray:
     >>> dropout([1.0, 2.0], 0.0, seed=1)
     array([1., 2.], dtype=float32)
     """
+    if tracing.current() is not None and hasattr(inputs, "_keras_history"):
+        return tracing.current().dropout(inputs, rate, noise_shape, seed)
     x = np.asarray(inputs)
     if x.dtype.kind != "f" or not isinstance(inputs, np.ndarray):
         x = x.astype(config.floatx())

@@ -11,7 +11,9 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["SymbolicError", "current", "following"]
+import numpy as np
+
+__all__ = ["SymbolicError", "current", "following", "symbolic"]
 
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("tracer", default=None)
 
@@ -23,6 +25,12 @@ class SymbolicError(TypeError, AttributeError):
 def current() -> Any:
     """The tracer at work; None where arrays are computed, as they are outside of a `call`."""
     return _current.get()
+
+
+def symbolic(x: Any) -> Any:
+    """A variable as a symbolic tensor while a `call` is followed; anything else as it is."""
+    tracer = current()
+    return tracer.call(np.positive, (x,), {}) if tracer is not None and hasattr(x, "watch") else x
 
 
 @contextlib.contextmanager

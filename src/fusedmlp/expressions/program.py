@@ -23,6 +23,11 @@ class Program:
     leaves : sequence
         What arrays will be given for, told by identity.  Everything else is constant.
 
+    Attributes
+    ----------
+    nodes : list
+        Those that are computed, in their order.
+
     Examples
     --------
     >>> class Node:
@@ -39,14 +44,14 @@ class Program:
     def __init__(self, output: Any, leaves: Sequence):
         self._output, self._leaves = output, list(leaves)
         self._known = {id(leaf) for leaf in leaves}
-        self._nodes: list = []
+        self.nodes: list = []
         self._kept = [output, *leaves]  # an `id` is that of one object as long as it is there
         seen = set(self._known)
         stack = [(output, False)]
         while stack:
             node, ready = stack.pop()
             if ready:
-                self._nodes.append(node)
+                self.nodes.append(node)
             elif id(node) not in seen:
                 seen.add(id(node))
                 stack.append((node, True))
@@ -60,7 +65,7 @@ class Program:
     def _values(self, arrays):
         values = dict(zip(map(id, self._leaves), arrays, strict=True))
         with np.errstate(all="ignore"):
-            for node in self._nodes:
+            for node in self.nodes:
                 function, args, kwargs = node.expression
                 values[id(node)] = function(*self._filled(args, values), **kwargs)
         return values
@@ -80,7 +85,7 @@ class Program:
         """Nodes that depend on the wanted leaves, and the identities of these and of the leaves."""
         reached = {id(leaf) for leaf, asked in zip(self._leaves, wanted, strict=True) if asked}
         nodes = []
-        for node in self._nodes:
+        for node in self.nodes:
             if node.expression[0] not in CONSTANT and any(
                     id(part) in reached for part in tree.leaves(list(node.expression[1]))):
                 reached.add(id(node))

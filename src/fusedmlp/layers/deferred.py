@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import random, tracing, tree
+from .. import checks, random, tracing, tree
 from ..expressions import Program
 from ..expressions.functions import activated, astype, described, halted, item, taken
 from ..variable import Variable
@@ -146,6 +146,28 @@ class Tracer:
     def draw(self, kind: str, shape: tuple, seed, **parameters):
         """Random numbers of a shape whose rows are those of the batch."""
         return _drawn(self, kind, tuple(shape), seed, parameters)
+
+
+    def full(self, shape: tuple, value: float):
+        """One number in every element of a shape whose rows are those of the batch."""
+        _check_rows(shape)
+        if self.builder is None:
+            return KerasTensor(shape, self._anchor.dtype)
+        zero = self.builder.zeros(self._anchor.buffer, columns_of(shape))
+        return _shaped(self.builder, self.builder.affine(zero, 1.0, value), shape)
+
+    def dropout(self, x, rate: float, noise_shape, seed):
+        """`random.dropout` of a symbolic tensor."""
+        rate, builder = checks.number(rate, "rate", low=0, below=1), self.builder
+        shape = tuple(x.shape) if noise_shape is None else tuple(
+            extent if wanted is None else wanted
+            for extent, wanted in zip(x.shape, noise_shape, strict=True))
+        if builder is not None and builder.training and shape == tuple(x.shape) and not isinstance(
+                seed, (int, np.integer)):
+            made = builder.dropout(x.buffer, rate, _start(seed), name="dropout")
+            return PlanTensor(x.shape, x.dtype, builder, made)
+        kept = self.draw("uniform", shape, seed, minval=0.0, maxval=1.0) >= rate
+        return _noted(np.where, (kept, x / (1.0 - rate), 0.0), {}, self)
 
 
 def defer(function, args: tuple, kwargs: dict, anchor: KerasTensor):
@@ -289,12 +311,21 @@ def _step(output, columns, by_sample=False):
             if target is not None:
                 target[...] = np.reshape(value, target.shape)
 
+    if not scalar and any(_mixes(node) for node in program.nodes):
+        builder.mixes_rows = True
     wanted = [True] * (len(given) + len(variables))
     missing = program.without_derivative(wanted)
     return builder.python(
         function, [builder.formed(t.buffer, columns_of(t.shape)) for t in given], [columns],
         name=name if missing is None else missing, gradient=gradient if missing is None else None,
         parameters=[lower_variable(builder, v) for v in placed])[0]
+
+
+def _mixes(node):
+    """Whether a part of an expression is made of rows of the batch and has none itself."""
+    shape = node.shape
+    return (shape is not None and (not shape or shape[0] is not None or None in shape[1:])
+            and bool(_leaves_of(node)[0]))
 
 
 def _seen(array, tensor):
@@ -400,20 +431,21 @@ def _axes(x):
 # -- random numbers ------------------------------------------------------------------------------
 
 
+def _start(seed):
+    """Where a generator's numbers start, for an operation; None for the model's seed."""
+    return None if seed is None else int(seed.state[0]) & (2**63 - 1)
+
+
 def _drawn(tracer, kind, shape, seed, parameters):
     """A tensor of random numbers, new ones in each step and each prediction."""
-    builder, dtype = tracer.builder, None
-    if shape[:1] != (None,) or None in shape[1:]:
-        raise SymbolicError(
-            f"Random numbers within a `call` must have a row for each row of the batch, the shape "
-            f"(None, ...). Received: shape {shape}")
+    builder = tracer.builder
+    _check_rows(shape)
     if builder is None:
         return KerasTensor(shape, tracer._anchor.dtype)
     dtype, columns = builder.dtype, columns_of(shape)
     if kind == "normal" and builder.training and not isinstance(seed, (int, np.integer)):
-        start = None if seed is None else int(seed.state[0]) & (2**63 - 1)
         zero = builder.zeros(tracer._anchor.buffer, columns)
-        noise = builder.gaussian_noise(zero, parameters["stddev"], start, name="normal")
+        noise = builder.gaussian_noise(zero, parameters["stddev"], _start(seed), name="normal")
         made = PlanTensor((None, columns), dtype, builder, noise)
         if parameters["mean"]:
             made = made + parameters["mean"]
@@ -426,6 +458,19 @@ def _drawn(tracer, kind, shape, seed, parameters):
             outputs[0][...] = numbers.reshape(outputs[0].shape)
 
         buffer = builder.python(function, [], [columns], name=kind)[0]
+    return _shaped(builder, buffer, shape)
+
+
+def _check_rows(shape):
+    """SymbolicError unless the shape is that of rows of the batch."""
+    if tuple(shape[:1]) != (None,) or None in shape[1:]:
+        raise SymbolicError(
+            "Random numbers and constants within a `call` must have a row for each row of the "
+            f"batch, the shape (None, ...). Received: shape {shape}")
+
+
+def _shaped(builder, buffer, shape):
+    """The tensor of a buffer whose samples are of a shape."""
     if len(shape) > 2:
         buffer = builder.view(buffer, shape[1:])
-    return PlanTensor(shape, dtype, builder, buffer)
+    return PlanTensor(shape, builder.dtype, builder, buffer)

@@ -122,7 +122,7 @@ class Model(Trainer, Layer):
         self._updated: set[int] | None = None  # ids of the variables that training updates
         self._flags: dict[str, bool] = {}  # `trainable` of the layers when that was decided
         self._signature: tuple | None = None  # symbolic inputs and outputs, once it is built
-        self._adding: tuple = (None, "nothing")  # the same for what is added to losses
+        self._adding: tuple = (None, None)  # the same for what layers of one's own do
         self._front: tuple = (None, None)  # the signature that it is of, and the Front
         Trainer.__init__(self)
         if graph is not None:
@@ -290,20 +290,28 @@ class Model(Trainer, Layer):
 
     @property
     def adds_losses(self) -> str:
-        """What its layers add to the loss: "nothing", "means" over rows, or what goes "by batch".
+        """What layers add to the loss: "nothing", "means" over rows, or what goes "by batch"."""
+        return self._known_of_own[0]
 
-        Only layers of one's own and regularizers of outputs can tell; the model must be built.
-        """
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether what it predicts for a row may depend on the other rows of the batch."""
+        return self._known_of_own[1]
+
+    @property
+    def _known_of_own(self):
+        """Both; only layers of one's own and regularizers of outputs can tell, once it is built."""
         known, found = self._adding
         if known is not self._signature:
-            found = "nothing"
+            found = ("nothing", False)
             if any(layer._foreign or layer.activity_regularizer is not None
                    for layer in _all_layers(self)):
                 self.place()
                 builder = Builder(1, self.dtype)
-                self.lower_graph(builder, [
-                    builder.input(port.columns, port.name) for port in self.ports()[0]])
-                found = builder.adds_losses
+                for tensor in self.lower_graph(builder, [
+                        builder.input(port.columns, port.name) for port in self.ports()[0]]):
+                    _ = tensor.buffer  # which has steps that wait emitted
+                found = (builder.adds_losses, builder.mixes_rows)
             self._adding = self._signature, found
         return found
 
@@ -662,7 +670,7 @@ class Model(Trainer, Layer):
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.history = self.arena = self._updated = self._running = self._restored = None
-        self._front, self._adding = (None, None), (None, "nothing")
+        self._front, self._adding = (None, None), (None, None)
         self._executions = Executions()
         self._lock = threading.RLock()
         self._moved()

@@ -21,6 +21,7 @@ from .observing import no_slope
 __all__ = ["Execution", "Executions", "block_rows", "identity_order", "lower"]
 
 _KEPT = 16
+_MIXED_ROWS = 32  # Keras's batch, where predictions depend on how rows are cut into batches
 
 
 class Execution(NamedTuple):
@@ -99,6 +100,8 @@ def block_rows(model) -> int:
     core's own cache for instance, in whole tiles of 12 rows (see the compiled product), and not
     more than the number from which on nothing is gained.
     """
+    if model.mixes_rows:
+        return _MIXED_ROWS
     widest = max(model.widths())
     itemsize = np.dtype(model.dtype).itemsize
     block = backend.kernels().block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from math import prod
 
 import numpy as np
@@ -30,6 +31,13 @@ class ModelLoss(Loss):
         """Not for calls from outside: the model's method wants its input, too."""
         raise TypeError(f"Call `compute_loss` of {self.model.name!r}")
 
+    def _arguments(self, **given):
+        """Those that the method takes: it may do without `training`, as older ones do."""
+        known = inspect.signature(self.model.compute_loss).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            return given
+        return {name: value for name, value in given.items() if name in known}
+
     def total(self, x, y_true, y_pred, weights, training: bool) -> float:
         """The number that the method returns.
 
@@ -38,8 +46,8 @@ class ModelLoss(Loss):
         ValueError
             If it is none.
         """
-        found = np.asarray(self.model.compute_loss(
-            x=x, y=y_true, y_pred=y_pred, sample_weight=weights, training=training))
+        found = np.asarray(self.model.compute_loss(**self._arguments(
+            x=x, y=y_true, y_pred=y_pred, sample_weight=weights, training=training)))
         if found.size != 1 or found.dtype.kind not in "fiu":
             raise ValueError(
                 f"`compute_loss` of {self.model.name!r} must return a number. Received: "

@@ -1152,7 +1152,8 @@ class _TestArrays:
 
     def blocks(self):
         """The same rows where nobody counts, in batches of a size that suits the processor."""
-        if self.objective.by_batch or self._model.adds_losses == "by batch":
+        if (self.objective.by_batch or self._model.mixes_rows
+                or self._model.adds_losses == "by batch"):
             return self._pieces(self._size)
         # otherwise the numbers are the same for any size
         stored = [a.block_rows for a in self._samples.arrays if hasattr(a, "block_rows")]
