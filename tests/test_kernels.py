@@ -644,6 +644,32 @@ def test_optimizer_passes_on_what_is_not_finite(oracle, other, name, params, dty
     assert finite[3:10].all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("epsilon", [1e-7, 0.0])
+def test_adam_is_that_of_every_instruction_set(other, dtype, epsilon):
+    """Bit for bit, whatever divides: also where moments are 0, denormal, infinite or NaN."""
+    native = other.native
+    if native is None:
+        pytest.skip("no instruction sets to choose from")
+    param, grad, m, v = optimizer_state("adam", 20_011, dtype, 5)
+    tiny, largest = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
+    rare = [0.0, tiny, 1e3 * tiny, np.finfo(dtype).tiny, np.sqrt(largest), largest, np.inf, np.nan]
+    m[:64], v[:64] = (a.ravel() for a in np.meshgrid(rare, rare))
+    grad[:64], m[64:900:3], v[65:900:3] = 0.0, 0.0, 0.0
+    best, results = native.isa(), []
+    try:
+        for name in native.available():
+            native.set_isa(name)
+            arrays = [array.copy() for array in (param, grad, m, v)]
+            other.optimizers.adam_update(*arrays, 7, 0.01, 0.9, 0.999, epsilon, 0.0)
+            results.append(arrays)
+    finally:
+        native.set_isa(best)
+    for found in results[1:]:
+        for array, expected in zip(found, results[0], strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
 def typical_state(row, shape, dtype, seed):
     """Parameter, gradient and slots as they are after some steps."""
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -1024,8 +1024,12 @@ def test_metadata_routing():
         model = MLPClassifier(max_iter=5, random_state=0).set_fit_request(
             sample_weight=True, X_val=False).set_score_request(sample_weight=False)
         routed = cross_val_score(model, X, y, cv=3, params={"sample_weight": weights})
+    expected = [
+        MLPClassifier(max_iter=5, random_state=0).fit(X[train], y[train], weights[train]).score(
+            X[held], y[held]) for train, held in StratifiedKFold(3).split(X, y)]
+    assert routed.tolist() == expected
     plain = cross_val_score(MLPClassifier(max_iter=5, random_state=0), X, y, cv=3)
-    assert routed.shape == plain.shape == (3,)
+    assert routed.tolist() != plain.tolist()
 
 
 def _threads_in_worker(n_jobs):

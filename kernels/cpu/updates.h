@@ -8,10 +8,30 @@
 
 /* -- elementwise optimizers -------------------------------------------------------------------- */
 
+/* An update that is written for vectors, in place of the loop. */
+#ifdef __AVX512DQ__
+#include "adam_f64.h"
+#ifndef FM_ROW_NUMBERS
+#define FM_ROW_NUMBERS
+#define NUMBER(row, count) FM_ROW_##row,
+enum { FM_OPTIMIZERS(NUMBER) };
+#undef NUMBER
+#endif
+#define BY_VECTORS(row)                                                                          \
+    if (sizeof(R) == sizeof(double) && (int)FM_ROW_##row == (int)FM_ROW_adam                     \
+        && c_[3] >= FM_ADAM_LEAST && c_[3] <= FM_ADAM_MOST) {                                    \
+        fm_adam_f64(n, w_, g_, (void *)slots[0], (void *)slots[1], c_, decay_);                  \
+        return;                                                                                  \
+    }
+#else
+#define BY_VECTORS(row)
+#endif
+
 #define LOOP(row, count)                                                                         \
     static void A(update_##row)(long n, void *w_, const void *g_, char *const *slots,            \
                                 const double *c_, double decay_)                                 \
     {                                                                                            \
+        BY_VECTORS(row)                                                                          \
         const R *g = g_, decay = (R)decay_;                                                      \
         R *w = w_, c[FM_COEFFICIENTS], *s0 = count > 0 ? (R *)slots[0] : w;                      \
         R *s1 = count > 1 ? (R *)slots[1] : w, *s2 = count > 2 ? (R *)slots[2] : w;              \
@@ -33,6 +53,7 @@ FM_OPTIMIZERS(LOOP)
 static const fm_update A(updates)[] = {FM_OPTIMIZERS(NAME_OF)};
 #undef NAME_OF
 #undef LOOP
+#undef BY_VECTORS
 
 #ifndef FM_UPDATES_ONCE
 #define FM_UPDATES_ONCE
