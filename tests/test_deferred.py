@@ -389,3 +389,83 @@ def test_dropout_within_a_call(backend):
     always = layers.Lambda(lambda x: fm.random.dropout(x, 0.25))(np.ones((400, 5)))
     assert set(np.unique(always.round(4))) == {0, np.float32(1.3333)}
     assert abs((always == 0).mean() - 0.25) < 0.05
+
+
+# -- losses that a model computes itself -----------------------------------------------------------
+
+
+def computing(package, kind):
+    """A model with a `compute_loss` of one of several kinds.
+
+    The teacher of "distilled" is no part of the model, so that arrays are needed.
+    """
+    numbers = package.ops
+    inputs = package.Input((4,))
+    x = package.layers.Dense(
+        6, "tanh", kernel_regularizer=None if kind == "distilled" else "l2")(inputs)
+    outputs = package.layers.Dense(3)(x)
+    teacher = package.Sequential([package.Input((4,)), package.layers.Dense(3)])
+
+    class Distilled(package.Model):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.tracker = package.metrics.Mean(name="seen")
+            self.divergence = package.losses.KLDivergence()
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            if kind == "super":
+                loss = super().compute_loss(x, y, y_pred, sample_weight)
+                return loss + 0.1 * numbers.mean(numbers.square(y_pred))
+            if kind == "own":
+                weights = 1.0 if sample_weight is None else sample_weight[:, None]
+                chosen = numbers.log_softmax(y_pred) * numbers.one_hot(y, 3) * weights
+                return -numbers.sum(chosen) / 20 + sum(self.losses)
+            soft = numbers.softmax(teacher(x) / 2, axis=1)
+            return self.divergence(soft, numbers.softmax(y_pred / 2, axis=1))
+
+    model = Distilled(inputs, outputs)
+    seeds = np.random.default_rng(1)
+    for part in (teacher, model):
+        part.set_weights([seeds.normal(size=w.shape) for w in part.get_weights()])
+    loss = package.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(package.optimizers.SGD(0.1), loss if kind == "super" else None)
+    return model
+
+
+CLASSES = RNG.integers(0, 3, 40)
+WEIGHTS = RNG.uniform(0.5, 1.5, 40).astype("float32")
+
+
+def losses_of(package, kind, weights):
+    model = computing(package, kind)
+    history = model.fit(X, CLASSES, sample_weight=weights, batch_size=20, epochs=3, shuffle=False,
+                        verbose=0).history["loss"]
+    return model, [*history, *(float(np.sum(w)) for w in model.get_weights())]
+
+
+@pytest.mark.parametrize("kind", ["super", "own", "distilled"])
+def test_losses_of_models_are_those_of_keras(kind):
+    keras = keras_peer.load()
+    weights = None if kind == "distilled" else WEIGHTS
+    found, expected = (losses_of(package, kind, weights)[1] for package in (fm, keras))
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_losses_that_are_followed_are_differentiated_once_a_step(backend):
+    model, found = losses_of(fm, "own", WEIGHTS)
+    assert [op.op for op in model.plan(20).ops].count("python") == 2  # forwards and backwards
+    calls = []
+
+    def watched(self, x=None, y=None, y_pred=None, sample_weight=None):
+        calls.append(1)
+        loss = type(self).__mro__[1].compute_loss(self, x, y, y_pred, sample_weight)
+        self.tracker.update_state(loss)  # which keeps the value, so that arrays are needed
+        return loss
+
+    model = computing(fm, "own")
+    model.__class__ = type("Watched", (type(model),), {"compute_loss": watched})
+    history = model.fit(X, CLASSES, sample_weight=WEIGHTS, batch_size=20, epochs=3, shuffle=False,
+                        verbose=0).history["loss"]
+    np.testing.assert_allclose(history, found[:3], rtol=1e-5)
+    assert len(calls) > 3 * 20 * 3
+    assert model.tracker.result() > 0

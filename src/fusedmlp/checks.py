@@ -22,7 +22,7 @@ from math import inf
 
 import numpy as np
 
-from . import backend, config, frames
+from . import backend, config, frames, tracing
 
 __all__ = [
     "class_labels",
@@ -145,6 +145,8 @@ def _as_array(x, name):
     try:
         return np.asarray(x)
     except (TypeError, ValueError) as error:
+        if tracing.current() is not None and isinstance(error, tracing.SymbolicError):
+            raise  # so that whoever follows a `call` knows that it takes arrays
         held = backend.resident(x)
         if held is not None:
             return held.host()

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SymbolicError", "current", "following", "symbolic"]
+__all__ = ["SymbolicError", "current", "exact", "exactly", "following", "symbolic"]
 
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("tracer", default=None)
+_exact: contextvars.ContextVar[bool] = contextvars.ContextVar("exact", default=False)
 
 
 class SymbolicError(TypeError, AttributeError):
@@ -31,6 +32,21 @@ def symbolic(x: Any) -> Any:
     """A variable as a symbolic tensor while a `call` is followed; anything else as it is."""
     tracer = current()
     return tracer.call(np.positive, (x,), {}) if tracer is not None and hasattr(x, "watch") else x
+
+
+def exact() -> bool:
+    """Whether losses are computed in float64 because differences of them are taken."""
+    return _exact.get()
+
+
+@contextlib.contextmanager
+def exactly() -> Iterator[None]:
+    """Within this block they are."""
+    token = _exact.set(True)
+    try:
+        yield
+    finally:
+        _exact.reset(token)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["activated", "astype", "halted", "index_of", "item", "loss_gradient",
-           "loss_of_samples", "taken"]
+__all__ = ["activated", "astype", "halted", "index_of", "item", "loss_of_samples",
+           "taken"]
 
 
 def item(x, index):
@@ -71,11 +71,14 @@ def activated(x, name, params, axis=None):
     return ops.activation(x, name, **row, **({} if axis is None else {"axis": axis}))
 
 
-def loss_of_samples(loss, y_true, y_pred):
-    """What a loss of this package gives for each sample."""
-    return np.asarray(loss.call(y_true, y_pred))
+def loss_of_samples(function, y_true, y_pred, options, varies=False):
+    """What a loss of this package gives for each sample, in float64.
+
+    `varies` says that the targets depend on something that is trained, too.
+    """
+    return np.asarray(function(*map(_exact, (y_true, y_pred)), **options))
 
 
-def loss_gradient(loss, y_true, y_pred):
-    """The gradient of the sum of these losses with respect to the predictions."""
-    return loss.gradient_of_samples(y_true, y_pred)
+def _exact(x):
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind == "f" else x

@@ -16,7 +16,7 @@ from ..variable import Variable
 from .layer import Layer
 from .merging import joined_shape
 from .naming import auto_name
-from .tensor import KerasTensor
+from .tensor import KerasTensor, PlanTensor
 
 __all__ = ["Operation", "apply", "apply_activation", "combine", "part", "row_total"]
 
@@ -161,8 +161,13 @@ def _operable(x) -> bool:
     """Whether operations take it: a tensor with rows that is no step in waiting."""
     if not isinstance(x, KerasTensor):
         return True
-    waits = getattr(x, "expression", None) is not None and x._buffer is None
-    return not waits and bool(x.shape) and x.shape[0] is None and None not in x.shape[1:]
+    if getattr(x, "expression", None) is not None and x._buffer is None:
+        return False
+    if isinstance(x, PlanTensor):
+        buffer = x.builder.buffers[x.buffer]
+        if buffer.dtype == "int64" or buffer.role == "weight":  # of classes, of samples
+            return False
+    return bool(x.shape) and x.shape[0] is None and None not in x.shape[1:]
 
 
 def _fit(a, b) -> bool:
@@ -294,7 +299,7 @@ def array_function(tensor, function, args, kwargs):
                         for part in args[0]):
             return concatenate(list(args[0]), axis=axis)
     if (function in _SHAPING and args and args[0] is tensor and len(args) + len(kwargs) == 2
-            and _operable(tensor)):
+            and tensor.ndim > 1 and _operable(tensor)):
         found = _SHAPING[function](tensor, *args[1:], *kwargs.values())
         if found is not None:
             return found

@@ -9,6 +9,7 @@ adds to the loss.
 
 from __future__ import annotations
 
+import inspect
 from math import prod
 from typing import Any
 
@@ -16,17 +17,26 @@ import numpy as np
 
 from .. import checks, random, tracing, tree
 from ..expressions import Program
-from ..expressions.functions import activated, astype, described, halted, item, taken
+from ..expressions.functions import (
+    activated,
+    astype,
+    described,
+    halted,
+    item,
+    loss_of_samples,
+    taken,
+)
 from ..variable import Variable
 from . import tensor as tensors
 from .layer import Layer, lower_variable, of_package
 from .naming import auto_name
 from .tensor import KerasTensor, PlanTensor, SymbolicError, columns_of
 
-__all__ = ["Call", "Deferred", "Tracer", "add_to_loss", "defer"]
+__all__ = ["Call", "Deferred", "Tracer", "add_to_loss", "defer", "follow_loss"]
 
 _ROWS = (3, 5)  # of the samples that tell the shape of a result
 _SUBSTITUTES = {np.take: taken}
+_OF_BATCHES = ("circle", "dice", "tversky")  # losses whose samples depend on each other
 
 
 class Deferred(PlanTensor):
@@ -131,6 +141,7 @@ class Tracer:
 
     def __init__(self, anchor: KerasTensor | None = None, builder=None, refuses: bool = False):
         self._anchor, self.refuses = anchor, refuses
+        self.counts_losses = False  # whether a `compute_loss` counts what layers added
         self.builder = getattr(anchor, "builder", builder)
 
     def call(self, function, args: tuple, kwargs: dict):
@@ -147,6 +158,21 @@ class Tracer:
         """Random numbers of a shape whose rows are those of the batch."""
         return _drawn(self, kind, tuple(shape), seed, parameters)
 
+
+    def loss(self, function, args: tuple, kwargs: dict):
+        """What a loss of this package gives for each sample of symbolic tensors."""
+        given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
+        y_true, y_pred = given.pop("y_true"), given.pop("y_pred")
+        if function.__name__ in _OF_BATCHES or any(
+                isinstance(part, (KerasTensor, Variable)) for part in given.values()):
+            raise SymbolicError(f"`{function.__name__}` takes arrays alone")
+        varies = isinstance(y_true, Deferred) or (
+            isinstance(y_true, PlanTensor)
+            and self.builder.buffers[y_true.buffer].role not in ("labels", "input"))
+        found = _noted(loss_of_samples, (function, y_true, y_pred, given, varies), {}, self)
+        if len(found.shape) != len(y_pred.shape) - 1:
+            raise SymbolicError(f"`{function.__name__}` gives a number for each sample of arrays")
+        return found
 
     def full(self, shape: tuple, value: float):
         """One number in every element of a shape whose rows are those of the batch."""
@@ -287,7 +313,8 @@ def _step(output, columns, by_sample=False):
     builder = output.builder
     given, variables = _leaves_of(output)
     program = Program(output, [*given, *variables])
-    placed = [v for v in variables if v.offset is not None]
+    placed = [v for v in variables if v.arena is not None
+              and (builder.arena is None or v.arena is builder.arena)]
     name, scalar = output.name, not output.by_rows
 
     def arrays(inputs):
@@ -336,6 +363,27 @@ def _seen(array, tensor):
 
 
 # -- losses --------------------------------------------------------------------------------------
+
+
+def follow_loss(function, anchor: PlanTensor) -> PlanTensor | None:
+    """The loss that ``function()`` makes of symbolic tensors; None where it takes arrays.
+
+    What layers added to the loss is dropped where the function does not count it.
+    """
+    builder, tracer = anchor.builder, Tracer(anchor)
+    before = builder.mark()
+    try:
+        with tensors.unrecorded(), tracing.following(tracer):
+            found = function()
+    except SymbolicError:
+        builder.rewind(before)
+        return None
+    if not isinstance(found, PlanTensor):
+        builder.rewind(before)
+        return None
+    if not tracer.counts_losses:
+        builder.drop_penalties()
+    return found
 
 
 def add_to_loss(x: PlanTensor, by_sample: bool = False) -> None:

@@ -116,6 +116,7 @@ _NOTHING = {dtype: aligned_zeros(64, dtype) for dtype in ("float32", "float64")}
 def _prepared(layer, given, filled, rows, arena, size):
     """The executor of the layer's plan, the tensors of its outputs, and what adds to a loss."""
     builder = Builder(rows or _BLOCK_ROWS, layer.dtype, training=rows is not None)
+    builder.arena = arena
     inputs = {id(a): PlanTensor((None, *a.shape[1:]), "bool" if a.dtype == bool else layer.dtype,
                                 builder, builder.input(columns_of((None, *a.shape[1:])), "x"))
               for a in given}

@@ -207,6 +207,7 @@ class Layer:
         return previous_mask
 
     _is_part = True  # whether `Model.layers` lists it
+    _in_loss = False  # whether a `compute_loss` is running on arrays
     _defers = False  # whether its outputs may be steps that wait for somebody to need them
 
     python_step = False
@@ -499,8 +500,14 @@ class Layer:
         """What is added to the loss.
 
         First the penalties of the weights as they are now, one for each that has a regularizer,
-        then what the latest call on arrays added, `add_loss` and penalties of outputs.
+        then what the latest call on arrays added, `add_loss` and penalties of outputs.  Empty
+        within a `compute_loss`, to whose result all of this is added.
         """
+        if tracing.current() is not None:
+            tracing.current().counts_losses = True
+            return []
+        if self._in_loss:
+            return []
         return [float(v.regularizer(v.value)) for v in self.variables
                 if v.regularizer is not None] + self._called_losses
 
@@ -725,6 +732,11 @@ class Layer:
 
 def lower_variable(builder: Builder, variable: Variable, name: str | None = None) -> int:
     """The buffer of a variable, with its regularizer and constraint where training updates it."""
+    if builder.arena is not None and variable.arena is not builder.arena:
+        raise SymbolicError(
+            f"The variable {variable.path!r} is of no layer that is an attribute of the model, so "
+            "that a plan can't read it"
+        )
     index = builder.parameter(name or variable.path.replace("/", "."), variable.shape,
                               variable.offset, variable.pitch, variable.updated)
     if variable.updated and variable.regularizer is not None:

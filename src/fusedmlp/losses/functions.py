@@ -7,11 +7,12 @@ which the docstrings end.
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
 
-from .. import checks, ops, spec
+from .. import checks, ops, spec, tracing
 
 __all__ = [
     "binary_crossentropy",
@@ -771,3 +772,23 @@ def circle(y_true, y_pred, ref_labels=None, ref_embeddings=None, remove_diagonal
     rows, _ = ops.loss("circle", y_pred, labels, gamma=gamma, margin=margin,
                        remove_diagonal=bool(remove_diagonal), reduction="none", gradient=False)
     return rows
+
+
+# -- symbolic tensors ----------------------------------------------------------------------------
+
+
+def _followed(function):
+    """The function, which gives a tensor for tensors while a `compute_loss` is followed."""
+
+    @functools.wraps(function)
+    def loss(*args, **kwargs):
+        tracer = tracing.current()
+        if tracer is not None and any(
+                hasattr(part, "_keras_history") for part in (*args, *kwargs.values())):
+            return tracer.loss(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return loss
+
+
+globals().update({name: _followed(globals()[name]) for name in __all__})

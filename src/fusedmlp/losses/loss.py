@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, config
+from .. import checks, config, tracing
 from ..registry import snake_case
 from ..variable import float_dtype
 
@@ -63,6 +63,8 @@ class Loss:
 
     @property
     def dtype(self) -> str:
+        if tracing.exact():
+            return "float64"
         return self._dtype or config.floatx()
 
     def call(self, y_true, y_pred) -> np.ndarray:
@@ -87,6 +89,8 @@ class Loss:
         ValueError, TypeError
             If shapes don't fit, or there is no sample.
         """
+        if tracing.current() is not None and hasattr(y_pred, "_keras_history"):
+            return self._of_tensors(y_true, y_pred, sample_weight)
         dtype = np.dtype(self.dtype)
         if self.labels not in ("classes", "groups"):
             y_true = checks.float_like(y_true, "y_true", dtype)
@@ -94,6 +98,25 @@ class Loss:
         values = np.asarray(self.call(y_true, y_pred))
         counted = self._counted(y_true, values)
         return reduce_losses(values, sample_weight, counted, self.reduction)
+
+    def _of_tensors(self, y_true, y_pred, weights):
+        """The reduced loss of symbolic tensors, a tensor."""
+        if getattr(self, "ignore_class", None) is not None:
+            raise tracing.SymbolicError("classes are ignored in arrays alone")
+        values = self.call(y_true, y_pred)
+        if weights is not None:
+            if len(weights.shape) == len(values.shape) + 1 and weights.shape[-1] == 1:
+                weights = weights[..., 0]
+            if len(weights.shape) != len(values.shape):
+                raise tracing.SymbolicError("weights are spread over arrays alone")
+            values = values * weights
+        if self.reduction in (None, "none"):
+            return values
+        if self.reduction == "sum":
+            return np.sum(values)
+        if self.reduction == "mean_with_sample_weight" and weights is not None:
+            return np.sum(values) / np.sum(weights)
+        return np.mean(values)
 
     def _counted(self, y_true, values):
         """Which samples count, as a mask in the shape of `values`; None stands for all."""

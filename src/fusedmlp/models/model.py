@@ -308,6 +308,7 @@ class Model(Trainer, Layer):
                    for layer in _all_layers(self)):
                 self.place()
                 builder = Builder(1, self.dtype)
+                builder.arena = self.arena
                 for tensor in self.lower_graph(builder, [
                         builder.input(port.columns, port.name) for port in self.ports()[0]]):
                     _ = tensor.buffer  # which has steps that wait emitted

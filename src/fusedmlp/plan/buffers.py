@@ -28,6 +28,7 @@ class Buffers:
         self._streams = 0
         self._loss_ops = []
         self._penalties = []  # of parameters, (op, parameter and what weighs it, attributes)
+        self.arena = None  # that of the parameters, where it is known
         self.mixes_rows = False  # whether what a step in Python gives a row depends on others
         self._of_batches = False  # whether a penalty is a number that a whole batch makes
         self._told = set()  # what `first_time` was asked

@@ -86,6 +86,10 @@ class Penalties(Backward):
         if parameter in self._trainable and entry not in self._constraints:
             self._constraints.append(entry)
 
+    def drop_penalties(self):
+        """Forget what has been added to the loss so far."""
+        self._activities, self._penalties = [], []
+
     def penalize_activities(self, training):
         """Add the penalties on activations to the total of the loss, behind losses."""
         for y, attributes in self._activities:

@@ -7,7 +7,10 @@ from math import prod
 
 import numpy as np
 
+from .. import tracing
 from ..differences import quotient, step_size
+from ..layers.deferred import add_to_loss, follow_loss
+from ..layers.tensor import PlanTensor
 from ..losses import Loss
 
 __all__ = ["ModelLoss", "lower_loss", "lower_metric"]
@@ -31,7 +34,14 @@ class ModelLoss(Loss):
         """Not for calls from outside: the model's method wants its input, too."""
         raise TypeError(f"Call `compute_loss` of {self.model.name!r}")
 
-    def _arguments(self, **given):
+    @property
+    def counts_losses(self) -> bool:
+        """Whether the method names what layers add to the loss, or the one that it stands for."""
+        method = inspect.unwrap(type(self.model).compute_loss)
+        names = getattr(getattr(method, "__code__", None), "co_names", ("losses",))
+        return not {"losses", "compute_loss"}.isdisjoint(names)
+
+    def arguments(self, **given):
         """Those that the method takes: it may do without `training`, as older ones do."""
         known = inspect.signature(self.model.compute_loss).parameters
         if any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -46,8 +56,13 @@ class ModelLoss(Loss):
         ValueError
             If it is none.
         """
-        found = np.asarray(self.model.compute_loss(**self._arguments(
-            x=x, y=y_true, y_pred=y_pred, sample_weight=weights, training=training)))
+        self.model._in_loss = True
+        try:
+            with tracing.exactly():
+                found = np.asarray(self.model.compute_loss(**self.arguments(
+                    x=x, y=y_true, y_pred=y_pred, sample_weight=weights, training=training)))
+        finally:
+            self.model._in_loss = False
         if found.size != 1 or found.dtype.kind not in "fiu":
             raise ValueError(
                 f"`compute_loss` of {self.model.name!r} must return a number. Received: "
@@ -71,7 +86,15 @@ def _shaped(array, sample, repeat):
 
 
 def _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradient):
-    """Add a `ModelLoss`; its gradient by central differences, two calls for each prediction."""
+    """Add a `ModelLoss`.
+
+    Where the method can't be followed on symbolic tensors, it runs in Python on arrays, and its
+    gradient is taken by central differences, two calls for each prediction.
+    """
+    if _followed(builder, loss, sample, prediction, labels, sample_weight, gradient):
+        return
+    if not loss.counts_losses:
+        builder.drop_penalties()
     inputs = [b.index for b in builder.buffers if b.role == "input"]
     shapes = [builder.shape(index) for index in inputs]
     prediction = builder.beside(prediction, labels)
@@ -106,6 +129,38 @@ def _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradi
     outputs = builder.python(step, given, [1, columns] if gradient else [1], name=loss.name,
                              phase="loss", roles=["row", "gradient"], repeat=repeat)
     builder.begin_at(outputs[0], "mean", 1.0)
+
+
+def _followed(builder, loss, sample, prediction, labels, sample_weight, training):
+    """Whether a `ModelLoss` could be added by following it on symbolic tensors."""
+    def tensor(index, shape=None):
+        shape = builder.shape(index) if shape is None else shape
+        same = builder.shape(index) == shape or not shape
+        dtype = builder.buffers[index].dtype
+        return PlanTensor((None, *shape), dtype, builder,
+                          index if same else builder.view(index, shape))
+
+    if builder.buffers[labels].repeat != 1 or (
+            sample_weight is not None and builder.buffers[sample_weight].repeat != 1):
+        return False
+    inputs = [tensor(b.index) for b in list(builder.buffers) if b.role == "input"]
+    whole = builder.buffers[labels].columns == prod(sample)
+    one = builder.buffers[labels].dtype == "int64"
+    y_pred = tensor(prediction, sample)
+    given = {"x": inputs[0] if len(inputs) == 1 else inputs,
+             "y": tensor(labels, () if one else sample if whole else None), "y_pred": y_pred,
+             "sample_weight": None if sample_weight is None else tensor(sample_weight, ()),
+             "training": training}
+    found = follow_loss(lambda: loss.model.compute_loss(**loss.arguments(**given)), y_pred)
+    if found is None:
+        return False
+    if found.shape:
+        raise ValueError(
+            f"`compute_loss` of {loss.model.name!r} must return a number. Received: shape "
+            f"{found.shape}"
+        )
+    add_to_loss(found)
+    return True
 
 
 def lower_loss(builder, loss, sample: tuple, prediction: int, labels: int,

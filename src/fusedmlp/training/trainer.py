@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, checks, constraints, losses, optimizers, random, tree
+from .. import backend, checks, constraints, losses, optimizers, random, tracing, tree
 from ..plan import Plan
 from . import data as adapters
 from .batches import Batches, is_batches, unpack_batch
@@ -180,18 +180,21 @@ class Trainer:
                      training: bool = True) -> float:
         """The loss of a batch, as `compile` asked for it; a subclass may compute another one.
 
-        A method of one's own, which may call this one, gets arrays and returns a number.  It runs
-        in Python in each step, and its gradient is taken by differences, two calls for each
-        predicted number: for small batches, or where nothing else will do.  Penalties of
-        regularizers are added to it.
+        A method of one's own, which may call this one, returns a number.  It is followed on
+        symbolic tensors and becomes part of the plan, as a layer's `call` does; what layers and
+        regularizers add to the loss counts where it calls this method or adds `self.losses`.
+
+        Where that can't be, because it looks at values or keeps them in a metric, it gets arrays
+        and runs in Python in each step.  Its gradient is then taken by differences, two calls for
+        each predicted number.
 
         Parameters
         ----------
-        x : ndarray
+        x : symbolic tensor, or ndarray
             The input, a list where there are several.
-        y, y_pred : ndarray
+        y, y_pred : symbolic tensor, or ndarray
             Targets and predictions; the model must have one output.
-        sample_weight : ndarray, optional
+        sample_weight : symbolic tensor or ndarray, optional
         training : bool
 
         Raises
@@ -223,6 +226,10 @@ class Trainer:
                 f"`compute_loss` is for models with one output. Received: {self.name!r} with "
                 f"{len(self.ports()[1])}"
             )
+        if tracing.current() is not None:
+            tracing.current().counts_losses = True
+            shapes = [(1, *part.shape[1:]) for part in (y, y_pred)]
+            return losses.resolve(self.loss, *shapes)(y, y_pred, sample_weight)
         y, y_pred = np.asarray(y), np.asarray(y_pred)
         loss = copy.copy(losses.resolve(self.loss, y.shape, y_pred.shape))
         if y_pred.dtype == np.float64:  # as in training, which takes differences
