@@ -163,7 +163,6 @@ cdef enum Code:
     ROW_DOT
     SCALE_ROWS
     COPY_GROUPS
-    COPY
     # those that work on the steps of samples
     STEP_MASK
     KEEP_STEPS
@@ -261,6 +260,8 @@ cdef struct Step:
     bint by_columns
     bint pairs     # a product of bfloat16
     bint grouped   # GROUP_DW or GROUP_DB
+    long together  # elements that one thread updates at once: also those of parameters that follow
+    bint covered   # whether the update of an earlier parameter is that of this one, too
     int number     # of a data array, a total
     int ending
     Operand a
@@ -493,7 +494,7 @@ cdef void _scale(char *values, long n, int itemsize, double factor) noexcept nog
 
 
 cdef inline bint _joins(Code code) noexcept nogil:
-    return SUBTRACT <= code <= COPY
+    return SUBTRACT <= code <= COPY_GROUPS
 
 
 cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long rows) noexcept nogil:
@@ -528,12 +529,11 @@ cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long ro
         k.row_dot(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
     elif code == SCALE_ROWS:
         k.scale_rows(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
-    elif code == COPY_GROUPS:
+    else:  # COPY_GROUPS
         if s.clears:
             memset(_at(&s.c, bases, r0, size), 0, rows * s.b.ld * size)
         k.copy_groups(rows, s.groups, s.width, a, s.a.ld, s.step_a, b, s.b.ld, s.step_b)
-    else:
-        memcpy(b, a, rows * s.a.ld * size)
+
 cdef void _steps_step(const Run *q, const Step *s, char **bases, long r0,
                       long n) noexcept nogil:
     """An operation on the steps of n samples from r0 on."""
@@ -1266,7 +1266,7 @@ cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread,
     else:
         # a parameter; its gradient lies at the same place of another arena
         _part(&s.a, thread, threads, size, &start, &stop)
-        elements = stop - start
+        elements = stop - start if threads > 1 or not s.together else s.together
         if elements <= 0:
             return
         if s.code == ACCUMULATE:  # a gradient, b that of a further use
@@ -1399,6 +1399,8 @@ cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
             steps, operations = q.watching, q.watching_count
         for i in range(operations):
             s = &steps[i]
+            if s.covered and threads == 1:
+                continue
             if s.waits or (s.grouped and not own):
                 barrier(threads)
             if s.code == PYTHON:
@@ -1854,6 +1856,7 @@ cdef class Executor:
         self._run.count = i - self._transposes
         for i in range(self._transposes + self._run.count):
             self._steps[i].repeat = max(self._steps[i].repeat, 1)
+        self._join_updates()
         self._split_columns()
         if plan.observations:
             self._watch()
@@ -1980,6 +1983,39 @@ cdef class Executor:
         self._run.every = next(op for op in self.plan.ops
                                if op.phase == "observe").attributes["every"]
         return 0
+
+    cdef void _join_updates(self):
+        """Let one thread update parameters at once that lie and are updated side by side."""
+        cdef Step *steps = self._steps + self._transposes
+        cdef Step *head = NULL
+        cdef Step *s
+        cdef Updating *a
+        cdef Updating *b
+        cdef long elements, at
+        cdef int i, k
+        cdef bint alike
+        for i in range(self._run.count):
+            s = &steps[i]
+            if s.code != UPDATE or s.update.clips:
+                head = NULL
+                continue
+            elements = s.a.rows * s.a.ld
+            if head != NULL:
+                a, b = head.update, s.update
+                at = head.together * self._run.itemsize
+                alike = not b.first and a.number == b.number and a.every == b.every \
+                    and a.rate == b.rate and a.decay == b.decay and head.a.at + at == s.a.at
+                for k in range(8):
+                    alike = alike and a.params[k] == b.params[k]
+                for k in range(4):
+                    alike = alike and (a.slots[k] == b.slots[k] == NULL
+                                       or a.slots[k] + at == b.slots[k])
+                if alike:
+                    head.together += elements
+                    s.covered = True
+                    continue
+            head = s
+            head.together = elements
 
     cdef void _place_barriers(self, Step *steps, int count):
         """Threads meet where the class of the operations changes, and at the end of a step.
@@ -2306,7 +2342,7 @@ cdef class Executor:
             "subtract": SUBTRACT, "maximum": MAXIMUM, "minimum": MINIMUM,
             "maximum_grad": EXTREME_GRAD, "minimum_grad": EXTREME_GRAD, "affine": AFFINE,
             "divide": DIVIDE, "power": POWER, "log": LOG, "broadcast": BROADCAST,
-            "row_sum": ROW_SUM, "row_dot": ROW_DOT, "scale_rows": SCALE_ROWS, "copy": COPY,
+            "row_sum": ROW_SUM, "row_dot": ROW_DOT, "scale_rows": SCALE_ROWS,
         }
         if name in codes:
             self._set_all(s, (*op.inputs, *op.outputs))

@@ -299,7 +299,7 @@ def _embedding_grad(stream, inputs, outputs):
 
 OPERATIONS = {
     **{name: _mapping(name)
-       for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "copy")},
+       for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")},
     "log": _mapping("logarithm"),
     "accumulate": _accumulate,
     "scale_rows": _mapping("multiply"),

@@ -423,7 +423,6 @@ class Executor:
     _maximum = _quiet_operation(np.maximum)
     _minimum = _quiet_operation(np.minimum)
     _log = _quiet_operation(np.log)
-    _copy = _quiet_operation(np.positive)
     _accumulate = _quiet_operation(np.add)
 
     def _maximum_grad(self, inputs, outputs, rows):

@@ -77,7 +77,6 @@ prelu_grad               dy, x, alpha         dx[, dalpha]         --
 maximum_grad             dy, a, b             da                   --
 minimum_grad             dy, a, b             da                   --
 place                    dy                   dx, 0 elsewhere      start, groups
-copy                     x                    x                    --
 accumulate               dp, spare            dp + spare, in dp    --
 batch_norm_sums          dy, x, mean, inv     dgamma, dbeta        --
 batch_norm_dx            dy, x, mean, inv,    dx (may be dy)       scale
