@@ -12,6 +12,7 @@ from . import (
     elementwise,
     import_time,
     optimizer,
+    options,
     peers,
     predict,
     report,
@@ -40,14 +41,9 @@ def _parser():
                "python -m bench gpu [SUBJECT ...] measures on an NVIDIA GPU.",
     )
     parser.add_argument("subject", choices=SUBJECTS)
-    parser.add_argument("--only", nargs="+", metavar="NAME",
-                        help="workloads, by name or by the part before the comma")
+    options.add(parser, "workloads")
     parser.add_argument("--peers", nargs="+", metavar="NAME",
                         help="only these peers (see bench/peers), or none")
-    parser.add_argument("--repeat", type=int, default=15, metavar="N",
-                        help="turns of every contender (default 15)")
-    parser.add_argument("--quick", action="store_true", help="small workloads, 5 turns")
-    parser.add_argument("--json", metavar="FILE", help="write every turn to FILE")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table as well")
     parser.add_argument("--png", metavar="FILE", help="draw a chart (needs matplotlib)")
     return parser
@@ -74,16 +70,14 @@ def main(arguments=None):
     if arguments[:1] == ["gpu"]:
         return gpu.main(arguments[1:])
     parser = _parser()
-    options = parser.parse_args(arguments)
-    subject = SUBJECTS[options.subject]
-    if options.repeat < 1:
-        parser.error(f"--repeat: expected at least 1. Received: {options.repeat}")
-    turns = min(options.repeat, 5) if options.quick else options.repeat
+    given = parser.parse_args(arguments)
+    subject = SUBJECTS[given.subject]
+    turns = options.turns(parser, given)
     turns = min(turns, getattr(subject, "MOST_TURNS", turns))
     try:
-        default = subject.QUICK if options.quick else subject.NAMES
-        names = _chosen(subject, options.only) if options.only else default
-        adapters, missing = peers.load(options.peers)
+        default = subject.QUICK if given.quick else subject.NAMES
+        names = _chosen(subject, given.only) if given.only else default
+        adapters, missing = peers.load(given.peers)
     except ValueError as error:
         parser.error(str(error))
     if "fused" in missing:
@@ -113,13 +107,13 @@ def main(arguments=None):
     if others is not None:
         print(f"other processes used {others:.0%} of the machine during the run"
               + (_DISTURBED if others > _QUIET else ""))
-    if options.markdown:
+    if given.markdown:
         print(f"\n{report.markdown(rows, subject)}")
-    if options.json:
-        report.save(options.json, options.subject, rows, machine=machine.describe(),
+    if given.json:
+        report.save(given.json, given.subject, rows, machine=machine.describe(),
                     versions=versions, settings=settings, missing=missing)
-    if options.png:
-        report.chart(options.png, rows, subject)
+    if given.png:
+        report.chart(given.png, rows, subject)
     return int(any(not row["ours"] for row in rows))
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from .. import cases, report
+from .. import options as common
 from ..machine import version
 from . import kernels, prediction, products, results, training
 
@@ -32,12 +33,7 @@ def _parser():
         epilog="Peers take part where PyTorch or JAX is installed with CUDA.")
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT",
                         help=f"some of {', '.join(SUBJECTS)}; all unless given")
-    parser.add_argument("--only", nargs="+", metavar="NAME",
-                        help="cases, by name or by the part before the comma")
-    parser.add_argument("--repeat", type=int, default=15, metavar="N",
-                        help="turns of every contender (default 15)")
-    parser.add_argument("--quick", action="store_true", help="few and small cases, 5 turns")
-    parser.add_argument("--json", metavar="FILE", help="write every turn to FILE")
+    common.add(parser, "cases")
     parser.add_argument("--results", metavar="FILE", nargs="?", const=str(results.PAGE),
                         help=f"write a page of tables to FILE ({results.PAGE.name} beside this)")
     return parser
@@ -75,8 +71,7 @@ def main(arguments=None):
     """Run subjects; the exit status is 1 without a GPU, or if a result of ours was wrong."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.repeat < 1:
-        parser.error(f"--repeat: expected at least 1. Received: {options.repeat}")
+    turns = common.turns(parser, options)
     try:
         pairs = chosen(options)
     except ValueError as error:
@@ -92,7 +87,6 @@ def main(arguments=None):
     versions = {name: number for name, number in versions.items() if number != "?"}
     print(card)
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
-    turns = min(options.repeat, 5) if options.quick else options.repeat
     parts = []
     for subject, names in pairs:
         rows = [cases.measure(case, turns, card, subject.ALTERNATE)

@@ -37,8 +37,8 @@ from . import driver
 
 __all__ = [
     "BLOCK", "NULL", "SIMULATED", "Array", "Kernel", "bfloat16", "block_largest", "block_sum",
-    "by_dtype", "cuda", "declared", "device", "factories", "flat", "hosted", "kernel", "larger",
-    "launch", "matrix", "scalar", "shared_stream", "team", "vector",
+    "by_dtype", "cuda", "declared", "device", "factories", "flat", "folded", "hosted", "kernel",
+    "larger", "launch", "matrix", "plus", "scalar", "shared_stream", "team", "vector",
 ]
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -416,28 +416,45 @@ def _synchronize(stream):
 # -- threads that work together ------------------------------------------------------------------
 
 
-@by_dtype
-def block_sum(R):
-    """A function that adds a number of every thread of a block; all get the same sum.
+@scalar
+def plus(a, b):
+    """The sum."""
+    return a + b
 
-    Threads of the upper half add to the lower half until one is left: the order of the additions
-    depends on the number of threads alone.
+
+def folded(threads, join):
+    """A function that joins a number of every thread of a block; all get the same.
+
+    It takes an array of shared memory with room for the numbers, and the thread's own.  Threads of
+    the upper half join theirs to the lower half until one is left: the order of additions depends
+    on the number of threads alone.
     """
     @device
-    def block_sum(value):
-        values = cuda.shared.array(BLOCK, R)
+    def fold(values, value):
         t = cuda.threadIdx.x
         values[t] = value
         cuda.syncthreads()
-        step = BLOCK // 2
+        step = threads // 2
         while step > 0:
             if t < step:
-                values[t] += values[t + step]
+                values[t] = join(values[t], values[t + step])
             cuda.syncthreads()
             step //= 2
-        total = values[0]
+        found = values[0]
         cuda.syncthreads()
-        return total
+        return found
+
+    return fold
+
+
+@by_dtype
+def block_sum(R):
+    """A function that adds a number of every thread of a block; all get the same sum."""
+    fold = folded(BLOCK, plus)
+
+    @device
+    def block_sum(value):
+        return fold(cuda.shared.array(BLOCK, R), value)
 
     return block_sum
 
@@ -445,21 +462,11 @@ def block_sum(R):
 @by_dtype
 def block_largest(R):
     """A function for the largest number of all threads of a block; NaN counts as the largest."""
+    fold = folded(BLOCK, larger)
+
     @device
     def block_largest(value):
-        values = cuda.shared.array(BLOCK, R)
-        t = cuda.threadIdx.x
-        values[t] = value
-        cuda.syncthreads()
-        step = BLOCK // 2
-        while step > 0:
-            if t < step:
-                values[t] = larger(values[t], values[t + step])
-            cuda.syncthreads()
-            step //= 2
-        largest = values[0]
-        cuda.syncthreads()
-        return largest
+        return fold(cuda.shared.array(BLOCK, R), value)
 
     return block_largest
 

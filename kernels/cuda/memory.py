@@ -14,8 +14,8 @@ import numpy as np
 from . import device, dlpack, driver, steps
 from .device import SIMULATED, cuda, matrix, vector
 
-__all__ = ["Memory", "Resident", "adopt", "free", "is_compressed", "on_device", "recorder",
-           "resident", "size", "stream", "synchronize", "zeros"]
+__all__ = ["Memory", "Resident", "adopt", "described", "free", "is_compressed", "on_device",
+           "parameter", "recorder", "resident", "size", "stream", "synchronize", "zeros"]
 
 _LINE = 256  # bytes that a part begins at a multiple of, as allocations of the driver do
 
@@ -256,3 +256,11 @@ def resident(array):
 def described(held, shape):
     """The `device.Array` of a flat device array that holds a matrix or a vector."""
     return vector(held, shape[0]) if len(shape) == 1 else matrix(held, *shape)
+
+
+def parameter(held, buffer, offset=None):
+    """The `device.Array` of a parameter, or of what lies like it; one row comes as a vector."""
+    offset = buffer.offset if offset is None else offset
+    if buffer.rows == 1:
+        return vector(held, buffer.columns, offset)
+    return matrix(held, buffer.rows, buffer.columns, offset, buffer.pitch)

@@ -7,16 +7,28 @@ float64: blocks make some, and the block of the next launch adds them up.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from .device import BLOCK, block_sum, by_dtype, cuda, flat, kernel, launch, scalar
+from .device import BLOCK, Array, block_sum, by_dtype, cuda, flat, kernel, launch, scalar
 from .elementwise import functions
 from .parameters import blocks
 
-__all__ = ["columns", "parameter", "update"]
+__all__ = ["Book", "columns", "parameter", "update"]
 
 _F = np.float64
 _ZERO = _F(0)
+
+
+class Book(NamedTuple):
+    """Where observations are written, and what says which step writes which row."""
+
+    rates: Array
+    notes: Array
+    records: Array
+    units: Array
+    width: int  # observations of a row
 
 
 @scalar

@@ -28,10 +28,12 @@ from .device import (
     cuda,
     device,
     exp,
+    folded,
     isinf,
     isnan,
     kernel,
     log,
+    plus,
     types,
     vector,
 )
@@ -320,6 +322,8 @@ def _body(R, activations, optimizer):
     factors, element = rules.factors()[optimizer], rules.elements(R)[optimizer]
     slots = len(OPTIMIZERS[optimizer].slots)
     tiny, zero, one, two = np.float64(np.finfo(R).tiny), R(0), R(1), R(2)
+    add = folded(THREADS, plus)
+
     @device
     def f(code, x, a, b, c):
         if code == 0:
@@ -365,12 +369,13 @@ def _body(R, activations, optimizer):
     # odd pitch, `ld`.
 
     @device
-    def dense(mem, n, x, k, bias, y, z, d, m, code, a, b, c):
-        across, ld = (m + 3) // 4, m | 1
+    def product(mem, n, m, d, x, down, along, k, ld, bias, y, z, pitch, code, a, b, c):
+        # y = f(x k + bias): x_ip lies at x + i down + p along, and k_pj at k + p ld + j
+        across = (m + 3) // 4
         t = cuda.threadIdx.x
         while t < (n + 1) // 2 * across:
             i, j = t // across * 2, t % across
-            second = min(i + 1, n - 1)
+            first, second = x + i * down, x + min(i + 1, n - 1) * down
             j1, j2 = min(j + across, m - 1), min(j + 2 * across, m - 1)
             j3 = min(j + 3 * across, m - 1)
             s0 = s1 = s2 = s3 = zero
@@ -378,7 +383,7 @@ def _body(R, activations, optimizer):
                 s0, s1, s2, s3 = mem[bias + j], mem[bias + j1], mem[bias + j2], mem[bias + j3]
             r0, r1, r2, r3 = s0, s1, s2, s3
             for p in range(d):
-                u, v = mem[x + i * d + p], mem[x + second * d + p]
+                u, v = mem[first + p * along], mem[second + p * along]
                 row = k + p * ld
                 w0, w1, w2, w3 = mem[row + j], mem[row + j1], mem[row + j2], mem[row + j3]
                 s0 += u * w0
@@ -396,7 +401,7 @@ def _body(R, activations, optimizer):
                              else r0 if q == 4 else r1 if q == 5 else r2 if q == 6 else r3)
                     if z >= 0:
                         mem[z + row * m + column] = value
-                    mem[y + row * m + column] = f(code, value, a, b, c)
+                    mem[y + row * pitch + column] = f(code, value, a, b, c)
             t += THREADS
 
     @device
@@ -422,36 +427,6 @@ def _body(R, activations, optimizer):
                     if saved >= 0:
                         value *= df(code, mem[saved + at], a, b, c)
                     mem[out + at] = value
-            t += THREADS
-
-    @device
-    def dw(mem, n, x, dz, out, d, m):
-        across, ld = (m + 3) // 4, m | 1
-        t = cuda.threadIdx.x
-        while t < (d + 1) // 2 * across:
-            i, j = t // across * 2, t % across
-            second = min(i + 1, d - 1)
-            j1, j2 = min(j + across, m - 1), min(j + 2 * across, m - 1)
-            j3 = min(j + 3 * across, m - 1)
-            s0 = s1 = s2 = s3 = r0 = r1 = r2 = r3 = zero
-            for p in range(n):
-                u, v = mem[x + p * d + i], mem[x + p * d + second]
-                row = dz + p * m
-                w0, w1, w2, w3 = mem[row + j], mem[row + j1], mem[row + j2], mem[row + j3]
-                s0 += u * w0
-                s1 += u * w1
-                s2 += u * w2
-                s3 += u * w3
-                r0 += v * w0
-                r1 += v * w1
-                r2 += v * w2
-                r3 += v * w3
-            for q in range(8):
-                row, column = i + q // 4, j + q % 4 * across
-                if row < d and column < m:
-                    mem[out + row * ld + column] = (
-                        s0 if q == 0 else s1 if q == 1 else s2 if q == 2 else s3 if q == 3
-                        else r0 if q == 4 else r1 if q == 5 else r2 if q == 6 else r3)
             t += THREADS
 
     @device
@@ -493,21 +468,6 @@ def _body(R, activations, optimizer):
                     mem[d + i * c + j] = two * e / R(c) * (weight * scale)
             mem[losses + i] = weight * total / R(c)
             i += THREADS
-
-    @device
-    def add(values, value):
-        t = cuda.threadIdx.x
-        values[t] = value
-        cuda.syncthreads()
-        step = THREADS // 2
-        while step > 0:
-            if t < step:
-                values[t] += values[t + step]
-            cuda.syncthreads()
-            step //= 2
-        total = values[0]
-        cuda.syncthreads()
-        return total
 
     @device
     def reduce(mem, values, n, x, weights, at, whole, counts, watched, factor, totals, clock, step):
@@ -582,11 +542,13 @@ def _body(R, activations, optimizer):
                             mem[p1 + e] = data_2[source]
                         e += THREADS
                 elif kind == DENSE:
-                    dense(mem, n, p1, p2, p3, p4, p5, p6, p7, p8, R(c0), R(c1), R(c2))
+                    product(mem, n, p7, p6, p1, p6, 1, p2, p7 | 1, p3, p4, p5, p7, p8, R(c0),
+                            R(c1), R(c2))
                 elif kind == DX:
                     dx(mem, n, p1, p2, p3, p4, p5, p6, p7, R(c0), R(c1), R(c2))
-                elif kind == DW:
-                    dw(mem, n, p1, p2, p3, p4, p5)
+                elif kind == DW:  # of x transposed and dz
+                    product(mem, p4, p5, n, p1, 1, p4, p2, p5, -1, p3, -1, p5 | 1, 0, zero, zero,
+                            zero)
                 elif kind == DB:
                     j = t
                     while j < p3:

@@ -22,10 +22,16 @@ def subtract(builder, op, gradients, needed):
 
 def multiply(builder, op, gradients, needed):
     """y = a b: da = dy b, db = dy a."""
+    _of_each(builder, op, gradients, needed, "multiply", lambda dy, x, other: (dy, other))
+
+
+def _of_each(builder, op, gradients, needed, name, read):
+    """The gradient of each of two inputs: an op of what it reads of dy, the input and the other."""
     dy, (a, b) = gradients[op.outputs[0]], op.inputs
     for x, other in ((a, b), (b, a)):
         if x in needed:
-            builder._accumulate(gradients, x, builder._emit_backward("multiply", (dy, other), x))
+            builder._accumulate(gradients, x,
+                                builder._emit_backward(name, read(dy, x, other), x))
 
 
 def divide(builder, op, gradients, needed):
@@ -42,11 +48,7 @@ def divide(builder, op, gradients, needed):
 
 def extreme(builder, op, gradients, needed):
     """y = max(a, b) or min(a, b): dy to the one that it is, half to each where they are equal."""
-    dy, (a, b) = gradients[op.outputs[0]], op.inputs
-    for x, other in ((a, b), (b, a)):
-        if x in needed:
-            builder._accumulate(
-                gradients, x, builder._emit_backward(f"{op.op}_grad", (dy, x, other), x))
+    _of_each(builder, op, gradients, needed, f"{op.op}_grad", lambda *read: read)
 
 
 def affine(builder, op, gradients, needed):

@@ -71,11 +71,16 @@ def prelu(builder, op, gradients, needed):
     builder._accumulate(gradients, x, outputs[0])
 
 
-def mask(builder, op, gradients, needed):
+def _by(builder, op, gradients, name, factor):
+    """dx is an op of dy and a factor."""
     dy = gradients[op.outputs[0]]
     dx = builder._or_new(dy)
-    builder._emit("multiply", (dy, op.outputs[1]), (dx,), "backward")
+    builder._emit(name, (dy, factor), (dx,), "backward")
     builder._accumulate(gradients, op.inputs[0], dx)
+
+
+def mask(builder, op, gradients, needed):
+    _by(builder, op, gradients, "multiply", op.outputs[1])
 
 
 def noise(builder, op, gradients, needed):
@@ -111,10 +116,7 @@ def standardize(builder, op, gradients, needed):
 
 
 def scale_shift(builder, op, gradients, needed):
-    dy = gradients[op.outputs[0]]
-    dx = builder._or_new(dy)
-    builder._emit("scale_columns", (dy, op.inputs[1]), (dx,), "backward")
-    builder._accumulate(gradients, op.inputs[0], dx)
+    _by(builder, op, gradients, "scale_columns", op.inputs[1])
 
 
 def row_norm(builder, op, gradients, needed):
