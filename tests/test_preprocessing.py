@@ -390,3 +390,53 @@ def test_sketches_like_keras():
     ours.adapt(batches)
     adapt_keras(theirs, batches)
     np.testing.assert_allclose(ours.bin_boundaries, theirs.bin_boundaries, rtol=1e-5)
+
+
+# -- lookups elsewhere than in front ---------------------------------------------------------------
+
+ANIMALS = np.array([["cat"], ["dog"], ["cow"], ["cat"]])
+
+
+def _word_layers():
+    return [fm.layers.StringLookup(vocabulary=["cat", "dog"]), fm.layers.Embedding(4, 2),
+            fm.layers.Flatten()]
+
+
+@pytest.mark.parametrize("nested", [False, True, "twice"])
+def test_words_in_models_of_several_forms(nested):
+    if not nested:
+        model = fm.Sequential([*_word_layers(), fm.layers.Dense(1)])  # no Input says the shape
+        embedding = model.layers[1]
+    else:
+        inner = fm.Sequential([fm.Input((1,), dtype="string"), *_word_layers()])
+        embedding, x = inner.layers[1], fm.Input((1,), dtype="string")
+        if nested == "twice":
+            y = fm.Input((1,), dtype="string")
+            middle = fm.Model(y, inner(y))
+            model = fm.Model(x, fm.layers.Dense(1)(fm.layers.add([middle(x), inner(x)])))
+        else:
+            model = fm.Model(x, fm.layers.Dense(1)(inner(x)))
+    model.compile("sgd", "mse")
+    model.fit(ANIMALS, np.ones(4), verbose=0)
+    rows = embedding.embeddings.numpy()[[1, 2, 0, 1]] * (2 if nested == "twice" else 1)
+    kernel, bias = (w.numpy() for w in model.weights[-2:])
+    np.testing.assert_allclose(model.predict(ANIMALS, verbose=0), rows @ kernel + bias, rtol=1e-5)
+
+
+def test_numbers_are_looked_up_within_a_call(backend):
+    class Own(fm.Model):
+        def __init__(self):
+            super().__init__()
+            self.lookup = fm.layers.IntegerLookup(vocabulary=[10, 20, 30])
+            self.embedding, self.flatten = fm.layers.Embedding(4, 2), fm.layers.Flatten()
+
+        def call(self, x):
+            return self.flatten(self.embedding(self.lookup(x)))
+
+    model, numbers = Own(), np.array([[10], [30], [7], [20]])
+    model.compile("sgd", "mse")
+    model.fit(numbers, np.ones((4, 2)), verbose=0)
+    found = model.embedding.embeddings.numpy()[[1, 3, 0, 2]]
+    np.testing.assert_allclose(model.predict(numbers, verbose=0), found, rtol=1e-6)
+    with pytest.raises(ValueError, match="whole numbers below 16777216"):
+        model.predict(np.array([[2**24]]), verbose=0)

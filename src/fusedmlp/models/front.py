@@ -20,7 +20,7 @@ from ..plan import Builder
 from ..training.data import features
 from ..training.ports import Port, spread
 
-__all__ = ["Front"]
+__all__ = ["Front", "opened"]
 
 
 class Front:
@@ -122,6 +122,51 @@ class Front:
                 result = tree.leaves(node.operation(*args, **kwargs))
                 known.update((id(t), v) for t, v in zip(node.output_tensors, result, strict=True))
         return [known[id(t)] for t in self._outputs]
+
+
+def opened(nodes: Sequence[Node]) -> list[Node]:
+    """Calls of layers with those of the models among them that hold host layers in their place.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Parents before children.
+    """
+    found = []
+    for node in nodes:
+        model = node.operation
+        inside = [] if node.is_input or node.kwargs else getattr(model, "_nodes", list)()
+        if not _hold_host_layers(inside):
+            found.append(node)
+            continue
+        given, made = (tree.leaves(part) for part in model._signature)
+        places = {**dict(zip(map(id, made), node.output_tensors, strict=True)),
+                  **dict(zip(map(id, given), node.input_tensors, strict=True))}
+        if any(id(t) in map(id, given) for t in made):  # an output that is an input
+            found.append(node)
+            continue
+        found += opened([_replaced(inner, places) for inner in inside if not inner.is_input])
+    return found
+
+
+def _hold_host_layers(nodes):
+    return any(isinstance(node.operation, HostLayer)
+               or _hold_host_layers(getattr(node.operation, "_nodes", list)())
+               for node in nodes if not node.is_input)
+
+
+def _replaced(node, places):
+    """The same call between other tensors; those that it makes are put into `places`."""
+    args, kwargs = node.filled(places)
+    for tensor in node.output_tensors:
+        places.setdefault(id(tensor), KerasTensor(tensor.shape, tensor.dtype))
+    other = Node.__new__(Node)
+    other.operation, other.args, other.kwargs = node.operation, args, kwargs
+    other.outputs = tree.map_leaves(lambda t: places[id(t)], node.outputs)
+    other.input_tensors = [leaf for leaf in tree.leaves([list(args), kwargs])
+                           if isinstance(leaf, KerasTensor)]
+    other.output_tensors = tree.leaves(other.outputs)
+    return other
 
 
 def _shaped(array, label, port):

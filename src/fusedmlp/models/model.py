@@ -20,7 +20,7 @@ from ..training.execution import Executions
 from ..training.ports import Port
 from ..training.trainer import Trainer
 from ..variable import Variable, place_together
-from .front import Front
+from .front import Front, opened
 
 __all__ = ["Model"]
 
@@ -242,10 +242,15 @@ class Model(Trainer, Layer):
         known, found = self._front
         if known is not self._signature:
             inputs, outputs = self._signature
-            found = Front(_ports(inputs, self.input_names), tree.leaves(inputs), self._nodes(),
-                          tree.leaves(outputs))
+            found = Front(_ports(inputs, self.input_names), tree.leaves(inputs),
+                          opened(self._nodes()), tree.leaves(outputs))
             self._front = self._signature, found
         return found if found is not None and found.needed else None
+
+    @property
+    def begins_with_data(self) -> bool:
+        """Whether it takes words and the like, and data says the shape that it is built for."""
+        return False
 
     def _nodes(self):
         """The calls of layers that it is made of, parents first; none where it says its `call`."""

@@ -7,6 +7,7 @@ from typing import Any
 from .. import layers as layers_module
 from ..layers.input import InputLayer
 from ..layers.layer import Layer, is_shape, of_package
+from ..layers.preprocessing.base import HostLayer
 from ..layers.tensor import KerasTensor, Node
 from ..training.ports import Port
 from .model import Model
@@ -87,6 +88,10 @@ class Sequential(Model):
         for layer in self.layers:
             inputs = layer(inputs)
         return inputs
+
+    @property
+    def begins_with_data(self):
+        return bool(self.layers) and isinstance(self.layers[0], HostLayer)
 
     def _nodes(self):
         return [Node.unrecorded(layer, given, output) for layer, given, output in self._chain]

@@ -63,9 +63,9 @@ class Trainer:
     """Training, evaluation and prediction of a network.
 
     The network's half gives `name`, `dtype`, `seed`, `built`, `layers`, `ports` and `ports_for`
-    (what data goes in and comes out), `front`, `keyed_outputs`, `build_for`, `pack_outputs`,
-    `place` (variables into their arena), `arena`, `updated_size`, `lower_graph`, `widths` and
-    `trainable_variables`.
+    (what data goes in and comes out), `front`, `begins_with_data`, `keyed_outputs`, `build_for`,
+    `pack_outputs`, `place` (variables into their arena), `arena`, `updated_size`, `lower_graph`,
+    `widths` and `trainable_variables`.
 
     Attributes
     ----------
@@ -242,8 +242,9 @@ class Trainer:
         if own:
             raise TypeError(
                 f"{type(self).__name__} must not define `{own[0]}`: a step is compiled from a "
-                "plan, which calls no such method. Give `compile` a loss or metrics of your own, "
-                "layers regularizers, or make steps with `train_on_batch`"
+                "plan, which calls no such method. Define `compute_loss`, call `add_loss` in a "
+                "`call`, give `compile` a loss or metrics of your own, layers regularizers, or "
+                "make steps with `train_on_batch`"
             )
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -571,6 +572,9 @@ class Trainer:
     def _ports_for(self, x, name):
         """Inputs and outputs of the model, which the data says where it is not built."""
         if self.built:
+            return self.ports()
+        if self.begins_with_data and not is_several(x):
+            self.build((None, *(np.shape(x)[1:] or (1,))))
             return self.ports()
         dtype = np.dtype(self.dtype)
         several = is_several(x) and len(x) > 1

@@ -8,6 +8,7 @@ knows no plans.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -44,16 +45,36 @@ class PreprocessingLayer(Layer):
 
 
 class HostLayer(PreprocessingLayer):
-    """Base of layers that no plan computes: in a model they stand in front of all others.
+    """Base of layers that no kernel computes: in a model they stand in front of all others.
 
-    A model calls their `transform` on the data once, before an epoch begins.
+    A model calls their `transform` on the data once, before an epoch begins.  Elsewhere, in a model
+    within another or one of one's own `call`, they are steps in Python, which take whole numbers
+    that a float can hold.
     """
 
     def lower(self, builder, x):
-        raise ValueError(
-            f"Layer {self.name!r} of type {type(self).__name__} works on the data before it gets "
-            "to a network: it must stand in front of all layers that are not of its kind"
-        )
+        if not isinstance(x, int):
+            raise ValueError(
+                f"Layer {self.name!r} of type {type(self).__name__} works on the data before it "
+                "gets to a network: it must stand in front of all layers that are not of its kind"
+            )
+        given = builder.shape(x)
+        made = self.compute_output_shape((None, *given))[1:] or (1,)
+        largest = 2 ** (np.finfo(builder.dtype).nmant + 1)
+
+        def step(inputs, outputs):
+            (array,) = inputs
+            if array.size and not np.abs(array).max() < largest:
+                raise ValueError(
+                    f"Layer {self.name!r} takes whole numbers below {largest} where it does not "
+                    "stand in front of all other layers of the outermost model. "
+                    f"Received: {np.abs(array).max():g}"
+                )
+            whole = array.reshape(len(array), *given).astype(np.int64)
+            outputs[0][...] = np.asarray(self.transform(whole)).reshape(outputs[0].shape)
+
+        (y,) = builder.python(step, [builder.packed(x)], [math.prod(made)], name=self.name)
+        return builder.view(y, made) if len(made) > 1 else y
 
 
 def values(data, name: str = "inputs") -> np.ndarray:
