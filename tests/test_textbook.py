@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import pkgutil
 import sys
 
@@ -28,6 +30,18 @@ def test_all_programs_are_listed(capsys):
     for name in listed:
         line, = (line for line in lines if line.startswith(f"  {name} "))
         assert line.endswith(".")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_fit_on_a_page(name):
+    """64 lines, blank ones and what is said of the subject not counted."""
+    source = inspect.getsource(importlib.import_module(f"fusedmlp.examples.{name}"))
+    said = {line for node in ast.walk(ast.parse(source))
+            if isinstance(node, (ast.Module, ast.FunctionDef)) and ast.get_docstring(node)
+            for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+    lines = [line for number, line in enumerate(source.splitlines(), 1)
+             if line.strip() and number not in said]
+    assert 20 < len(lines) <= 64
 
 
 @pytest.mark.parametrize("name", [name if name == PROGRAMS[0] else

@@ -52,6 +52,8 @@ def test_bits():
     assert bits["H(q, p)"] == pytest.approx(-0.9 * np.log2(0.6) - 0.1 * np.log2(0.4), rel=1e-12)
     assert bits["H(p)"] == pytest.approx(-0.6 * np.log2(0.6) - 0.4 * np.log2(0.4), rel=1e-12)
     assert bits["H(p)"] < bits["H(p, q)"]
+    assert "it is 1.42 bits, the other way around 0.80" in losses.__doc__
+    assert round(bits["H(q, p)"], 2) == 0.80
 
 
 def test_softmax_and_its_jacobian():
@@ -68,7 +70,7 @@ def test_softmax_and_its_jacobian():
     np.testing.assert_allclose(numbers["chained"], p - y, rtol=1e-13)
     assert numbers["fused loss"] == pytest.approx(-np.log(p[losses.LABEL]), rel=1e-13)
     assert numbers["far"][0] == 2000
-    assert list(numbers["far"][1]) == [-1, 1]
+    assert numbers["far"][1].tolist() == [[-1, 1]]
 
 
 def test_chain_rule():

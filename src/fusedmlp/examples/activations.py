@@ -9,8 +9,6 @@ ReLU, nothing is learned; leaky ReLU keeps a slope there (`dying_relu` shows wha
 Precision is the bound of the compiled kernels in units in the last place (ULP).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fusedmlp import ops
@@ -67,10 +65,7 @@ def draw(figure, curves):
     figure.suptitle("Activation functions (blue) and their derivatives (red)", y=0.985)
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

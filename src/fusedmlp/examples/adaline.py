@@ -11,8 +11,6 @@ lambda is the largest eigenvalue of the mean of x x^T (with a 1 for the bias), a
 Row by row it is the rule of Widrow and Hoff, scikit-learn's `SGDClassifier(loss="squared_error")`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -78,10 +76,7 @@ def draw(figure, numbers):
     right.legend(loc="upper left")
 
 
-def main(argv=None):
-    """Run the program."""
-    show.program(compute, report, draw, argv)
-
+main = show.program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -13,8 +13,6 @@ It is held to the gradient that the library descends, and to the difference of i
 sides of w_1.  With several units the factors become matrices: `backprop_matrices`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -86,10 +84,7 @@ def draw(figure, numbers):
                    f"{(row['units'][-1] - Y) ** 2:.3f};  back: the gradients (red)")
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

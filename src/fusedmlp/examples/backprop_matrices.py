@@ -10,8 +10,6 @@ difference of the losses on both sides of a weight, divided by 2 h, is off by th
 until rounding, divided by h, takes over.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -88,10 +86,7 @@ def draw(figure, numbers):
     axis.legend()
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -11,8 +11,6 @@ nothing.  Permuting a column and seeing how much worse the loss gets says the sa
 without reading weights.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -77,6 +75,7 @@ def draw(figure, numbers):
     axes[0].legend(loc="lower right")
     axes[1].barh(names, numbers["by unit"], color=BLUE)
     axes[2].barh(names, numbers["costs"], color=BLUE)
+    axes[1].locator_params(axis="x", nbins=4)
     titles = ("weight per standard deviation", "weight per unit: misleading",
               "loss gained by permuting the column")
     for axis, title in zip(axes, titles, strict=True):
@@ -85,10 +84,7 @@ def draw(figure, numbers):
     axes[0].invert_yaxis()
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -12,8 +12,6 @@ for the sigmoid.  Shown is the gradient by the sums of each layer, which for one
 that by its biases.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -77,10 +75,7 @@ def draw(figure, numbers):
     figure.axes[2].legend(loc="lower right")
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -8,8 +8,6 @@ One unit learns y = max(x, 0) from a start where w x + b < 0 for every x.  There
 the derivative 0: the gradient is zero, and stays so.  Leaky ReLU has the slope 0.2, and gets away.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -57,10 +55,7 @@ def draw(figure, numbers):
     right.legend()
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,6 @@ without replacement, s^2 that of single rows.  Small batches are noisy and bring
 look at the data, large ones are exact and bring few.
 """
 
-from __future__ import annotations
-
 import time
 
 import numpy as np
@@ -63,43 +61,35 @@ def compute():
 
 def report(numbers):
     """Print what a batch costs and brings."""
-    print(f"{ROWS} digits, {EPOCHS} epochs")
+    print(f"{ROWS} digits, {EPOCHS} epochs; apart: mean gradient of all batches - that of all rows")
     table(("batch", "steps per epoch", "ms per epoch", "last loss", "noise of gradient",
-           "s^2/b (n-b)/(n-1)"), (
+           "s^2/b (n-b)/(n-1)", "apart"), (
         (str(b), row["steps"], f"{1e3 * row['seconds']:.2f}", row["losses"][-1],
-         f"{row['noise']:.5f}", f"{row['expected']:.5f}") for b, row in numbers.items()))
-    apart = max(row["apart"] for row in numbers.values())
-    print(f"\nmean gradient of all batches - gradient of all rows: at most {apart:.0e}")
+         *(f"{row[key]:.5f}" for key in ("noise", "expected")), f"{row['apart']:.0e}")
+        for b, row in numbers.items()))
 
 
 def draw(figure, numbers):
     """Losses by epoch and by step, and the noise by batch size."""
     figure.set_size_inches(11, 3.8)
     left, middle, right = figure.subplots(1, 3)
+    epochs = np.arange(1, EPOCHS + 1)
     for b, row in numbers.items():
-        epochs = np.arange(1, EPOCHS + 1)
-        left.plot(epochs, row["losses"], label=f"{b}")
-        middle.plot(epochs * row["steps"], row["losses"], label=f"{b}")
-    left.set(xlabel="epoch", ylabel="loss", xticks=(1, 5, 10, 15),
-             title="By epoch, at the same rate")
+        left.plot(epochs, row["losses"], label=b)
+        middle.plot(epochs * row["steps"], row["losses"])
+    left.set(xlabel="epoch", ylabel="loss", title="By epoch, at the same rate")
     middle.set(xlabel="step", xscale="log", ylabel="loss", title="By step")
     left.legend(title="batch")
     sizes = [b for b in BATCHES if b < ROWS]
-    right.plot(sizes, [numbers[b]["noise"] for b in sizes], "o", label="measured")
-    right.plot(sizes, [numbers[b]["expected"] for b in sizes],
-               label=r"$s^2/b \cdot (n - b)/(n - 1)$")
-    right.set(xlabel="batch", ylabel="mean square", xscale="log", yscale="log",
-              title="Noise of the gradient")
-    right.minorticks_off()
-    right.set(xticks=sizes, xticklabels=sizes, yticks=(0.2, 0.5, 1, 2),
-              yticklabels=(0.2, 0.5, 1, 2))
+    for key, style, name in (("noise", "o", "measured"), ("expected", "-", "formula")):
+        right.plot(sizes, [numbers[b][key] for b in sizes], style, label=name)
+    right.set(xlabel="batch", ylabel="mean square", title="Noise of the gradient")
+    right.set_xscale("log", base=2)
+    right.set_yscale("log", base=2)
     right.legend()
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

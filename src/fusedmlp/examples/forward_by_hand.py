@@ -10,14 +10,15 @@ on paper, each with the numbers of all its units:
 - x = (2, 3), weights (1, 1) and (-1, 1), output (2, -1), tanh: 2 tanh 5 - tanh 1;
 - x = (-1, 2), weights (3, 3) and (1, 5), output (2, -1), tanh: 2 tanh 3 - tanh 9;
 - two deeper networks of ReLU, where all numbers are whole.
-"""
 
-from __future__ import annotations
+The 1.2382242525694254 that is often given belongs to the first; the second's numbers give
+0.99010953783342.
+"""
 
 import numpy as np
 
 import fusedmlp as fm
-from fusedmlp.examples.show import draw_network, in_float64, outputs, program
+from fusedmlp.examples.show import draw_network, in_float64, number, outputs, program
 
 # Inputs, activation, and for each layer the weights of each of its units.
 NETWORKS = {
@@ -73,13 +74,10 @@ def draw(figure, numbers):
     for axis, (name, (x, _, layers)) in zip(figure.subplots(2, 2).flat, NETWORKS.items(),
                                             strict=True):
         draw_network(axis, [x, *numbers[name][1]], [np.transpose(unit) for unit in layers])
-        axis.set_title(f"{name}: {float(numbers[name][1][-1][0])!r}")
+        axis.set_title(number(f"{name}: {float(numbers[name][1][-1][0])!r}"))
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

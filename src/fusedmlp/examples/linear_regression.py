@@ -8,8 +8,6 @@ How far diabetes is after a year, from ten measurements.  Gradient descent with 
 what scikit-learn's `LinearRegression` solves for at once.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -71,10 +69,7 @@ def draw(figure, numbers):
     right.set(xlabel="weight of the standardized measurement")
 
 
-def main(argv=None):
-    """Run the program."""
-    show.program(compute, report, draw, argv)
-
+main = show.program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

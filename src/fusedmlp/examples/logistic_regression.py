@@ -9,8 +9,6 @@ given to what is true.  With the penalty |w|^2 / (2 C n) it has the minimum of s
 `LogisticRegression(C=C)`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -84,10 +82,7 @@ def draw(figure, numbers):
     axis.legend(loc="upper left")
 
 
-def main(argv=None):
-    """Run the program."""
-    show.program(compute, report, draw, argv)
-
+main = show.program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -8,8 +8,6 @@ With the weights W (3, 4) and V (4, 2) and the sigmoid s of each element, it giv
 For x = (1, 0, 1) the product x^T W is the sum of the first and the third row of W.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -65,10 +63,7 @@ def draw(figure, numbers):
         draw_matrix(axis, matrix, f"${name}$", 2.5)
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

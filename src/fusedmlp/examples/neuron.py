@@ -8,8 +8,6 @@ For the inputs x, the weights w and the bias b it gives f(w . x + b).  The sum i
 the activation f; what becomes of it is not.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -61,10 +59,7 @@ def draw(figure, given):
     right.legend(loc="upper left")
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

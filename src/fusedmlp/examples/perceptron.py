@@ -11,8 +11,6 @@ rate 1, on the loss max(-t (w . x + b), 0).  Where a line divides the classes, i
 same.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -77,10 +75,7 @@ def draw(figure, numbers):
     axis.legend()
 
 
-def main(argv=None):
-    """Run the program."""
-    show.program(compute, report, draw, argv)
-
+main = show.program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,6 @@ many held-out digits are nearest to the mean of their own class.  The picture sh
 largest variance of each layer, and what the units of the first layer look for.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -86,10 +84,7 @@ def draw(figure, numbers):
         axis.set_axis_off()
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

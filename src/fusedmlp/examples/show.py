@@ -93,9 +93,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence], digits: int = 4) -> Non
                         for value, width, first in zip(line, widths, left, strict=True)).rstrip())
 
 
-def program(compute: Callable, report: Callable, draw: Callable,
-            argv: Sequence[str] | None = None) -> None:
-    """Run a program: compute its numbers, print them, draw them into a file.
+def program(compute: Callable, report: Callable, draw: Callable) -> Callable:
+    """The `main` of a program: compute its numbers, print them, draw them into a file.
 
     Parameters
     ----------
@@ -103,24 +102,31 @@ def program(compute: Callable, report: Callable, draw: Callable,
         Without arguments; returns the numbers.
     report, draw : callable
         ``report(numbers)`` prints; ``draw(figure, numbers)`` fills a Matplotlib figure.
-    argv : sequence of str, optional
-        Arguments of the command line, those of the process by default.
+
+    Returns
+    -------
+    callable
+        ``main(argv=None)`` with arguments of the command line, those of the process by default.
     """
-    module = sys.modules[compute.__module__]
-    name = Path(module.__file__).stem
-    parser = argparse.ArgumentParser(prog=f"python -m fusedmlp.examples.{name}",
-                                     description=module.__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(f"{name}.png"),
-                        help="where the picture goes (default: %(default)s)")
-    path = parser.parse_args(argv).output
-    if not path.resolve().parent.is_dir():
-        parser.error(f"--output must lie in a folder that exists. Received: {path}")
-    numbers = compute()
-    report(numbers)
-    if picture(lambda figure: draw(figure, numbers), path):
-        print(f"\nPicture: {path.resolve()}")
-    else:
-        print("\nNo picture without matplotlib: pip install 'fusedmlp[plot]'")
+    def main(argv: Sequence[str] | None = None) -> None:
+        """Run the program."""
+        module = sys.modules[compute.__module__]
+        name = Path(module.__file__).stem
+        parser = argparse.ArgumentParser(prog=f"python -m fusedmlp.examples.{name}",
+                                         description=module.__doc__.splitlines()[0])
+        parser.add_argument("--output", type=Path, default=Path(f"{name}.png"),
+                            help="where the picture goes (default: %(default)s)")
+        path = parser.parse_args(argv).output
+        if not path.resolve().parent.is_dir():
+            parser.error(f"--output must lie in a folder that exists. Received: {path}")
+        numbers = compute()
+        report(numbers)
+        if picture(lambda figure: draw(figure, numbers), path):
+            print(f"\nPicture: {path.resolve()}")
+        else:
+            print("\nNo picture without matplotlib: pip install 'fusedmlp[plot]'")
+
+    return main
 
 
 def picture(draw: Callable, path: Path) -> bool:
@@ -198,7 +204,7 @@ def draw_network(axis: Any, values: Sequence[Sequence], weights: Sequence[np.nda
     for column, units in zip(values, places, strict=True):
         for value, place in zip(column, units, strict=True):
             axis.scatter(*place, s=1300, facecolor="white", edgecolor="black", zorder=3)
-            axis.text(*place, number(value), ha="center", va="center", fontsize=9, zorder=4)
+            axis.text(*place, number(value), ha="center", va="center", fontsize=8, zorder=4)
     top = (max(map(len, values)) - 1) / 2 + 0.45
     for i, name in enumerate(names):
         axis.text(2.4 * i, top, number(name), ha="center", va="bottom", color="0.3")

@@ -8,8 +8,6 @@ Ten units read a digit: each has a weight for each pixel, which can be looked at
 the penalty |W|^2 / (2 C n) the minimum is that of scikit-learn's `LogisticRegression(C=C)`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -74,10 +72,7 @@ def draw(figure, numbers):
                     label="weight: blue speaks for the digit, red against")
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

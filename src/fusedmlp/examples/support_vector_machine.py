@@ -10,8 +10,6 @@ row is scikit-learn's `SGDClassifier(loss="hinge")`; with a rate that falls, des
 minimum that `SVC(kernel="linear", C=C)` solves for.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -87,10 +85,7 @@ def draw(figure, found):
     axis.legend(loc="center left")
 
 
-def main(argv=None):
-    """Run the program."""
-    show.program(compute, report, draw, argv)
-
+main = show.program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

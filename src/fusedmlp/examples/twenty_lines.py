@@ -10,8 +10,6 @@ plain gradient descent with the rate 1e-4.  The library's mean squared error is 
 almost the same in float32, the library's default.  The times are measured.
 """
 
-from __future__ import annotations
-
 import time
 
 import numpy as np
@@ -88,10 +86,7 @@ def draw(figure, numbers):
     axis.legend()
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

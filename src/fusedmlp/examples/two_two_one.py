@@ -11,8 +11,6 @@ With s(z) = 1 / (1 + exp(-z)) the network gives
 A model of two layers computes nothing else.
 """
 
-from __future__ import annotations
-
 from math import exp
 
 import numpy as np
@@ -75,10 +73,7 @@ def draw(figure, numbers):
                  ("inputs", f"hidden, biases {B1:g} and {B2:g}", f"output, bias {B3:g}"))
 
 
-def main(argv=None):
-    """Run the program."""
-    program(compute, report, draw, argv)
-
+main = program(compute, report, draw)
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,6 @@ Rosenblatt's rule never ends.  Two hidden units move the points so that one line
 weights set by hand, OR and NOT AND and their AND, and by learned ones.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import fusedmlp as fm
@@ -19,7 +17,8 @@ from fusedmlp.examples import show
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([0.0, 1.0, 1.0, 0.0])
-OR, NOT_AND, AND = ((1, 1), -0.5), ((-1, -1), 1.5), ((1, 1), -1.5)
+BY_HAND = (np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([-0.5, 1.5]),  # OR and NOT AND
+           np.array([[1.0], [1.0]]), np.array([-1.5]))  # their AND
 
 
 def perceptron(passes=100):
@@ -44,9 +43,7 @@ def network(activation):
 def compute(steps=600):
     """The perceptron's counts, and what both networks give."""
     by_hand = network("binary_step")
-    by_hand.set_weights([np.array([OR[0], NOT_AND[0]], dtype=float).T,
-                         np.array([OR[1], NOT_AND[1]]), np.array([AND[0]], dtype=float).T,
-                         np.array([AND[1]])])
+    by_hand.set_weights(BY_HAND)
     fm.utils.set_random_seed(8)
     learned = network("sigmoid")
     learned.compile(fm.optimizers.Adam(0.1), loss="binary_crossentropy")
@@ -89,10 +86,7 @@ def draw(figure, numbers):
     right.legend(loc="lower right")
 
 
-def main(argv=None):
-    """Run the program."""
-    show.program(compute, report, draw, argv)
-
+main = show.program(compute, report, draw)
 
 if __name__ == "__main__":
     main()
