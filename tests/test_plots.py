@@ -61,8 +61,17 @@ def test_history_of_chosen_metrics(trained):
     assert [line.get_label() for line in axes.lines] == ["accuracy", "val_accuracy"]
     with pytest.raises(ValueError, match="accuracy"):
         diagnostics.plot_history(trained[3], "acuracy")
-    with pytest.raises(ValueError, match="`history`"):
-        diagnostics.plot_history({})
+    for nothing in ({}, {"loss": []}):
+        with pytest.raises(ValueError, match="`history`"):
+            diagnostics.plot_history(nothing)
+    for other in (None, 3, trained[0].loss):
+        with pytest.raises(TypeError, match="`history` must be what `fit` returned"):
+            diagnostics.plot_history(other)
+
+
+def test_history_of_one_epoch_can_be_seen():
+    axes = diagnostics.plot_history({"loss": [0.5], "val_loss": [0.6]})
+    assert [line.get_marker() for line in axes.lines] == ["o", "o"]
 
 
 @pytest.mark.parametrize(("kind", "labels", "scale"), [
@@ -86,6 +95,11 @@ def test_gradient_flow_of_something_else(trained):
         diagnostics.plot_gradient_flow({"a": 1})
     with pytest.raises(ValueError, match="update_ratio"):
         diagnostics.plot_gradient_flow(trained[4], "update_ration")
+    model, x, y, *_ = trained
+    flow = diagnostics.GradientFlow(10_000)
+    model.fit(x, y, verbose=0, callbacks=[flow])
+    with pytest.raises(ValueError, match="every=10000"):
+        diagnostics.plot_gradient_flow(flow)
 
 
 def test_weights(trained, ax):
@@ -96,7 +110,13 @@ def test_weights(trained, ax):
     low, high = ax.images[0].get_clim()
     assert -low == high == pytest.approx(np.abs(kernel).max())
     assert ax.get_title() == "b.kernel"
-    assert diagnostics.plot_weights(model, 2).get_title() == "c.kernel"
+    for layer in (2, -1, "c", model.layers[2]):
+        assert diagnostics.plot_weights(model, layer).get_title() == "c.kernel"
+    for layer in (3, "d", fm.layers.Dense(2)):
+        with pytest.raises(ValueError, match="`layer` must be one of 'a', 'b', 'c'"):
+            diagnostics.plot_weights(model, layer)
+    with pytest.raises(TypeError, match="`model`"):
+        diagnostics.plot_weights(kernel)
     with pytest.raises(ValueError, match="`layer`"):
         diagnostics.plot_weights(fm.Sequential([fm.Input((2,)), fm.layers.Dropout(0.5)]))
 
@@ -135,6 +155,12 @@ def test_decision_boundary_checks_its_arguments(trained):
         diagnostics.plot_decision_boundary(trained[0], np.ones((3, 3)))
     with pytest.raises(ValueError, match="`resolution`"):
         diagnostics.plot_decision_boundary(trained[0], np.ones((3, 2)), resolution=1)
+    with pytest.raises(ValueError, match=r"`y` must have a class for each of 3 rows.*\(2,\)"):
+        diagnostics.plot_decision_boundary(trained[0], np.ones((3, 2)), [0, 1])
+    with pytest.raises(ValueError, match="`x` must be finite"):
+        diagnostics.plot_decision_boundary(trained[0], [[0, 1], [np.nan, 1]])
+    with pytest.raises(TypeError, match="with `predict`"):
+        diagnostics.plot_decision_boundary(None, np.ones((3, 2)))
 
 
 def test_activation(ax):

@@ -58,8 +58,8 @@ def plot_history(history, metrics=None, *, ax=None):
 
     Raises
     ------
-    ValueError
-        If there is no such metric, or nothing to draw.
+    ValueError, TypeError
+        If there is no such metric, nothing to draw, or `history` is none.
 
     Examples
     --------
@@ -69,6 +69,11 @@ def plot_history(history, metrics=None, *, ax=None):
     (2, 'epoch')
     """
     numbers = getattr(history, "history", history)
+    if not isinstance(numbers, dict):
+        raise TypeError(
+            "Argument `history` must be what `fit` returned, or a dict of str to list. "
+            f"Received: {history!r}"
+        )
     names = [name for name in numbers if not name.startswith("val_")]
     if metrics is not None:
         wanted = [metrics] if isinstance(metrics, str) else list(metrics)
@@ -76,18 +81,20 @@ def plot_history(history, metrics=None, *, ax=None):
             if name not in names:
                 raise ValueError(f"Argument `metrics`: {spec.nearest(str(name), names, 'metric')}")
         names = wanted
-    if not names:
+    if not any(len(numbers[name]) for name in names):
         raise ValueError("Argument `history` must hold the numbers of an epoch. Received: none")
     ax = _axes(ax, figsize=(6, 4))
     for name in names:
         epochs = np.arange(1, len(numbers[name]) + 1)
-        (line,) = ax.plot(epochs, numbers[name], label=name)
+        alone = {"marker": "o"} if len(epochs) == 1 else {}  # a line of one point is none
+        (line,) = ax.plot(epochs, numbers[name], label=name, **alone)
         held_out = numbers.get(f"val_{name}")
         if held_out:
             # where it is evaluated now and then alone, at the right epochs
             every = max(len(numbers[name]) // len(held_out), 1)
+            alone = {"marker": "o"} if len(held_out) == 1 else {}
             ax.plot(every * np.arange(1, len(held_out) + 1), held_out, "--",
-                    color=line.get_color(), label=f"val_{name}")
+                    color=line.get_color(), label=f"val_{name}", **alone)
     ax.set_xlabel("epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
@@ -112,7 +119,7 @@ def plot_gradient_flow(report, kind: str = "gradient_norm", *, ax=None):
     Raises
     ------
     ValueError, TypeError
-        If there is no such kind, or `report` is none.
+        If there is no such kind, `report` is none, or no step was observed.
 
     Examples
     --------
@@ -129,6 +136,11 @@ def plot_gradient_flow(report, kind: str = "gradient_norm", *, ax=None):
         raise TypeError(f"Argument `report` must be a GradientFlowReport. Received: {report!r}")
     if kind not in _FLOWS:
         raise ValueError(f"Argument `kind`: {spec.nearest(str(kind), list(_FLOWS), 'kind')}")
+    if not len(report.steps):
+        raise ValueError(
+            "Argument `report` must be of at least one step that was observed. Received: none, "
+            f"with every={report.every}"
+        )
     numbers = getattr(report, kind)
     if kind in ("gradient_norm", "update_ratio", "weight_norm", "update_norm"):
         kernels = [report.kernel_of(layer) for layer in report.layers]
@@ -165,8 +177,8 @@ def plot_weights(model, layer: str | int | None = None, *, ax=None):
     ----------
     model : Model
         Built.
-    layer : str or int, optional
-        Name or place of a layer; by default the first that has a kernel.
+    layer : str, int or Layer, optional
+        Name or place of a layer, or one itself; by default the first that has a kernel.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -176,8 +188,8 @@ def plot_weights(model, layer: str | int | None = None, *, ax=None):
 
     Raises
     ------
-    ValueError
-        If there is no such layer, or it has no weights of two dimensions.
+    ValueError, TypeError
+        If there is no such layer, it has no weights of two dimensions, or `model` is none.
 
     Examples
     --------
@@ -187,11 +199,18 @@ def plot_weights(model, layer: str | int | None = None, *, ax=None):
     >>> ax.get_title(), ax.images[0].get_array().shape
     ('hidden.kernel', (4, 8))
     """
-    if layer is None:
-        layers = list(model.layers)
-    else:
-        layers = [model.get_layer(layer) if isinstance(layer, str)
-                  else model.get_layer(index=layer)]
+    if not hasattr(model, "layers"):
+        raise TypeError(f"Argument `model` must be a model. Received: {model!r}")
+    known = list(model.layers)
+    layers = known if layer is None else [
+        one for place, one in enumerate(known) if one is layer or (
+            one.name == layer if isinstance(layer, str)
+            else isinstance(layer, (int, np.integer)) and layer in (place, place - len(known)))]
+    if not layers:
+        raise ValueError(
+            f"Argument `layer` must be one of {', '.join(repr(one.name) for one in known)}, or a "
+            f"place of one. Received: {layer!r}"
+        )
     found = [(one, v) for one in layers for v in one.weights if len(v.shape) == 2]
     if not found:
         raise ValueError(
@@ -246,10 +265,20 @@ def plot_decision_boundary(model, x, y=None, *, resolution: int = 200, ax=None):
     >>> len(ax.images), len(ax.collections) > 0
     (1, True)
     """
+    if not hasattr(model, "predict"):
+        raise TypeError(
+            f"Argument `model` must be a model or estimator, with `predict`. Received: {model!r}")
     x = np.asarray(x, dtype=np.float64)
     resolution = checks.integer(resolution, "resolution", 2)
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):
         raise ValueError(f"Argument `x` must have shape (rows, 2). Received: shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError("Argument `x` must be finite numbers. Received: infinities or NaN")
+    if y is not None and np.shape(y)[:1] != x.shape[:1]:
+        raise ValueError(
+            f"Argument `y` must have a class for each of {len(x)} rows of `x`. Received: shape "
+            f"{np.shape(y)}"
+        )
     low, high = x.min(axis=0), x.max(axis=0)
     margin = 0.08 * np.where(high > low, high - low, 1.0)
     low, high = low - margin, high + margin

@@ -21,6 +21,8 @@ class GradientFlowReport:
 
     Attributes
     ----------
+    every : int
+        Steps from one that was observed to the next.
     steps : ndarray of int64, shape (steps,)
         Numbers of the updates, counted from 1.
     rows : int
@@ -78,7 +80,7 @@ class GradientFlowReport:
 
     def __init__(self, observed: list[Observed], thresholds: Thresholds | None = None,
                  every: int = 1):
-        first = observed[0]
+        first, self.every = observed[0], every
         steps, parts = zip(*(part.every(every) for part in observed), strict=True)
         self.steps, records = np.concatenate(steps), np.concatenate(parts)
         self.layer_of: dict[str, str] = {}
@@ -163,7 +165,8 @@ class GradientFlowReport:
 
     def __str__(self):
         if not len(self.steps):
-            return "No step was observed"
+            return (f"No step was observed: there was none whose number is a multiple of "
+                    f"every={self.every}")
         rows = [_HEAD]
         for layer in self._layers:
             kernel = self.kernel_of(layer)

@@ -4,7 +4,7 @@
 
     python -m fusedmlp.examples.digits
 
-trains a network with one hidden layer on three quarters of 1797 real digits and asks it for the
+A network with one hidden layer is trained on three quarters of 1797 real digits and asked for the
 others.  Then the same network is trained twice more without a progress bar, with the backend in
 use and with plain NumPy, to compare their times.  The program ends with an error unless at least
 97 % of the digits that it has not seen are read right; with fewer epochs than by default it only

@@ -34,6 +34,8 @@ def trial(model, x, y, sample_weight, class_weight, size: int, updates: int) -> 
         If the model can't be trained in steps, data don't fit or don't suffice for one update, or
         `fit` is running.
     """
+    if not hasattr(model, "_require_compiled"):
+        raise TypeError(f"Argument `model` must be a model. Received: {model!r}")
     with model._lock:
         model._require_compiled("gradient_flow")
         optimizer = model.optimizer
