@@ -444,6 +444,29 @@ def test_a_healthy_network_has_no_findings(backend, data, activation, optimizer)
     assert str(flow.report).endswith("Nothing wrong was found.")
 
 
+@pytest.mark.parametrize("layers", [
+    ["Dense 64", "BatchNormalization", "Activation relu"] * 2,
+    ["Dense 64", "LayerNormalization", "Activation gelu"] * 4,
+    ["Dense 128", "Activation relu", "Dropout 0.5"] * 2,
+    ["Dense 4", "Activation relu"],
+    ["Dense 64", "Activation sigmoid"],
+    ["Dense 3"],
+    []], ids=["batch norm", "layer norm", "dropout", "narrow", "sigmoid", "bottleneck", "logistic"])
+def test_healthy_networks_of_other_kinds(data, layers):
+    fm.utils.set_random_seed(4)
+    made = []
+    for layer in layers:
+        kind, *value = layer.split()
+        value = [int(v) if v.isdigit() else v if v.isalpha() else float(v) for v in value]
+        made.append(getattr(fm.layers, kind)(*value))
+    model = fm.Sequential([fm.Input((20,)), *made, fm.layers.Dense(4, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    flow = GradientFlow(5)
+    assert problems(gradient_flow(model, *data)) == []
+    model.fit(*data, epochs=10, verbose=0, callbacks=[flow])
+    assert problems(flow.report) == []
+
+
 def test_vanishing(backend, data):
     report = gradient_flow(classifier("sigmoid", 10), *data)
     (finding,) = report.findings
