@@ -1,9 +1,8 @@
 """`gradient_flow` and `GradientFlow`: looks into a network while it trains.
 
 The numbers are made by the executor, within the epoch and in every so manieth step alone (see
-`fusedmlp.training.observing`); here they are asked for and handed to a report.  What it costs: in a
-784-256-128-10 network with batches of 32, Adam and `every` = 20, 2 % of an epoch; with `every` = 1
-a third.
+`fusedmlp.training.observing`); here they are asked for and handed to a report.  What it costs stands
+in bench/NOTES.md: under 5 % of an epoch also for small networks, with the default of `every`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ class GradientFlow(Callback):
     ----------
     every : int
         Observe every so manieth update, counted from the first that the optimizer has ever made.
-        Each observed step costs about a third of a step more; the other steps cost nothing.
+        A step that is observed costs a sixth (784-256-128-10, batches of 128) to two thirds
+        (4-16-16-3, batches of 32) of a step more; the other steps cost nothing.
     verbose : {0, 1}
         1 prints the report at the end of the training.
     thresholds : Thresholds, optional
@@ -63,7 +63,7 @@ class GradientFlow(Callback):
 
     every_batch = False
 
-    def __init__(self, every: int = 20, verbose: int = 0, thresholds: Thresholds | None = None):
+    def __init__(self, every: int = 50, verbose: int = 0, thresholds: Thresholds | None = None):
         super().__init__()
         self.observe_every = checks.integer(every, "every", 1)
         self.verbose = checks.integer(verbose, "verbose", 0)
