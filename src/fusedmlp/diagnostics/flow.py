@@ -1,8 +1,8 @@
 """`gradient_flow` and `GradientFlow`: looks into a network while it trains.
 
 The numbers are made by the executor, within the epoch and in every so manieth step alone (see
-`fusedmlp.training.observing`); here they are asked for and handed to a report.  What it costs stands
-in bench/NOTES.md: under 5 % of an epoch also for small networks, with the default of `every`.
+`fusedmlp.training.observing`); here they are asked for and handed to a report.  What it costs
+stands in bench/NOTES.md: with the default of `every`, under 5 % of an epoch of small networks, too.
 """
 
 from __future__ import annotations
