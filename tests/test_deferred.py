@@ -469,3 +469,23 @@ def test_losses_that_are_followed_are_differentiated_once_a_step(backend):
     np.testing.assert_allclose(history, found[:3], rtol=1e-5)
     assert len(calls) > 3 * 20 * 3
     assert model.tracker.result() > 0
+
+
+def test_metrics_are_added_by_compile_alone():
+    with pytest.raises(NotImplementedError, match="give `compile`"):
+        layers.Dense(1).add_metric(1.0, name="size")
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_masks_given_to_a_model_within_a_model_reach_its_layers(stack):
+    inner_input = fm.Input((3, 4))
+    pooling = layers.GlobalAveragePooling1D()
+    inner = (fm.Sequential([inner_input, pooling]) if stack
+             else fm.Model(inner_input, pooling(inner_input)))
+    x, y = fm.Input((3, 4)), fm.Input((3, 4))
+    mask = layers.Masking().compute_mask(y)
+    model = fm.Model([x, y], inner(x, mask=mask))
+    data, other = np.ones((2, 3, 4), "float32"), np.ones((2, 3, 4), "float32")
+    data[0, 0], other[0, 1:] = 7.0, 0.0
+    found = model.predict([data, other], verbose=0)
+    np.testing.assert_allclose(found[:, 0], [7.0, 1.0], rtol=1e-6)

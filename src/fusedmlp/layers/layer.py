@@ -553,6 +553,18 @@ class Layer:
 
                 add_to_loss(part)
 
+    def add_metric(self, *args, **kwargs) -> None:
+        """Refused, as Keras 3 refuses it: metrics are given to `compile`.
+
+        Raises
+        ------
+        NotImplementedError
+        """
+        raise NotImplementedError(
+            f"Layer {self.name!r} has no metrics of its own: give `compile` the argument "
+            f"`metrics`. Received: add_metric(*{args!r}, **{kwargs!r})"
+        )
+
     @property
     def _fixed_dtype(self) -> str | None:
         """The dtype that it was given, or its variables have; None if it can take any."""

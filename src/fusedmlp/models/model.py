@@ -157,14 +157,18 @@ class Model(Trainer, Layer):
         return super()._sublayers if self._graph is None else self._graph.operations
 
     @of_package
-    def call(self, inputs):
-        """What the network makes of its inputs; a subclass without a graph defines it."""
+    def call(self, inputs, mask=None):
+        """What the network makes of its inputs; a subclass without a graph defines it.
+
+        A mask is that of the inputs, where they have none of their own.
+        """
         if self._graph is None:
             raise NotImplementedError(
                 f"{type(self).__name__} must define `call(self, inputs)`, or be given `inputs` "
                 "and `outputs`"
             )
         values = self._arguments(inputs)
+        give_masks(values, mask)
         return tree.pack(self._graph.outputs, self._graph.run(values))
 
     def _arguments(self, inputs):
@@ -682,6 +686,13 @@ class Model(Trainer, Layer):
         self._moved()
         if self._graph is not None:
             self._graph.reattach()
+
+
+def give_masks(values: list, mask) -> None:
+    """Have tensors the masks that a call was given for them, as Keras does it."""
+    for tensor, one in zip(values, [] if mask is None else tree.leaves(mask), strict=False):
+        if one is not None and tensor._keras_mask is None:
+            tensor._keras_mask = one
 
 
 def _all_layers(layer):

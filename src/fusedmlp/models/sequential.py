@@ -10,7 +10,7 @@ from ..layers.layer import Layer, is_shape, of_package
 from ..layers.preprocessing.base import HostLayer
 from ..layers.tensor import KerasTensor, Node
 from ..training.ports import Port
-from .model import Model
+from .model import Model, give_masks
 
 __all__ = ["Sequential"]
 
@@ -83,8 +83,9 @@ class Sequential(Model):
         return self.compute_output_shape(self.input_shape)
 
     @of_package
-    def call(self, inputs):
+    def call(self, inputs, mask=None):
         """Each layer applied to what the one before it gave."""
+        give_masks([inputs], mask)
         for layer in self.layers:
             inputs = layer(inputs)
         return inputs
