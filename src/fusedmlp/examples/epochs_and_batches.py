@@ -77,7 +77,7 @@ def draw(figure, numbers):
     for b, row in numbers.items():
         left.plot(epochs, row["losses"], label=b)
         middle.plot(epochs * row["steps"], row["losses"])
-    left.set(xlabel="epoch", ylabel="loss", title="By epoch, at the same rate")
+    left.set(xlabel="epoch", ylabel="loss", xticks=(1, 5, 10, 15), title="By epoch, at one rate")
     middle.set(xlabel="step", xscale="log", ylabel="loss", title="By step")
     left.legend(title="batch")
     sizes = [b for b in BATCHES if b < ROWS]
