@@ -25,7 +25,7 @@ from setuptools.command.build_ext import build_ext
 HERE = Path(__file__).resolve().parent
 CPU = Path("kernels/cpu")
 MODULES = ("native", "dense", "activations", "losses", "metrics", "optimizers", "random",
-           "executor")
+           "products", "operations", "executor")
 FLAGS = ["-O3", "-std=gnu11", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off",
          "-fno-strict-aliasing", "-fvisibility=hidden", "-g0"]  # Python's own flags may have -g
 # Best first: name, flags, the test of the processor.

@@ -1,39 +1,42 @@
 """Runs a plan without returning to Python: many steps in one call, without the interpreter lock.
 
-A plan is translated once into an array of C structs.  Operations fall into classes.  ROWS
-operations split the rows of the batch among threads; COLUMNS operations, products whose weights
-outweigh their activations, split the panels of the weights; WEIGHTS operations (gradient, update,
-refresh of the transposed copy) split the memory of each weight matrix, so that a thread updates
-what it computed and, where products split panels, goes on reading it.  Within the first and the
-last class, what a thread reads it wrote itself; threads wait for each other between classes and
-before each operation on columns.  STATISTICS operations split the columns of a batch, over all of
-its rows; WHOLE operations are one thread's, or split a parameter otherwise than its update does.
-Sums of the loss and the metrics are added up by one thread in a fixed order.  So the result does
-not depend on the number of threads.
+A plan is translated once into an array of C structs (steps.pxd), which threads carry out
+(operations.pyx).  How many of them is decided by measuring, and does not change the result.
 """
 
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, isfinite, sqrt
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy, memset
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.string cimport memset
 from cpython.pythread cimport (
     NOWAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_release_lock, PyThread_type_lock, WAIT_LOCK,
 )
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from .activations cimport Params, pack_params
+from .activations cimport pack_params
 from .native cimport (
     FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LAYER_NORM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD,
-    FM_RMS_NORM, FM_ROWS, FM_STORE, FM_STRIP, FM_UNIT_NORM, barrier, bfloat16_kernels, fm_await,
-    fm_bfloat16, fm_claim, fm_distribution_loss, fm_elementwise_loss, fm_features, fm_join,
-    fm_kernels, fm_losses, fm_map, fm_map_grad, fm_masks, fm_overlap_loss, fm_pair_loss, fm_panels,
-    fm_row_loss, fm_rows, fm_rows_grad, fm_score, fm_sparse, fm_tally, kernels_for, row_major, run,
-    share, thread_limit, threads_always, threads_for,
+    FM_RMS_NORM, FM_ROWS, FM_UNIT_NORM, bfloat16_kernels, fm_kernels, fm_losses, kernels_for, run,
+    thread_limit, threads_always, threads_for,
 )
-
-from .optimizers cimport (
-    CHUNK, Whole, whole_phase, whole_phases, whole_rule, whole_scratch, whole_sums,
+from .operations cimport forward_task, one_row_task, train_task, weights_step
+from .optimizers cimport CHUNK, whole_phases, whole_rule, whole_scratch, whole_sums
+from .products cimport groups_of
+from .steps cimport (
+    ACCUMULATE, ACTIVITY_PENALTY, ADD, AFFINE, ALPHA_DROPOUT, AVERAGE, Base, BASES, BATCH_NORM_DX,
+    BATCH_NORM_SUMS, BATCH_STATISTICS, BROADCAST, CHANGE, clock, Code, COLLECT, COLUMN_AFFINE,
+    COMBINE, CONSTRAIN, COPIES, COPY_GROUPS, DATA, Data, DENSE, DENSE_DB, DENSE_DW, DENSE_DX,
+    DENSIFY, DIGITIZE, DISTRIBUTION_LOSS, DIVIDE, DROPOUT, ELEMENTWISE_LOSS, EMBEDDING,
+    EMBEDDING_GRAD, ENCODE, EXTREME_GRAD, FEATURE_NORM, FOLD_STATISTICS, GAMMA_GRAD, GATHER,
+    GAUSSIAN_DROPOUT, GAUSSIAN_NOISE, GRADIENTS, GROUP_DB, GROUP_DW, KEEP, KEEP_STEPS, LOG, MAP,
+    MAP_GRAD, MAX_DATA, MAXIMUM, MAXOUT, MAXOUT_GRAD, MINIMUM, MULTIPLY, OBSERVE, Operand,
+    ORTHOGONAL_PENALTY, OVERLAP_LOSS, OVERLAP_SUMS, OWN, PAIR_COLUMNS, PAIR_GRAD, PAIR_KERNEL,
+    PAIR_LOSS, PAIR_ROWS, PARAMETERS, PENALTY, PENALTY_GRAD, PENALTY_TOTAL, POOL, POOL_GRAD,
+    POWER, PRELU, PRELU_DALPHA, PRELU_DX, PUT_COLUMNS, PYTHON, RECORD, REDUCE, RESHAPE, ROW_DOT,
+    ROW_LOSS, ROW_MAP, ROW_MAP_GRAD, ROW_NORM, ROW_NORM_GRAD, ROW_SUM, ROW_WEIGHTS, ROWS_TOGETHER,
+    Run, SCALE_ROWS, SCALE_SHIFT, SCORE, SOFTMAX_CROSS_ENTROPY, SPARSE_DENSE, SPARSE_DW,
+    SPECTRAL_NORM, SQUARES, STANDARDIZE, Step, STEP_MASK, SUBTRACT, TAKE_COLUMNS, TALLY,
+    TRANSPOSE, UPDATE, Updating, WHOLE, WORKSPACE,
 )
 
 import os
@@ -64,9 +67,6 @@ cdef dict _DRAWN = {"alpha_dropout": ALPHA_DROPOUT, "gaussian_dropout": GAUSSIAN
                     "gaussian_noise": GAUSSIAN_NOISE}
 cdef dict _ROW_NORMS = {"layer": FM_LAYER_NORM, "rms": FM_RMS_NORM, "unit": FM_UNIT_NORM}
 cdef dict _OPTIMIZER_NUMBER = {name: i for i, name in enumerate(ELEMENTWISE_OPTIMIZERS)}
-# What an epsilon of 0 counts as.
-cdef double _TINY[2]
-_TINY[0], _TINY[1] = 2.0 ** -126, 2.0 ** -1022
 # Multiply-adds and elements per nanosecond of one core: only to decide about threads.
 cdef double _RATE = 45.0
 # Nanoseconds of one step from which a second thread may pay.
@@ -78,1478 +78,21 @@ cdef double _SLICE = 10e-3
 cdef double _TRIAL = 1e-3
 cdef double _TRY_MANY_AFTER = 20e-3
 cdef double _TRY_ONE_AFTER = 100e-3
-# Elements of a parameter whose penalty is summed up at once, by one thread.
-cdef long _CHUNK = 4096
 # Nanoseconds of a step so long that one thread is not tried where many are as fast as expected.
 cdef double _STEP_LONG = 1e6
 # A row whose parameters take longer to read is shared by threads, which take tens of microseconds
-# to wake; bytes a nanosecond, panels of a piece, and elements of a kernel that is cut up.
+# to wake; bytes a nanosecond.
 cdef double _ROW_WORTH = 55e3
 cdef double _ROW_RATE = 94.0
-cdef long _ROW_PANELS = 4
 # Calls after which the other number of threads is tried again, and how many in a row: the first
 # ones find caches cold.
 cdef long _ROW_TRIAL = 256
 cdef long _ROW_TRIALS = 8
-cdef long _ROW_SHARED = 65536
 # Elements of lines that travel between processors in a nanosecond, and nanoseconds of a meeting.
 cdef double _TRAVELS = 0.4
 cdef double _MEETING = 300.0
 # Steps between two looks at the clock, at most and less one: a power of two.
 cdef long _MOST_STEPS = 2**20 - 1
-# Rows that pass through all layers of a prediction together: small enough for the caches.
-cdef long _BLOCK_ROWS = 96
-# Bytes of a product that the function behind it finds in the nearest cache.
-cdef long _NEAR = 12288
-
-# Where an operand lies.
-cdef enum Base:
-    WORKSPACE
-    PARAMETERS
-    GRADIENTS
-    DATA
-    OWN            # of each thread
-    COPIES         # of kernels
-    BASES
-
-cdef enum Code:
-    GATHER
-    DENSE
-    MAP
-    ROW_MAP
-    MAXOUT
-    PRELU
-    DROPOUT
-    SOFTMAX_CROSS_ENTROPY
-    ROW_LOSS
-    ELEMENTWISE_LOSS
-    DISTRIBUTION_LOSS
-    OVERLAP_LOSS
-    PAIR_LOSS
-    PAIR_GRAD
-    SCORE
-    MAP_GRAD
-    ROW_MAP_GRAD
-    MAXOUT_GRAD
-    DENSE_DX
-    PRELU_DX
-    MULTIPLY
-    ADD
-    ALPHA_DROPOUT
-    GAUSSIAN_DROPOUT
-    GAUSSIAN_NOISE
-    STANDARDIZE
-    BATCH_NORM_DX
-    SCALE_SHIFT
-    ROW_NORM
-    ROW_NORM_GRAD
-    EMBEDDING
-    RESHAPE
-    TAKE_COLUMNS
-    PUT_COLUMNS
-    ACTIVITY_PENALTY
-    PENALTY
-    # those that join or cut buffers
-    SUBTRACT
-    MAXIMUM
-    MINIMUM
-    EXTREME_GRAD
-    AFFINE
-    DIVIDE
-    POWER
-    LOG
-    BROADCAST
-    ROW_SUM
-    ROW_DOT
-    SCALE_ROWS
-    COPY_GROUPS
-    # those that work on the steps of samples
-    STEP_MASK
-    KEEP_STEPS
-    POOL
-    POOL_GRAD
-    # neighbours as pairs of bfloat16
-    PAIR_COLUMNS
-    PAIR_ROWS
-    # those that make numbers of features
-    COLUMN_AFFINE
-    FEATURE_NORM
-    DIGITIZE
-    ENCODE
-    # those that read matrices in compressed rows
-    SPARSE_DENSE
-    DENSIFY
-    # gradients of groups of rows, which COMBINE adds up
-    GROUP_DW
-    GROUP_DB
-    # by itself, with the interpreter's lock
-    PYTHON
-    # WEIGHTS operations from here on
-    REDUCE
-    ROW_WEIGHTS
-    OVERLAP_SUMS
-    TALLY
-    PENALTY_TOTAL
-    PENALTY_GRAD
-    DENSE_DW
-    SPARSE_DW
-    DENSE_DB
-    COMBINE
-    PRELU_DALPHA
-    ACCUMULATE
-    COLLECT
-    UPDATE
-    AVERAGE
-    PAIR_KERNEL
-    TRANSPOSE
-    GAMMA_GRAD
-    EMBEDDING_GRAD
-    RECORD
-    # STATISTICS operations
-    BATCH_STATISTICS
-    BATCH_NORM_SUMS
-    FOLD_STATISTICS
-    OBSERVE
-    # WHOLE operations
-    SPECTRAL_NORM
-    ORTHOGONAL_PENALTY
-    CONSTRAIN
-    # PHASES: threads split them in their own way and meet before and after each
-    SQUARES
-    WHOLE
-    KEEP
-    CHANGE
-
-cdef struct Operand:
-    Base base
-    long at        # bytes from the base to the first row
-    long ld        # elements from row to row
-    long columns
-    long rows      # of a parameter, or a transposed copy of one: those lie in panels
-    long beside    # rows of the kernel whose gradient is computed together with that of this bias
-    bint classes   # int64
-    bint present
-
-# What an optimizer does to one parameter in every `every`-th step, after `clip` of its gradient.
-cdef struct Updating:
-    bint first             # of the parameters that share hyperparameters
-    int number             # of a row of spec.ELEMENTWISE_OPTIMIZERS
-    long every
-    double rate            # factor of the learning rate
-    double decay
-    double params[8]
-    char *slots[4]         # at the parameter's first element
-    bint clips
-    double limit           # of each element,
-    double norm            # of the norm; infinity where there is none
-    bint whole_norm        # whether a norm that is not finite makes all elements NaN
-    const double *squares  # whose sum is the square of the norm
-    long squares_count
-    double *sums           # that this operation computes
-    long sums_count
-    Whole whole            # of an optimizer that looks at the whole variable
-    # of an average
-    double keep
-    long overwrite         # every so manieth update; 0 for never
-
-cdef struct Step:
-    Code code
-    Updating *update
-    int phase
-    bint waits     # all threads meet before it
-    bint by_columns
-    bint pairs     # a product of bfloat16
-    bint grouped   # GROUP_DW or GROUP_DB
-    long together  # elements that one thread updates at once: also those of parameters that follow
-    bint covered   # whether the update of an earlier parameter is that of this one, too
-    int number     # of a data array, a total
-    int ending
-    Operand a
-    Operand b
-    Operand c
-    Operand d
-    Operand e
-    Operand f
-    Operand g
-    Operand h
-    Operand i
-    long repeat    # rows of the operands for each row of the batch
-    long from_repeat
-    const int64_t *index
-    double *scratch
-    fm_map map
-    fm_map_grad map_grad
-    fm_rows rows_map
-    fm_rows_grad rows_grad
-    fm_elementwise_loss loss
-    fm_row_loss row_loss
-    fm_distribution_loss distribution_loss
-    fm_overlap_loss overlap_loss
-    fm_pair_loss pair_loss
-    fm_score score
-    fm_tally tally
-    const double *options  # of a tally
-    Params params
-    double x       # smoothing, rate, threshold, ...
-    double y
-    double weight
-    bint mean
-    bint of_all    # a mean over all rows, also those that are ignored
-    bint weighted_mean
-    int weights    # number of the data array that a weighted mean divides by
-    bint counts    # a sum adds its rows to the count of its total
-    bint clears    # the output is 0 where nothing is copied to
-    long units     # number of the counts of a buffer's first column
-    long groups, width, step_a, step_b
-    long samples[5]   # elements from one sample to the next, of operands a to e,
-    long inner[5]     # and from one step of a sample to the next
-    const char *constants
-    bint has_ignore
-    int64_t ignore
-    uint64_t seed
-    uint32_t stream
-
-cdef enum:
-    MAX_DATA = 128
-    SIDE = 16  # pairs in a row of a panel, and rows that are transposed together
-
-cdef struct Data:
-    const char *pointer
-    long columns   # 0 for one number per row
-    int itemsize
-    # of a matrix in compressed rows, whose values `pointer` points to
-    const int32_t *places
-    const int64_t *starts
-
-cdef struct Run:
-    const fm_kernels *kernels
-    const fm_bfloat16 *bfloat16   # NULL where no product asks for it
-    const Step *steps
-    int count
-    bint grouped   # whether some gradients are of groups of rows
-    int itemsize
-    # what a call is about
-    Data data[MAX_DATA]
-    const int64_t *order
-    long order_length
-    long batch_size, first, start, stop
-    const double *learning_rate
-    int64_t iteration
-    double deadline
-    long clock_mask
-    bint check_finite
-    # memory
-    char *workspace
-    long workspace_bytes   # per thread, in predictions
-    char *own
-    long own_bytes         # per thread
-    char *copies
-    long *claimed          # pieces of every operation, of one row
-    long *finished
-    char *parameters
-    char *gradients
-    double *totals
-    uint64_t seed
-    # what is observed in every so manieth step: `records_count` times `observations` rows of four
-    # numbers, by `watching_count` operations in the place of the `count` of other steps
-    const Step *watching
-    int watching_count
-    long every
-    double *records
-    long records_count, first_record, observations
-    double *units
-    char *kept     # parameters as they were before their update
-    # a prediction
-    const char *x[MAX_DATA]
-    long x_columns[MAX_DATA]
-    char *out[MAX_DATA]
-    Operand results[MAX_DATA]
-    int outputs
-    long repeats[MAX_DATA]  # rows of a result for each row of the data
-    long rows, block
-    # what it tells
-    long next
-    long last_rows
-    bint halt
-    bint bad
-    bint failed    # a step in Python raised
-    void *owner    # the Executor, for steps in Python
-
-
-cdef inline char *_at(const Operand *o, char **bases, long row, int itemsize) noexcept nogil:
-    """Pointer to a row; NULL for an operand that is absent."""
-    if not o.present:
-        return NULL
-    return bases[<int> o.base] + o.at + row * o.ld * (8 if o.classes else itemsize)
-
-
-cdef inline fm_panels _panels(const Operand *o, char **bases, long column,
-                              int itemsize) noexcept nogil:
-    """The matrix from a column on, a multiple of the panel's width."""
-    cdef fm_panels matrix
-    if o.rows == 0:
-        return row_major(bases[<int> o.base] + o.at + column * itemsize, o.ld, itemsize)
-    matrix.at = bases[<int> o.base] + o.at + o.rows * column * itemsize
-    matrix.ld = 0
-    matrix.step = o.rows * (FM_PANEL // itemsize)
-    return matrix
-
-
-cdef inline double _clock() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec + 1e-9 * now.tv_nsec
-
-
-cdef void _extents(const Data *data, const int64_t *order, long first, long rows,
-                   int64_t *out) noexcept nogil:
-    """Where the elements of rows of a matrix in compressed rows begin and end."""
-    cdef long i, row
-    for i in range(rows):
-        row = first + i if order == NULL else order[i]
-        out[2 * i], out[2 * i + 1] = data.starts[row], data.starts[row + 1]
-
-
-cdef void _sparse_step(const Run *q, const Step *s, char **bases, long r0,
-                       long rows) noexcept nogil:
-    """An operation on matrices in compressed rows: a their extents; `rows` rows from r0."""
-    cdef const fm_sparse *k = &q.kernels.sparse
-    cdef const Data *data = &q.data[s.number]
-    cdef int size = q.itemsize
-    cdef const int64_t *extents = <const int64_t *> _at(&s.a, bases, r0, size)
-    cdef const Operand *z = &s.e if s.e.present else &s.d
-    cdef char *out
-    if s.code == DENSIFY:
-        k.densify(rows, s.b.columns, extents, data.pointer, data.places,
-                  _at(&s.b, bases, r0, size), s.b.ld)
-        return
-    # b kernel, c bias, d y, e z
-    out = _at(z, bases, r0, size)
-    k.product(rows, s.d.columns, extents, data.pointer, data.places,
-              _panels(&s.b, bases, 0, size), _at(&s.c, bases, 0, size), out, s.d.ld)
-    if s.map != NULL:
-        s.map(rows * s.d.ld, out, _at(&s.d, bases, r0, size), &s.params)
-
-
-cdef void _gather(const Run *q, const Step *s, char **bases, const int64_t *order, long first,
-                  long rows) noexcept nogil:
-    """Rows `first` on of a data array, picked by `order` where there is one, into a buffer."""
-    cdef const Data *data = &q.data[s.number]
-    cdef char *out = _at(&s.a, bases, first * s.repeat, q.itemsize)
-    cdef const float *narrow = <const float *> data.pointer
-    cdef const int64_t *wide = <const int64_t *> data.pointer
-    cdef long i, k, width = s.a.columns * data.itemsize
-    if data.starts != NULL:
-        _extents(data, order, 0, rows, <int64_t *> out)
-    elif data.columns and s.repeat > 1:
-        for i in range(rows):
-            for k in range(s.repeat):
-                memcpy(out + (i * s.repeat + k) * s.a.ld * data.itemsize,
-                       data.pointer + order[i] * data.columns * data.itemsize + k * width, width)
-    elif data.columns:
-        q.kernels.gather(rows, data.columns, data.pointer, data.columns, order, out, s.a.ld)
-    elif data.itemsize == 4:
-        for i in range(rows):
-            (<float *> out)[i] = narrow[order[i]]
-    else:
-        for i in range(rows):
-            (<int64_t *> out)[i] = wide[order[i]]
-
-
-cdef double _counted(const Run *q, const Step *s, const int64_t *order, long n) noexcept nogil:
-    """What a mean is divided by: rows of the batch whose class is not the ignored one, at least 1,
-    or the sum of their weights, infinite where it is 0.
-
-    Counted in the data: the gathered labels and weights of other threads may not be there yet.
-    """
-    cdef const int64_t *classes = <const int64_t *> q.data[s.number].pointer
-    cdef const char *weights = q.data[s.weights].pointer
-    cdef long i, k
-    cdef double sum = 0.0
-    for i in range(n):
-        if s.repeat > 1:  # labels of each step of a sample, and no weights: see row_weights
-            for k in range(s.repeat):
-                sum += classes[order[i] * s.repeat + k] != s.ignore
-            continue
-        if s.has_ignore and classes[order[i]] == s.ignore:
-            continue
-        if not s.weighted_mean:
-            sum += 1.0
-        elif q.itemsize == 4:
-            sum += (<const float *> weights)[order[i]]
-        else:
-            sum += (<const double *> weights)[order[i]]
-    if s.weighted_mean:
-        return sum if sum != 0.0 else INFINITY
-    return sum if sum > 0.0 else 1.0
-
-
-cdef void _scale(char *values, long n, int itemsize, double factor) noexcept nogil:
-    cdef long i
-    for i in range(n):
-        if itemsize == 4:
-            (<float *> values)[i] = <float> ((<float *> values)[i] * factor)
-        else:
-            (<double *> values)[i] = (<double *> values)[i] * factor
-
-
-cdef inline bint _joins(Code code) noexcept nogil:
-    return SUBTRACT <= code <= COPY_GROUPS
-
-
-cdef void _join_step(const Run *q, const Step *s, char **bases, long r0, long rows) noexcept nogil:
-    """An operation that joins or cuts buffers, on `rows` rows from r0."""
-    cdef const fm_join *k = &q.kernels.join
-    cdef int size = q.itemsize
-    cdef Code code = s.code
-    cdef char *a = _at(&s.a, bases, r0, size)
-    cdef char *b = _at(&s.b, bases, r0, size)
-    cdef char *c = _at(&s.c, bases, r0, size)
-    if code == SUBTRACT:
-        k.subtract(rows * s.a.ld, a, b, c)
-    elif code == MAXIMUM:
-        k.maximum(rows * s.a.ld, a, b, c)
-    elif code == MINIMUM:
-        k.minimum(rows * s.a.ld, a, b, c)
-    elif code == EXTREME_GRAD:
-        k.extreme_grad(rows * s.a.ld, s.number, a, b, c, _at(&s.d, bases, r0, size))
-    elif code == AFFINE:
-        k.affine(rows * s.a.ld, s.x, s.y, a, b)
-    elif code == DIVIDE:
-        k.divide(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
-    elif code == POWER:
-        k.power(rows, s.a.columns, s.x, a, s.a.ld, b, s.b.ld)
-    elif code == LOG:
-        k.log(rows, s.a.columns, a, s.a.ld, b, s.b.ld)
-    elif code == BROADCAST:
-        k.broadcast(rows, s.b.columns, s.x, a, s.a.ld, b, s.b.ld)
-    elif code == ROW_SUM:
-        k.row_sum(rows, s.a.columns, s.x, a, s.a.ld, b, s.b.ld)
-    elif code == ROW_DOT:
-        k.row_dot(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
-    elif code == SCALE_ROWS:
-        k.scale_rows(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.c.ld)
-    else:  # COPY_GROUPS
-        if s.clears:
-            memset(_at(&s.c, bases, r0, size), 0, rows * s.b.ld * size)
-        k.copy_groups(rows, s.groups, s.width, a, s.a.ld, s.step_a, b, s.b.ld, s.step_b)
-
-cdef void _steps_step(const Run *q, const Step *s, char **bases, long r0,
-                      long n) noexcept nogil:
-    """An operation on the steps of n samples from r0 on."""
-    cdef const fm_masks *k = &q.kernels.masks
-    cdef int i
-    cdef long t = s.groups, c = s.width
-    cdef char *at[5]
-    cdef const Operand *operands[5]
-    operands[0], operands[1], operands[2] = &s.a, &s.b, &s.c
-    operands[3], operands[4] = &s.d, &s.e
-    for i in range(5):
-        at[i] = _at(operands[i], bases, 0, q.itemsize)
-        if at[i] != NULL:
-            at[i] += r0 * s.samples[i] * q.itemsize
-    if s.code == STEP_MASK:
-        # a x, b mask
-        k.step_mask(n, t, c, s.x, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1])
-    elif s.code == KEEP_STEPS:
-        # a x, b mask, c y
-        k.keep_steps(n, t, c, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1],
-                     at[2], s.samples[2], s.inner[2])
-    elif s.code == POOL:
-        # a x, b mask, c y
-        k.pool(n, t, c, s.number, at[0], s.samples[0], s.inner[0], at[1], s.samples[1], s.inner[1],
-               at[2], s.samples[2])
-    elif s.number:
-        # a dy, b mask, c dx, d x, e y
-        k.max_pool_grad(n, t, c, at[0], s.samples[0], at[3], s.samples[3], s.inner[3], at[4],
-                        s.samples[4], at[2], s.samples[2], s.inner[2])
-    else:
-        k.mean_pool_grad(n, t, c, at[0], s.samples[0], at[1], s.samples[1], s.inner[1], at[2],
-                         s.samples[2], s.inner[2])
-
-
-cdef void _row_weights(const Run *q, const Step *s, char **bases, long n) noexcept nogil:
-    """Weights of the rows of a loss: a those of samples or rows, b mask, c result, d labels."""
-    cdef int size = q.itemsize
-    q.kernels.masks.row_weights(
-        n, s.groups, s.number, _at(&s.a, bases, 0, size), s.width, _at(&s.b, bases, 0, size),
-        s.samples[1], s.inner[1], <const int64_t *> _at(&s.d, bases, 0, size),
-        &s.ignore if s.d.present else NULL, _at(&s.c, bases, 0, size))
-
-
-cdef void _product(const Run *q, const Step *s, char **bases, long r0, long rows, long c0,
-                   long columns) noexcept nogil:
-    """A DENSE or DENSE_DX operation on a block of its output, with the function that follows."""
-    cdef int size = q.itemsize
-    cdef long line = FM_LINE // size, wide = (columns + line - 1) // line * line, i, at
-    cdef bint whole = columns == s.d.columns
-    # DENSE: a x, b kernel, c bias, d y, e z; DENSE_DX: a dz, b transposed kernel, c saved, d dx
-    cdef const Operand *z = &s.e if s.e.present else &s.d
-    cdef bint follows = s.map != NULL if s.code == DENSE else s.map_grad != NULL
-    cdef long block = rows
-    cdef char *out
-    cdef char *y
-    cdef char *saved = NULL
-    cdef char *bias = NULL
-    if s.c.present and s.code == DENSE:
-        bias = _at(&s.c, bases, 0, size) + c0 * size
-    if follows:  # while its arguments are still in the nearest cache
-        block = max(_BLOCK_ROWS, _NEAR // (wide * size))
-    while rows > 0:
-        block = min(block, rows)
-        out = _at(z, bases, r0, size) + c0 * size
-        y = _at(&s.d, bases, r0, size) + c0 * size
-        if s.c.present and s.code == DENSE_DX:
-            saved = _at(&s.c, bases, r0, size) + c0 * size
-        (q.bfloat16.gemm if s.pairs else q.kernels.gemm)(
-            0, block, columns, s.b.rows, _at(&s.a, bases, r0, size), s.a.ld,
-            _panels(&s.b, bases, c0, size), bias, row_major(out, s.d.ld, size), s.ending, saved)
-        if follows and whole:
-            _follow(s, block * s.d.ld, out, y, saved)
-        elif follows:
-            for i in range(block):
-                at = i * s.d.ld * size
-                _follow(s, wide, out + at, y + at, saved + at)
-        r0 += block
-        rows -= block
-
-
-cdef inline void _follow(const Step *s, long n, char *out, char *y, char *saved) noexcept nogil:
-    """The function that follows a product, or its derivative, on n elements."""
-    if s.code == DENSE:
-        s.map(n, out, y, &s.params)
-    else:
-        s.map_grad(n, y, saved, y, &s.params)
-
-
-cdef void _columns_step(const Run *q, const Step *s, char **bases, long n, int thread,
-                        int threads) noexcept nogil:
-    """A COLUMNS operation: this thread's panels."""
-    cdef long start, stop
-    share(s.d.columns, FM_PANEL // q.itemsize, thread, threads, &start, &stop)
-    if stop > start:
-        _product(q, s, bases, 0, n * s.repeat, start, stop - start)
-
-
-cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, long *panel,
-                      long *row) noexcept nogil:
-    """Where in a parameter's memory a thread's part begins: at a row of a panel."""
-    cdef long each = FM_PANEL // itemsize, width
-    cdef long at = o.rows * o.ld * thread // threads
-    panel[0] = at // (o.rows * each)
-    width = o.ld - panel[0] * each
-    if width <= 0 or width > each:
-        width = each
-    row[0] = (at - panel[0] * o.rows * each) // width
-    if row[0] < o.rows:
-        row[0] -= row[0] % 2  # neighbours stay together
-
-
-cdef inline long _element(const Operand *o, int part, int parts, int itemsize) noexcept nogil:
-    """The first element of a parameter that belongs to a part."""
-    cdef long each = FM_PANEL // itemsize, panel, row
-    cdef Operand kernel
-    if o.beside:  # every panel belongs to the thread that has the kernel's first row of it
-        kernel = o[0]
-        kernel.rows = o.beside
-        _cut(&kernel, part, parts, itemsize, &panel, &row)
-        return min(o.ld, (panel + (row > 0)) * each)
-    _cut(o, part, parts, itemsize, &panel, &row)
-    return panel * o.rows * each + row * min(each, o.ld - panel * each)
-
-
-cdef inline void _part(const Operand *o, int thread, int threads, int itemsize, long *start,
-                       long *stop) noexcept nogil:
-    """The elements of a parameter that belong to a thread."""
-    start[0] = _element(o, thread, threads, itemsize)
-    stop[0] = _element(o, thread + 1, threads, itemsize)
-
-
-cdef void _pieces(const Run *q, const Step *s, const Operand *o, char *sums, char **bases,
-                  long r0, long n, int begin, int until, int parts) noexcept nogil:
-    """The gradient, of n rows from r0, or the transposed copy of some of a kernel's `parts`.
-
-    They are the end of one panel, whole panels, and the beginning of another.  `sums` is NULL or
-    where the gradient of the bias goes.
-    """
-    cdef long panel, row, last, end, stop
-    _cut(o, begin, parts, q.itemsize, &panel, &row)
-    _cut(o, until, parts, q.itemsize, &last, &end)
-    while panel < last or (panel == last and row < end):
-        if row == 0 and panel < last:
-            stop = last
-            if s.code != DENSE_DW and s.code != GROUP_DW and s.code != SPARSE_DW:
-                stop = panel + 1  # a transposed copy or a table
-            _piece(q, s, o, sums, bases, r0, n, panel, stop, 0, o.rows)
-            panel = stop
-        elif panel < last:
-            _piece(q, s, o, sums, bases, r0, n, panel, panel + 1, row, o.rows)
-            panel, row = panel + 1, 0
-        else:
-            _piece(q, s, o, sums, bases, r0, n, panel, panel + 1, row, end)
-            return
-
-
-cdef void _piece(const Run *q, const Step *s, const Operand *o, char *sums, char **bases, long r0,
-                 long n, long panel, long stop, long first, long end) noexcept nogil:
-    """Rows `first` to `end` of the panels from `panel` to `stop`."""
-    cdef int size = q.itemsize
-    cdef long each = FM_PANEL // size, column = panel * each, width = min(each, o.ld - column)
-    cdef long columns = min(stop * each, o.columns) - column
-    cdef fm_panels paired, matrix = _panels(o, bases, column, size)
-    cdef float pairs[SIDE * SIDE]
-    cdef long at, to
-    cdef char *x
-    cdef char *dz
-    if columns <= 0:
-        return
-    if s.code == SPARSE_DW:
-        # a extents, b dz, c dkernel
-        matrix.at = <char *> matrix.at + first * width * size
-        q.kernels.sparse.dw(
-            n, first, end, columns, <const int64_t *> _at(&s.a, bases, 0, size),
-            q.data[s.number].pointer, q.data[s.number].places,
-            _at(&s.b, bases, 0, size) + column * size, s.b.ld, matrix)
-    elif s.code == DENSE_DW or s.code == GROUP_DW:
-        # a x, b dz, c dkernel, d dbias, which belongs to the kernel's first row
-        r0 *= s.repeat
-        matrix.at = <char *> matrix.at + first * width * size
-        x = _at(&s.a, bases, r0, size) + first * size
-        dz = _at(&s.b, bases, r0, size) + column * size
-        if s.pairs:
-            q.bfloat16.gemm(1, end - first, columns, (n * s.repeat + 1) // 2, x, s.a.ld,
-                            row_major(dz, s.b.ld, size), NULL, matrix, FM_STORE, NULL)
-        else:
-            q.kernels.kernel_grad(end - first, columns, n * s.repeat, x, s.a.ld, dz, s.b.ld,
-                                  matrix, sums + column * size if sums != NULL and first == 0
-                                  else NULL)
-    elif s.code == EMBEDDING_GRAD:
-        # a numbers, b dy, c dtable
-        q.kernels.embedding_grad(n, s.a.columns, o.columns, column, columns,
-                                 _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size),
-                                 s.b.ld, matrix.at, o.rows, width, first, end)
-    elif s.code == PAIR_KERNEL:
-        # a kernel, b its pairs; `first` is even
-        paired = _panels(&s.b, bases, column, size)
-        q.bfloat16.pair_rows(
-            end - first, width, <char *> matrix.at + first * width * size, width,
-            <char *> paired.at + first // 2 * width * size, width)
-    elif s.pairs:
-        # a kernel, b pairs of its columns, transposed
-        at = first
-        while at < end:
-            to = min(at - at % SIDE + SIDE, end)
-            q.bfloat16.pair_columns(to - at, columns, <char *> matrix.at + at * width * size,
-                                    width, pairs, SIDE)
-            q.kernels.transpose(at, to, o.rows, (columns + 1) // 2, pairs - at * SIDE, SIDE,
-                                _panels(&s.b, bases, 0, size), column // 2)
-            at = to
-    else:
-        # a kernel, b transposed
-        q.kernels.transpose(first, end, o.rows, columns, matrix.at, width,
-                            _panels(&s.b, bases, 0, size), column)
-
-
-cdef inline long _groups(long n) noexcept nogil:
-    """Groups of the n rows of a batch, whose gradients of small parameters are added up later.
-
-    A function of the batch alone, so that it decides the bits of a gradient and threads do not.
-    """
-    return 1 if n < 64 else 2 if n < 1024 else 8 if n < 4096 else 24
-
-
-cdef inline bint _own_groups(long groups, int threads) noexcept nogil:
-    """Whether each thread has groups of its own: they are as good as equal parts of the rows."""
-    return groups % threads == 0 or groups >= 3 * threads
-
-
-cdef void _group_step(const Run *q, const Step *s, char **bases, long n, int thread,
-                      int threads) noexcept nogil:
-    """A GROUP_DW or GROUP_DB operation: gradients of this thread's groups, or parts of some."""
-    cdef long groups = _groups(n), group, r0, rows, start, stop
-    cdef bint own = _own_groups(groups, threads)
-    cdef int begin, end, size = q.itemsize
-    cdef Operand o = s.c, bias = s.d
-    for group in range(groups):
-        # which of the group's parts, as many as threads, are this thread's
-        begin = <int> max(0, min(threads, thread * groups - group * threads))
-        end = <int> max(0, min(threads, (thread + 1) * groups - group * threads))
-        if own:
-            begin = 0
-            end = threads if groups * thread // threads <= group \
-                < groups * (thread + 1) // threads else 0
-        r0, rows = n * group // groups, n * (group + 1) // groups - n * group // groups
-        if end > begin and s.code == GROUP_DW:
-            _pieces(q, s, &o, _at(&bias, bases, 0, size), bases, r0, rows, begin, end, threads)
-        elif end > begin:
-            start = _element(&o, begin, threads, size)
-            stop = _element(&o, end, threads, size)
-            r0 *= s.repeat
-            q.kernels.column_sums(rows * s.repeat, stop - start,
-                                  _at(&s.a, bases, r0, size) + start * size, s.a.ld,
-                                  _at(&o, bases, 0, size) + start * size)
-        o.at += o.rows * o.ld * size
-        bias.at += bias.rows * bias.ld * size
-
-
-cdef void _combine(const Run *q, const Step *s, char **bases, long n, int thread,
-                   int threads) noexcept nogil:
-    """This thread's part of a gradient (a) from those of groups of rows (b)."""
-    cdef long start, stop, group, groups = _groups(n), each = s.b.rows * s.b.ld * q.itemsize
-    cdef char *sum
-    cdef char *part
-    _part(&s.a, thread, threads, q.itemsize, &start, &stop)
-    if stop <= start:
-        return
-    sum = _at(&s.a, bases, 0, q.itemsize) + start * q.itemsize
-    part = _at(&s.b, bases, 0, q.itemsize) + start * q.itemsize
-    if groups == 1:
-        memcpy(sum, part, (stop - start) * q.itemsize)
-    for group in range(1, groups):
-        q.kernels.add(stop - start, part if group == 1 else sum, part + group * each, sum)
-
-
-cdef void _features_step(const Run *q, const Step *s, char **bases, long r0,
-                         long rows) noexcept nogil:
-    """An operation that makes numbers of features, on `rows` rows from r0."""
-    cdef const fm_features *k = &q.kernels.features
-    cdef int size = q.itemsize
-    cdef char *x = _at(&s.a, bases, r0, size)
-    cdef char *y = _at(&s.b, bases, r0, size)
-    if s.code == COLUMN_AFFINE:
-        k.column_affine(rows, s.a.columns, s.constants, x, s.a.ld, y, s.b.ld)
-    elif s.code == FEATURE_NORM:
-        k.feature_norm(rows, s.a.columns, s.c.columns == 1, s.number, s.mean, s.x,
-                       _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size), x, s.a.ld, y, s.b.ld)
-    elif s.code == DIGITIZE:
-        k.digitize(rows, s.a.columns, s.width, s.constants, x, s.a.ld, y, s.b.ld)
-    else:
-        k.encode(rows, s.a.columns, s.width, s.number, x, s.a.ld, y, s.b.ld)
-
-
-cdef void _rows_step(const Run *q, const Step *s, char **bases, const int64_t *order, long r0,
-                     long rows, long n, int64_t count) noexcept nogil:
-    """A ROWS operation on `rows` rows from r0 of a batch of n; `count` updates came before."""
-    cdef const fm_kernels *k = q.kernels
-    cdef int size = q.itemsize
-    cdef Code code = s.code
-    r0, rows = r0 * s.repeat, rows * s.repeat
-    cdef char *a = _at(&s.a, bases, r0, size)
-    cdef char *b
-    cdef char *c
-    cdef char *d
-    cdef const int64_t *ignore
-    cdef double scale
-    cdef double kept
-    if code == DENSE or code == DENSE_DX:
-        _product(q, s, bases, r0, rows, 0, s.d.columns)
-    elif code == MAP:
-        s.map(rows * s.a.ld, a, _at(&s.b, bases, r0, size), &s.params)
-    elif code == MAP_GRAD:
-        s.map_grad(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size),
-                   &s.params)
-    elif code == ROW_MAP:
-        s.rows_map(rows, s.b.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
-    elif code == ROW_MAP_GRAD:
-        s.rows_grad(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
-                    _at(&s.c, bases, r0, size), s.c.ld)
-    elif code == MAXOUT:
-        k.maxout(rows, s.b.columns, s.number, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
-    elif code == MAXOUT_GRAD:
-        k.maxout_grad(rows, s.a.columns, s.number, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
-                      _at(&s.c, bases, r0, size), s.c.ld)
-    elif code == PAIR_COLUMNS:
-        q.bfloat16.pair_columns(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
-    elif code == PAIR_ROWS:
-        q.bfloat16.pair_rows(rows, s.a.ld, a, s.a.ld, _at(&s.b, bases, r0 // 2, size), s.b.ld)
-    elif code == PRELU:
-        k.prelu(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
-                _at(&s.c, bases, r0, size), s.c.ld)
-    elif code == PRELU_DX:
-        k.prelu_grad(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
-                     _at(&s.c, bases, 0, size), _at(&s.d, bases, r0, size), s.d.ld)
-    elif code == DROPOUT:
-        # a x, b y, c mask
-        k.dropout_mask(r0, r0 + rows, s.c.columns, _at(&s.c, bases, 0, size), s.c.ld, s.x,
-                       s.seed, s.stream, <uint32_t> count)
-        k.multiply(rows * s.a.ld, a, _at(&s.c, bases, r0, size), _at(&s.b, bases, r0, size))
-    elif code == MULTIPLY:
-        k.multiply(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
-    elif code == ADD:
-        k.add(rows * s.a.ld, a, _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size))
-    elif _joins(code):
-        _join_step(q, s, bases, r0, rows)
-    elif STEP_MASK <= code <= POOL_GRAD:
-        _steps_step(q, s, bases, r0, rows)
-    elif code == PAIR_LOSS:
-        # a prediction, b labels, d losses before weights, f derivatives by products
-        s.pair_loss(r0, r0 + rows, n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
-                    <const int64_t *> _at(&s.b, bases, 0, size), _at(&s.d, bases, 0, size),
-                    _at(&s.f, bases, 0, size), s.f.ld, &s.params)
-    elif code == PAIR_GRAD:
-        # a prediction, b losses before weights, c sample weight, d losses, e gradient, f as above
-        scale = s.weight / n if s.mean else s.weight
-        k.losses.pair_grad(
-            r0, r0 + rows, n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
-            _at(&s.c, bases, 0, size), s.mean, scale, _at(&s.b, bases, 0, size),
-            _at(&s.f, bases, 0, size), s.f.ld, _at(&s.d, bases, 0, size),
-            _at(&s.e, bases, 0, size), s.e.ld)
-    elif ALPHA_DROPOUT <= code < PENALTY:
-        _layer_step(q, s, bases, r0, rows, n, count)
-    elif COLUMN_AFFINE <= code <= ENCODE:
-        _features_step(q, s, bases, r0, rows)
-    elif code == SPARSE_DENSE or code == DENSIFY:
-        _sparse_step(q, s, bases, r0, rows)
-    else:
-        # a prediction, b labels, c sample weight, d losses (or scores), e gradient, f hits
-        b = _at(&s.b, bases, r0, size)
-        c = _at(&s.c, bases, r0, size)
-        d = _at(&s.d, bases, r0, size)
-        n *= s.repeat
-        kept = <double> n
-        if s.weighted_mean or (s.has_ignore and s.mean and not s.of_all):
-            kept = _counted(q, s, order, n // s.repeat)
-        scale = s.weight / kept if s.mean or s.weighted_mean else s.weight
-        ignore = &s.ignore if s.has_ignore else NULL
-        if code == SOFTMAX_CROSS_ENTROPY:
-            k.softmax_cross_entropy(
-                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
-                NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, scale, d,
-                _at(&s.e, bases, r0, size), s.e.ld, _at(&s.f, bases, r0, size))
-        elif code == ROW_LOSS:
-            s.row_loss(
-                rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
-                NULL if s.b.classes else b, s.b.ld, c, s.x, ignore, scale, d,
-                _at(&s.e, bases, r0, size), s.e.ld, &s.params)
-        elif code == ELEMENTWISE_LOSS:
-            s.loss(rows, s.a.columns, a, s.a.ld, b, s.b.ld, c, s.x, scale, d,
-                   _at(&s.e, bases, r0, size), s.e.ld, &s.params)
-        elif code == DISTRIBUTION_LOSS:
-            s.distribution_loss(rows, s.b.columns, a, s.a.ld, b, s.b.ld, c, scale, d,
-                                _at(&s.e, bases, r0, size), s.e.ld, &s.params)
-        elif code == OVERLAP_LOSS:
-            # f sums
-            s.overlap_loss(rows, s.a.columns, s.number, a, s.a.ld, b, s.b.ld, c, scale,
-                           <const double *> _at(&s.f, bases, 0, size), d,
-                           _at(&s.e, bases, r0, size), s.e.ld, &s.params)
-        elif code == SCORE:
-            s.score(rows, s.a.columns, a, s.a.ld, <const int64_t *> b if s.b.classes else NULL,
-                    NULL if s.b.classes else b, s.b.ld, &s.params, d)
-        if kept != n:
-            # the mean is over the rows that count, while totals are divided by n
-            _scale(d, rows, size, n / kept)
-
-
-cdef void _layer_step(const Run *q, const Step *s, char **bases, long r0, long rows, long n,
-                      int64_t count) noexcept nogil:
-    """A ROWS operation of a layer besides products and activations; see `_rows_step`."""
-    cdef const fm_kernels *k = q.kernels
-    cdef int size = q.itemsize
-    cdef Code code = s.code
-    cdef uint32_t step = <uint32_t> count
-    cdef char *a = _at(&s.a, bases, r0, size)
-    cdef char *b
-    if code == ALPHA_DROPOUT:
-        # a x, b y, c mask
-        k.dropout_mask(r0, r0 + rows, s.c.columns, _at(&s.c, bases, 0, size), s.c.ld,
-                       s.params.storage[0], s.seed, s.stream, step)
-        k.alpha_dropout(rows * s.a.ld, a, _at(&s.c, bases, r0, size), _at(&s.b, bases, r0, size),
-                        s.x, s.y, s.weight)
-    elif code == GAUSSIAN_DROPOUT:
-        # a x, b y, c mask
-        k.normal(r0, r0 + rows, s.c.columns, _at(&s.c, bases, 0, size), s.c.ld, 1.0, s.x, s.seed,
-                 s.stream, step)
-        k.multiply(rows * s.a.ld, a, _at(&s.c, bases, r0, size), _at(&s.b, bases, r0, size))
-    elif code == GAUSSIAN_NOISE:
-        # a x, b y
-        b = _at(&s.b, bases, r0, size)
-        k.normal(r0, r0 + rows, s.b.columns, _at(&s.b, bases, 0, size), s.b.ld, 0.0, s.x, s.seed,
-                 s.stream, step)
-        k.add(rows * s.a.ld, a, b, b)
-    elif code == STANDARDIZE:
-        # a x, b mean, c inv, d gamma, e beta, f y
-        k.standardize(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
-                      _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
-                      _at(&s.e, bases, 0, size), _at(&s.f, bases, r0, size), s.f.ld)
-    elif code == BATCH_NORM_DX:
-        # a dy, b x, c mean, d inv, e dgamma, f dbeta, g gamma, h dx, i weights
-        k.batch_norm_dx(rows, s.a.columns, n * s.repeat, a, s.a.ld, _at(&s.b, bases, r0, size),
-                        s.b.ld, _at(&s.i, bases, r0, size), _at(&s.c, bases, 0, size),
-                        _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size),
-                        _at(&s.f, bases, 0, size), _at(&s.g, bases, 0, size),
-                        _at(&s.h, bases, r0, size), s.h.ld)
-    elif code == SCALE_SHIFT:
-        # a x, b factors, c summands, d y
-        k.scale_shift(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, 0, size),
-                      _at(&s.c, bases, 0, size), _at(&s.d, bases, r0, size), s.d.ld)
-    elif code == ROW_NORM:
-        # a x, b gamma, c beta, d y, e inv, f mean
-        k.row_norm(rows, s.a.columns, a, s.a.ld, s.number, s.x, _at(&s.b, bases, 0, size),
-                   _at(&s.c, bases, 0, size), _at(&s.d, bases, r0, size), s.d.ld,
-                   _at(&s.e, bases, r0, size), _at(&s.f, bases, r0, size))
-    elif code == ROW_NORM_GRAD:
-        # a dy, b x, c inv, d mean, e gamma, f dx
-        k.row_norm_grad(rows, s.a.columns, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
-                        _at(&s.c, bases, r0, size), _at(&s.d, bases, r0, size),
-                        _at(&s.e, bases, 0, size), s.number, _at(&s.f, bases, r0, size), s.f.ld)
-    elif code == EMBEDDING:
-        # a numbers, b table, c y
-        k.embedding(rows, s.a.columns, s.b.columns, a, s.a.ld, _at(&s.b, bases, 0, size), s.b.rows,
-                    s.b.ld, FM_PANEL // size, _at(&s.c, bases, r0, size), s.c.ld)
-    elif code == RESHAPE:
-        # a x, b y
-        k.reshape(rows, s.from_repeat, s.a.columns, _at(&s.a, bases, r0 * s.from_repeat, size),
-                  s.a.ld, s.number, s.b.columns, _at(&s.b, bases, r0 * s.number, size), s.b.ld)
-    elif code == TAKE_COLUMNS:
-        # a x, b y
-        k.take_columns(rows, s.b.columns, s.index, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld)
-    elif code == PUT_COLUMNS:
-        # a dy, b dx
-        k.put_columns(rows, s.a.columns, s.index, a, s.a.ld, _at(&s.b, bases, r0, size), s.b.ld,
-                      s.b.columns)
-    elif code == ACTIVITY_PENALTY:
-        # a y, b penalties, c gradient
-        k.activity_penalty(rows, s.a.columns, a, s.a.ld, s.weight, s.x, s.y, 1.0 / n,
-                           _at(&s.b, bases, r0, size), _at(&s.c, bases, r0, size), s.c.ld)
-
-
-cdef void _statistics_step(const Run *q, const Step *s, char **bases, long n, int thread,
-                           int threads) noexcept nogil:
-    """A STATISTICS operation on this thread's columns."""
-    cdef const fm_kernels *k = q.kernels
-    cdef int size = q.itemsize
-    cdef long start, stop
-    share(s.a.columns, FM_STRIP, thread, threads, &start, &stop)
-    if stop <= start:
-        return
-    if s.code == BATCH_STATISTICS:
-        # a x, b and c the moving mean and variance, d mean, e inv, f weights
-        k.batch_statistics(n * s.repeat, start, stop, _at(&s.a, bases, 0, size), s.a.ld,
-                           _at(&s.f, bases, 0, size), s.x, s.y,
-                           _at(&s.b, bases, 0, size), _at(&s.c, bases, 0, size),
-                           _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size))
-    elif s.code == BATCH_NORM_SUMS:
-        # a dy, b x, c mean, d inv, e dgamma, f dbeta
-        k.batch_norm_sums(n * s.repeat, start, stop, _at(&s.a, bases, 0, size), s.a.ld,
-                          _at(&s.b, bases, 0, size), s.b.ld, _at(&s.c, bases, 0, size),
-                          _at(&s.d, bases, 0, size), _at(&s.e, bases, 0, size),
-                          _at(&s.f, bases, 0, size))
-    else:
-        # a mean, b variance, c gamma, d beta, e factors, f summands
-        k.fold_statistics(start, stop, _at(&s.a, bases, 0, size), _at(&s.b, bases, 0, size),
-                          _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size), s.x,
-                          _at(&s.e, bases, 0, size), _at(&s.f, bases, 0, size))
-
-
-cdef void _observe_columns(const Run *q, const Step *s, char **bases, long n, int thread,
-                           int threads) noexcept nogil:
-    """What is counted of this thread's columns of a buffer (a); b is what its slopes are of."""
-    cdef long start, stop
-    share(s.a.columns, FM_STRIP, thread, threads, &start, &stop)
-    if stop > start:
-        q.kernels.observe(n * s.repeat, start, stop, _at(&s.a, bases, 0, q.itemsize), s.a.ld,
-                          _at(&s.b, bases, 0, q.itemsize), s.b.ld, s.map_grad, &s.params, s.x,
-                          s.scratch, s.scratch + s.a.columns)
-
-
-cdef void _whole_step(Run *q, const Step *s, char **bases, long n, int thread,
-                      int threads) noexcept nogil:
-    """A WHOLE operation on a parameter (a): this thread's part, or all of it."""
-    cdef const fm_kernels *k = q.kernels
-    cdef int size = q.itemsize
-    cdef long start, stop
-    cdef char *a = _at(&s.a, bases, 0, size)
-    cdef double penalty
-    if s.code == SPECTRAL_NORM:
-        # b u
-        if thread == 0:
-            k.spectral_norm(s.a.rows, s.a.columns, s.a.ld, FM_PANEL // size, a,
-                            _at(&s.b, bases, 0, size), s.number, s.x, s.scratch)
-    elif s.code == ORTHOGONAL_PENALTY:
-        # b gradient
-        if thread == 0:
-            penalty = n * k.orthogonal_penalty(
-                s.a.rows, s.a.columns, s.a.ld, FM_PANEL // size, a, s.mean, s.x,
-                _at(&s.b, bases, 0, size), s.ending, s.scratch)
-            q.totals[2 * s.number] += penalty
-            if not isfinite(penalty):
-                q.bad = True
-    elif s.number < 0:
-        _part(&s.a, thread, threads, size, &start, &stop)
-        k.non_negative(stop - start, a + start * size)
-    else:
-        if s.number == 0:
-            share(s.a.columns, 16, thread, threads, &start, &stop)
-        elif s.number == 1:
-            share(s.a.rows, 1, thread, threads, &start, &stop)
-        else:
-            start, stop = 0, s.a.rows if thread == 0 else 0
-        if stop > start:
-            k.constrain_norm(s.a.rows, s.a.columns, s.a.ld, FM_PANEL // size, a, s.number, start,
-                             stop, s.params.storage)
-
-
-cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
-                   int threads) noexcept nogil:
-    """The penalty of this thread's chunks of a parameter (a), each into its place (b)."""
-    cdef long start, stop, i, size, n = s.a.rows * s.a.ld
-    cdef double *sums = <double *> (bases[<int> s.b.base] + s.b.at)
-    share((n + _CHUNK - 1) // _CHUNK, 1, thread, threads, &start, &stop)
-    for i in range(start, stop):
-        size = n - i * _CHUNK if n - i * _CHUNK < _CHUNK else _CHUNK
-        sums[i] = q.kernels.penalty(
-            size, _at(&s.a, bases, 0, q.itemsize) + i * _CHUNK * q.itemsize, s.x, s.y)
-
-
-cdef inline double *_records(const Run *q, int64_t count) noexcept nogil:
-    """Where the observations of this step are written; NULL where it is not observed."""
-    cdef long number
-    if q.every == 0 or (count + 1) % q.every != 0:
-        return NULL
-    number = (count + 1) // q.every - 1 - q.first_record
-    if number < 0 or number >= q.records_count:
-        return NULL
-    return q.records + 4 * number * q.observations
-
-
-cdef void _observe_parameter(const Run *q, const Step *s, int thread,
-                             int threads) noexcept nogil:
-    """Sums of squares of this thread's chunks: parameter, gradient (in front), change."""
-    cdef long size = q.itemsize, elements = s.a.rows * s.a.ld, start, stop, i, n
-    cdef long chunks = (elements + CHUNK - 1) // CHUNK
-    cdef const char *w
-    share(chunks, 1, thread, threads, &start, &stop)
-    for i in range(start, stop):
-        n = min(<long> CHUNK, elements - i * CHUNK)
-        w = q.parameters + s.a.at + i * CHUNK * size
-        if s.code == CHANGE:
-            s.scratch[2 * chunks + i] = q.kernels.distance(
-                n, w, q.kept + s.a.at + i * CHUNK * size)
-        else:
-            s.scratch[i] = q.kernels.squares(n, w)
-            s.scratch[chunks + i] = q.kernels.squares(
-                n, q.gradients + s.a.at + i * CHUNK * size)
-            memcpy(q.kept + s.a.at + i * CHUNK * size, w, n * size)
-
-
-cdef void _write_record(const Run *q, const Step *s, long n, int64_t count) noexcept nogil:
-    """Add up what was counted of a buffer, or of a parameter, and write it down."""
-    cdef double *out = _records(q, count) + 4 * s.number
-    cdef double active = 0.0, dead = 0.0
-    cdef long i, k, chunks = (s.a.rows * s.a.ld + CHUNK - 1) // CHUNK
-    for k in range(4):
-        out[k] = 0.0
-    if s.a.rows:
-        for k in range(3):
-            for i in range(chunks):
-                out[k] += s.scratch[k * chunks + i]
-        out[3] = s.a.rows * s.a.columns
-        return
-    for i in range(s.a.columns):
-        out[0] += s.scratch[i]
-        active += s.scratch[s.a.columns + i]
-        dead += s.scratch[s.a.columns + i] == 0.0
-        if s.map_grad != NULL:
-            q.units[s.units + i] += s.scratch[s.a.columns + i]
-    out[1] = n * s.repeat * s.a.columns
-    if s.map_grad != NULL:
-        out[2], out[3] = out[1] - active, dead
-
-
-cdef void _penalty_total(Run *q, const Step *s, char **bases, long n) noexcept nogil:
-    cdef const double *sums = <const double *> (bases[<int> s.b.base] + s.b.at)
-    cdef double total = 0.0
-    cdef long i
-    for i in range((s.a.rows * s.a.ld + _CHUNK - 1) // _CHUNK):
-        total += sums[i]
-    q.totals[2 * s.number] += total * (n * _penalty_scale(q, s, bases, n))
-    if not isfinite(total):
-        q.bad = True
-
-
-cdef double _penalty_scale(const Run *q, const Step *s, char **bases, long n) noexcept nogil:
-    """What a penalty is multiplied by: 1, or 1 over the rows or their weights (c)."""
-    cdef double total = n, count = 0.0
-    if not s.mean:
-        return 1.0
-    if s.c.present:
-        q.kernels.sums(n, _at(&s.c, bases, 0, q.itemsize), NULL, &total, &count)
-    return 1.0 / total
-
-
-cdef void _reduce(Run *q, const Step *s, char **bases, long n) noexcept nogil:
-    cdef double total = 0.0, count = 0.0
-    q.kernels.sums(n * s.repeat, _at(&s.a, bases, 0, q.itemsize),
-                   _at(&s.b, bases, 0, q.itemsize), &total,
-                   &count)
-    if not s.mean:
-        total *= n
-    if not (s.mean and s.b.present):
-        count = n
-    q.totals[2 * s.number] += s.weight * total
-    if s.counts:
-        q.totals[2 * s.number + 1] += count
-    if s.has_ignore and not isfinite(total):  # marks the loss among the totals
-        q.bad = True
-
-
-cdef void _weights_step(Run *q, const Step *s, char **bases, long n, int thread, int threads,
-                        double rate, int64_t count, double *coefficients) noexcept nogil:
-    """A WEIGHTS operation: this thread's part of a parameter."""
-    cdef const fm_kernels *k = q.kernels
-    cdef int size = q.itemsize
-    cdef long start, stop, elements
-    cdef char *a
-    cdef double t
-    if s.code == REDUCE:
-        if thread == 0:
-            _reduce(q, s, bases, n)
-    elif s.code == ROW_WEIGHTS:
-        if thread == 0:
-            _row_weights(q, s, bases, n)
-    elif s.code == OVERLAP_SUMS:
-        # a prediction, b labels, c sample weight, d sums
-        if thread == 0:
-            k.losses.overlap_sums(
-                n, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size),
-                s.b.ld, _at(&s.c, bases, 0, size), <double *> _at(&s.d, bases, 0, size))
-    elif s.code == TALLY:
-        # a prediction, b labels, c sample weight; each tally is one thread's
-        if thread == s.number % threads:
-            a = _at(&s.b, bases, 0, size)
-            s.tally(n * s.repeat, s.a.columns, _at(&s.a, bases, 0, size), s.a.ld,
-                    <const int64_t *> a if s.b.classes else NULL, NULL if s.b.classes else a,
-                    s.b.ld, _at(&s.c, bases, 0, size), s.options, q.totals + 2 * s.number)
-    elif s.code == PENALTY_TOTAL:
-        if thread == 0:
-            _penalty_total(q, s, bases, n)
-    elif s.code == PENALTY_GRAD:
-        # a parameter, b its gradient, c sample weight
-        _part(&s.a, thread, threads, size, &start, &stop)
-        if stop > start:
-            t = _penalty_scale(q, s, bases, n)
-            k.penalty_grad(stop - start, _at(&s.a, bases, 0, size) + start * size,
-                           _at(&s.b, bases, 0, size) + start * size, t * s.x, 2.0 * t * s.y,
-                           s.number)
-    elif s.code == DENSE_DW or s.code == SPARSE_DW:
-        _pieces(q, s, &s.c, _at(&s.d, bases, 0, size), bases, 0, n, thread, thread + 1, threads)
-    elif s.code == COMBINE:
-        _combine(q, s, bases, n, thread, threads)
-    elif s.code == RECORD:
-        if thread == 0:
-            _write_record(q, s, n, count)
-    elif s.code == DENSE_DB:
-        # a dz, b dbias
-        _part(&s.b, thread, threads, size, &start, &stop)
-        if stop > start:
-            k.column_sums(n * s.repeat, stop - start, _at(&s.a, bases, 0, size) + start * size,
-                          s.a.ld, _at(&s.b, bases, 0, size) + start * size)
-    elif s.code == GAMMA_GRAD:
-        # a dy, b x, c inv, d mean, e dgamma
-        _part(&s.e, thread, threads, size, &start, &stop)
-        stop = min(stop, s.e.columns)
-        if stop > start:
-            k.gamma_grad(n * s.repeat, stop - start, _at(&s.a, bases, 0, size) + start * size,
-                         s.a.ld, _at(&s.b, bases, 0, size) + start * size, s.b.ld,
-                         _at(&s.c, bases, 0, size), _at(&s.d, bases, 0, size),
-                         _at(&s.e, bases, 0, size) + start * size)
-    elif s.code == EMBEDDING_GRAD:
-        _pieces(q, s, &s.c, NULL, bases, 0, n, thread, thread + 1, threads)
-    elif s.code == PRELU_DALPHA:
-        # a dy, b x, c dalpha
-        _part(&s.c, thread, threads, size, &start, &stop)
-        k.prelu_slope_grad(n * s.repeat, start, min(stop, s.c.columns),
-                           _at(&s.a, bases, 0, size), s.a.ld, _at(&s.b, bases, 0, size), s.b.ld,
-                           _at(&s.c, bases, 0, size))
-    elif s.code == TRANSPOSE or s.code == PAIR_KERNEL:
-        _pieces(q, s, &s.a, NULL, bases, 0, n, thread, thread + 1, threads)
-    else:
-        # a parameter; its gradient lies at the same place of another arena
-        _part(&s.a, thread, threads, size, &start, &stop)
-        elements = stop - start if threads > 1 or not s.together else s.together
-        if elements <= 0:
-            return
-        if s.code == ACCUMULATE:  # a gradient, b that of a further use
-            a = _at(&s.a, bases, 0, size) + start * size
-            k.add(elements, a, _at(&s.b, bases, 0, size) + start * size, a)
-        else:
-            _update(q, s, start * size, elements, rate, count, coefficients)
-
-
-cdef void _update(const Run *q, const Step *s, long at, long elements, double rate, int64_t count,
-                  const double *coefficients) noexcept nogil:
-    """An operation on some elements of a parameter, from `at` bytes on."""
-    cdef const fm_kernels *k = q.kernels
-    cdef const Updating *u = s.update
-    cdef char *w = q.parameters + s.a.at + at
-    cdef char *g = q.gradients + s.a.at + at
-    cdef char *slots[4]
-    cdef long done, n, size = q.itemsize
-    cdef double factor
-    cdef int i
-    if s.code == COLLECT:
-        k.collect(elements, g, u.slots[0] + at, <double> u.every if _due(u, count) else 0.0)
-    elif s.code == AVERAGE:
-        k.average(elements, w, u.slots[0] + at, 0.0 if count < u.every else u.keep,
-                  u.overwrite and (count // u.every + 1) % u.overwrite == 0)
-    elif _due(u, count):
-        for i in range(4):
-            slots[i] = u.slots[i] + at
-        rate *= u.rate
-        if not u.clips:
-            k.update[u.number](elements, w, g, slots, coefficients, rate * u.decay)
-            return
-        # in parts that stay in the cache between the two
-        factor = _factor(u)
-        done = 0
-        while done < elements:
-            n = min(<long> CHUNK, elements - done)
-            k.clip(n, g + done * size, factor, u.limit)
-            k.update[u.number](n, w + done * size, g + done * size, slots, coefficients,
-                               rate * u.decay)
-            for i in range(4):
-                slots[i] += n * size
-            done += n
-
-
-cdef inline bint _due(const Updating *u, int64_t count) noexcept nogil:
-    """Whether the parameters are updated in this step."""
-    return u.every == 1 or (count + 1) % u.every == 0
-
-
-cdef inline double _factor(const Updating *u) noexcept nogil:
-    """What brings the norm of the gradient down to its limit; NaN for the norm NaN."""
-    cdef double norm = 0.0
-    cdef long i
-    for i in range(u.squares_count):
-        norm += u.squares[i]
-    norm = sqrt(norm)
-    if u.whole_norm and not isfinite(norm):
-        return NAN
-    return 1.0 if norm <= u.norm else u.norm / norm
-
-
-cdef void _phase(const Run *q, const Step *s, double rate, int64_t count, int thread,
-                 int threads) noexcept nogil:
-    """A PHASES operation."""
-    cdef const Updating *u = s.update
-    cdef char *g = q.gradients + s.a.at
-    cdef long start, stop, i, n, elements = s.a.rows * s.a.ld
-    cdef double factor
-    if not _due(u, count):
-        return
-    if s.code == WHOLE and s.phase >= 0:
-        rate *= u.rate
-        whole_phase(&u.whole, s.phase, rate, rate * u.decay, <double> (count // u.every + 1),
-                    thread, threads)
-        return
-    share((elements + CHUNK - 1) // CHUNK, 1, thread, threads, &start, &stop)
-    factor = _factor(u) if s.code == WHOLE else 0.0
-    for i in range(start, stop):
-        n = min(<long> CHUNK, elements - i * CHUNK)
-        if s.code == SQUARES:
-            u.sums[i] = q.kernels.squares(n, g + i * CHUNK * q.itemsize)
-        else:
-            q.kernels.clip(n, g + i * CHUNK * q.itemsize, factor, u.limit)
-
-
-cdef void _python_step(Run *q, const Step *s, long n) noexcept with gil:
-    """A step in Python on all n rows; what it raises is kept for the caller of the run."""
-    executor = <Executor> q.owner
-    try:
-        executor._call_python(s.number, n)
-    except BaseException as error:
-        executor._error = error
-        q.failed = True
-
-
-cdef void _train_task(void *argument, int thread, int threads) noexcept nogil:
-    cdef Run *q = <Run *> argument
-    cdef char *bases[<int> BASES]
-    cdef const int64_t *order
-    cdef long step, n, r0, r1, groups
-    cdef int i, operations
-    cdef bint own
-    cdef int64_t count
-    cdef double rate
-    cdef double coefficients[16]
-    cdef const Step *s
-    cdef const Step *steps
-    bases[<int> WORKSPACE] = q.workspace
-    bases[<int> PARAMETERS] = q.parameters
-    bases[<int> GRADIENTS] = q.gradients
-    bases[<int> DATA] = NULL
-    bases[<int> OWN] = q.own + thread * q.own_bytes
-    bases[<int> COPIES] = q.copies
-    for step in range(q.start, q.stop):
-        n = q.order_length - step * q.batch_size
-        n = n if n < q.batch_size else q.batch_size
-        order = q.order + step * q.batch_size
-        count = q.iteration + step - q.first
-        rate = q.learning_rate[step]
-        groups = _groups(n) if q.grouped else 1
-        own = groups > 1 and _own_groups(groups, threads)
-        if own:
-            r0 = n * (groups * thread // threads) // groups
-            r1 = n * (groups * (thread + 1) // threads) // groups
-        else:
-            share(n, 1 if q.bfloat16 == NULL else 2, thread, threads, &r0, &r1)
-        steps, operations = q.steps, q.count
-        if _records(q, count) != NULL:
-            steps, operations = q.watching, q.watching_count
-        for i in range(operations):
-            s = &steps[i]
-            if s.covered and threads == 1:
-                continue
-            if s.waits or (s.grouped and not own):
-                barrier(threads)
-            if s.code == PYTHON:
-                if thread == 0:
-                    _python_step(q, s, n)
-                barrier(threads)
-                if q.failed:
-                    return
-            elif s.code == PENALTY:
-                _penalty(q, s, bases, thread, threads)
-            elif s.code >= KEEP:
-                _observe_parameter(q, s, thread, threads)
-            elif s.code >= SQUARES:
-                _phase(q, s, rate, count, thread, threads)
-            elif s.code >= SPECTRAL_NORM:
-                _whole_step(q, s, bases, n, thread, threads)
-            elif s.code == OBSERVE:
-                _observe_columns(q, s, bases, n, thread, threads)
-            elif s.code >= BATCH_STATISTICS:
-                _statistics_step(q, s, bases, n, thread, threads)
-            elif s.code >= REDUCE:
-                if s.code == UPDATE and s.update.first:
-                    q.kernels.coefficients[s.update.number](
-                        rate * s.update.rate, <double> (count // s.update.every + 1),
-                        s.update.params, _TINY[q.itemsize == 8], coefficients)
-                _weights_step(q, s, bases, n, thread, threads, rate, count, coefficients)
-            elif s.grouped:
-                _group_step(q, s, bases, n, thread, threads)
-            elif s.by_columns:
-                _columns_step(q, s, bases, n, thread, threads)
-            elif s.code == GATHER and s.a.base == OWN:
-                _gather(q, s, bases, order, 0, n)
-            elif r1 > r0:
-                if s.code == GATHER:
-                    _gather(q, s, bases, order + r0, r0, r1 - r0)
-                else:
-                    _rows_step(q, s, bases, order, r0, r1 - r0, n, count)
-        if thread == 0:
-            q.next = step + 1
-            q.last_rows = n
-            if (q.bad and q.check_finite) or (
-                    (step & q.clock_mask) == 0 and _clock() >= q.deadline):
-                q.halt = True
-        barrier(threads)
-        if q.halt:
-            break
-
-
-cdef void _forward_task(void *argument, int thread, int threads) noexcept nogil:
-    cdef Run *q = <Run *> argument
-    cdef char *bases[<int> BASES]
-    cdef long start, stop, at, rows, size = q.itemsize
-    cdef const Step *s
-    cdef int j
-    share(q.rows, 1, thread, threads, &start, &stop)
-    bases[<int> WORKSPACE] = q.workspace + thread * q.workspace_bytes
-    bases[<int> PARAMETERS] = q.parameters
-    bases[<int> GRADIENTS] = NULL
-    bases[<int> COPIES] = q.copies
-    at = start
-    while at < stop:
-        rows = stop - at if stop - at < q.block else q.block
-        bases[<int> DATA] = <char *> q.x[0] + at * q.x_columns[0] * size
-        for j in range(q.count):
-            s = &q.steps[j]
-            if s.code == PYTHON:
-                _python_step(q, s, rows)
-                if q.failed:
-                    return
-            else:
-                _forward_step(q, s, bases, at, rows)
-        _hand_out(q, bases, at, rows)
-        at += rows
-
-
-cdef void _forward_step(const Run *q, const Step *s, char **bases, long at,
-                        long rows) noexcept nogil:
-    """One operation of a prediction, on rows `at` on of the data."""
-    cdef char *y
-    cdef const char *x
-    cdef long i, columns, size = q.itemsize
-    if s.code == GATHER and q.data[s.number].starts != NULL:
-        _extents(&q.data[s.number], NULL, at, rows, <int64_t *> _at(&s.a, bases, 0, <int> size))
-    elif s.code == GATHER:
-        y = _at(&s.a, bases, 0, <int> size)
-        columns = s.a.columns
-        x = q.x[s.number] + at * q.x_columns[s.number] * size
-        for i in range(rows * s.repeat):
-            memcpy(y + i * s.a.ld * size, x + i * columns * size, columns * size)
-    elif s.code == FOLD_STATISTICS:
-        _statistics_step(q, s, bases, rows, 0, 1)
-    else:
-        _rows_step(q, s, bases, NULL, 0, rows, rows, 0)
-
-
-cdef void _hand_out(const Run *q, char **bases, long at, long rows) noexcept nogil:
-    """Copy predictions to where the caller wants them."""
-    cdef char *y
-    cdef char *out
-    cdef const Operand *result
-    cdef long i, columns, repeat, size = q.itemsize
-    cdef int j
-    for j in range(q.outputs):
-        result = &q.results[j]
-        columns, repeat = result.columns, q.repeats[j]
-        y = _at(result, bases, 0, <int> size)
-        out = q.out[j] + at * repeat * columns * size
-        for i in range(rows * repeat):
-            memcpy(out + i * columns * size, y + i * result.ld * size, columns * size)
-
-
-cdef inline long _row_pieces(const Run *q, const Step *s) noexcept nogil:
-    """Pieces of columns that a product of one row is handed out in; 1 of anything else."""
-    cdef long width = _ROW_PANELS * (FM_PANEL // q.itemsize)
-    if s.code != DENSE or s.b.rows * s.d.columns < _ROW_SHARED:
-        return 1
-    return (s.d.columns + width - 1) // width
-
-
-cdef void _one_row_task(void *argument, int thread, int threads) noexcept nogil:
-    """A prediction of one row, pieces of each product going to whoever is there.
-
-    The caller does not wait for a thread that is still waking up.
-    """
-    cdef Run *q = <Run *> argument
-    cdef char *bases[<int> BASES]
-    cdef const Step *s
-    cdef long width = _ROW_PANELS * (FM_PANEL // q.itemsize), pieces, piece
-    cdef int j
-    bases[<int> WORKSPACE] = q.workspace
-    bases[<int> PARAMETERS] = q.parameters
-    bases[<int> GRADIENTS] = NULL
-    bases[<int> COPIES] = q.copies
-    bases[<int> DATA] = <char *> q.x[0]
-    for j in range(q.count):
-        s = &q.steps[j]
-        pieces = _row_pieces(q, s)
-        piece = fm_claim(&q.claimed[j])
-        while piece < pieces:
-            if pieces == 1:
-                _forward_step(q, s, bases, 0, 1)
-            else:
-                _product(q, s, bases, 0, 1, piece * width,
-                         min(width, s.d.columns - piece * width))
-            fm_claim(&q.finished[j])
-            piece = fm_claim(&q.claimed[j])
-        fm_await(&q.finished[j], pieces)
-    if thread == 0:
-        _hand_out(q, bases, 0, 1)
 
 
 cdef inline bint _same(const Operand *a, const Operand *b) noexcept nogil:
@@ -1594,6 +137,17 @@ def _aligned(long bytes_):
     if skip < 0:
         skip += FM_LINE
     return raw[skip:skip + bytes_]
+
+
+cdef int _python(void *owner, int number, long rows) noexcept with gil:
+    """A step in Python; what it raises is kept for the caller of the run."""
+    executor = <Executor> owner
+    try:
+        executor._call_python(number, rows)
+    except BaseException as error:
+        executor._error = error
+        return 1
+    return 0
 
 
 cdef class Executor:
@@ -1654,10 +208,10 @@ cdef class Executor:
         self._run.kernels = kernels_for(self._run.itemsize)
         self._run.seed = seed & 0xFFFFFFFFFFFFFFFF
         self._run.block = plan.batch_size
-        self._run.owner = <void *> self
+        self._run.owner, self._run.python = <void *> self, _python
         self._python, self._views, self._error = [], {}, None
         if not plan.totals and all(op.op != "python" for op in plan.ops):
-            self._run.block = min(plan.batch_size, _BLOCK_ROWS)
+            self._run.block = min(plan.batch_size, ROWS_TOGETHER)
         self._gradients = _aligned(
             max(plan.trainable_size, plan.gradient_size) * self._run.itemsize)
         self._run.parameters = <char *> cnp.PyArray_DATA(<cnp.ndarray?> parameters)
@@ -1762,7 +316,7 @@ cdef class Executor:
         for op in ops:
             if op.op == "penalty":
                 buffer = plan.buffers[op.inputs[0]]
-                chunks = -(-buffer.rows * buffer.pitch // _CHUNK)
+                chunks = -(-buffer.rows * buffer.pitch // CHUNK)
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
                 at += _lines(chunks * sizeof(double))
         groups, at = self._place_groups(ops, halved, at)
@@ -1906,7 +460,7 @@ cdef class Executor:
         """
         plan = self.plan
         places, gradients = {}, set()
-        count, n = _groups(self._run.block), self._run.block
+        count, n = groups_of(self._run.block), self._run.block
         late = [op for op in ops if op.op in _LATE]
         if count == 1 or not plan.totals or not late or ops[-len(late):] != late:
             return places, at
@@ -2857,7 +1411,7 @@ cdef class Executor:
             self._owners = thread_limit()
         with nogil:
             self._refresh_copies()
-            self._slices(_clock() + budget)
+            self._slices(clock() + budget)
         if q.failed:
             self._raise()
         if q.bad and q.check_finite:
@@ -2871,7 +1425,7 @@ cdef class Executor:
         bases[<int> PARAMETERS] = self._run.parameters
         bases[<int> COPIES] = self._run.copies
         for i in range(self._transposes):
-            _weights_step(&self._run, &self._steps[i], bases, 0, 0, 1, 0.0, 0, NULL)
+            weights_step(&self._run, &self._steps[i], bases, 0, 0, 1, 0.0, 0, NULL)
 
     cdef void _slices(self, double end) noexcept nogil:
         """Run to `stop`, `end` or a loss that is not finite, with as many threads as are fast.
@@ -2881,7 +1435,7 @@ cdef class Executor:
         cdef Run *q = &self._run
         cdef int most = thread_limit(), threads
         cdef bint many, trial, unknown
-        cdef double now = _clock(), before, spent
+        cdef double now = clock(), before, spent
         if most > 1 and not threads_always() and self._nanoseconds < _STEP_WORTH:
             most = 1
         while (q.next < q.stop and (now < end or q.next == q.first)
@@ -2901,10 +1455,10 @@ cdef class Executor:
             q.deadline = now + (_TRIAL if trial else _SLICE)
             if q.deadline > end:
                 q.deadline = end
-            threads = run(threads, _train_task, q)
+            threads = run(threads, train_task, q)
             if q.failed:
                 return
-            before, now = now, _clock()
+            before, now = now, clock()
             spent = (now - before) / (q.next - q.start)
             self._seconds[threads > 1] = spent  # the machine changes from second to second
             if trial and self._seconds[1] <= self._seconds[0]:
@@ -2978,10 +1532,10 @@ cdef class Executor:
                 q.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
                 self._workspaces = threads
             with nogil:
-                run(threads, _forward_task, q)
+                run(threads, forward_task, q)
         else:
             with nogil:
-                _forward_task(q, 0, 1)
+                forward_task(q, 0, 1)
         if q.failed:
             self._raise()
         q.last_rows = q.rows if q.rows < q.block else q.block
@@ -3018,18 +1572,18 @@ cdef class Executor:
         """A row with one thread or many, whichever was faster of late; returns their number."""
         cdef Run *q = &self._run
         cdef bint many = threads_always() or self._row_seconds[1] <= self._row_seconds[0]
-        cdef double before = _clock(), spent
+        cdef double before = clock(), spent
         cdef int threads = 1
         self._row_calls += 1
         if self._row_calls % _ROW_TRIAL < _ROW_TRIALS:
             many = threads_always() or not many
         if many:
             memset(q.claimed, 0, 2 * q.count * sizeof(long))
-            threads = run(thread_limit(), _one_row_task, q)
+            threads = run(thread_limit(), one_row_task, q)
         else:
-            _forward_task(q, 0, 1)
+            forward_task(q, 0, 1)
         many = threads > 1
-        spent = _clock() - before
+        spent = clock() - before
         if self._row_seconds[many] == 0.0 or spent < self._row_seconds[many]:
             self._row_seconds[many] = spent
         else:  # a single slow call says little
