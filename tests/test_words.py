@@ -151,11 +151,17 @@ def test_wrong_data_is_named(change, error, match):
         network().predict({**DATA, **change}, verbose=0)
 
 
-def test_what_stands_elsewhere_is_refused():
+@pytest.mark.parametrize("value", [0.5, 1e9, np.nan])
+def test_only_whole_numbers_are_looked_up_behind_other_layers(value):
     x = fm.Input((1,))
-    model = fm.Model(x, layers.Hashing(3)(layers.Dense(1)(x)))
-    with pytest.raises(ValueError, match="in front of all layers"):
-        model.predict(np.ones((2, 1)), verbose=0)
+    model = fm.Model(x, layers.Hashing(3)(layers.Rescaling(1.0)(x)))
+    np.testing.assert_array_equal(model.predict(np.ones((2, 1)), verbose=0),
+                                  layers.Hashing(3)([[1], [1]]))
+    with pytest.raises(ValueError, match=f"whole numbers below 16777216.*Received: {value:g}"):
+        model.predict(np.array([[2.0], [value]]), verbose=0)
+
+
+def test_words_are_no_numbers():
     words = fm.Input((1,), dtype="string")
     with pytest.raises(TypeError, match="real numbers"):
         fm.Model(words, layers.Dense(1)(words)).predict([["a"]], verbose=0)

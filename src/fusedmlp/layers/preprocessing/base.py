@@ -64,11 +64,12 @@ class HostLayer(PreprocessingLayer):
 
         def step(inputs, outputs):
             (array,) = inputs
-            if array.size and not np.abs(array).max() < largest:
+            wrong = ~((np.abs(array) < largest) & (array == np.floor(array)))  # true of NaN
+            if wrong.any():
                 raise ValueError(
                     f"Layer {self.name!r} takes whole numbers below {largest} where it does not "
                     "stand in front of all other layers of the outermost model. "
-                    f"Received: {np.abs(array).max():g}"
+                    f"Received: {array[wrong].flat[0]:g}"
                 )
             whole = array.reshape(len(array), *given).astype(np.int64)
             outputs[0][...] = np.asarray(self.transform(whole)).reshape(outputs[0].shape)
