@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_only_whole_numbers_are_looked_up_behind_other_layers(value):
     model = fm.Model(x, layers.Hashing(3)(layers.Rescaling(1.0)(x)))
     np.testing.assert_array_equal(model.predict(np.ones((2, 1)), verbose=0),
                                   layers.Hashing(3)([[1], [1]]))
-    with pytest.raises(ValueError, match=f"whole numbers below 16777216.*Received: {value:g}"):
+    with pytest.raises(ValueError, match=re.escape(f"Received: {value:g}")):
         model.predict(np.array([[2.0], [value]]), verbose=0)
 
 
