@@ -389,7 +389,7 @@ def test_bad_arguments(name):
 
 
 @pytest.mark.parametrize("make", [
-    lambda: L.Dense(2, kernel_regularizer=lambda w: w), lambda: L.Wrapper("dense"),
+    lambda: L.Dense(2, kernel_regularizer=3), lambda: L.Wrapper("dense"),
     lambda: L.Dense(2, kernel_constraint=lambda w: w), lambda: L.RepeatVector(1.5)])
 def test_bad_types(make):
     with pytest.raises(TypeError, match="Received"):
