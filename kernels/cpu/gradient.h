@@ -1,4 +1,4 @@
-/* The gradients of a layer's kernel and bias.  Included by template.h, per precision.
+/* The gradients of a layer's kernel and bias.  Included by template.h behind product.h.
  *
  * c (m, n) = a' b for inputs a (k, m) and errors b (k, n), and in the same pass the sums of b's
  * columns.  As in product.h, every element is one chain of multiply-adds in the order of k.  The
@@ -8,9 +8,6 @@
 /* Columns of a beside which the sums are made: enough products to hide that a sum waits for the
  * one before, few enough that the rest fills whole tiles. */
 enum { A(HEAD) = 4 };
-
-INLINE A(vec) A(load)(const R *p) { return *(const A(vec) *)p; }
-INLINE void A(save)(R *p, A(vec) v) { *(A(vec) *)p = v; }
 
 INLINE void A(head_tile)(const int rows, const int vecs, long k, const R *a, long lda, const R *b,
                          long ldb, R *c, long ldc, R *sums)
@@ -26,7 +23,7 @@ INLINE void A(head_tile)(const int rows, const int vecs, long k, const R *a, lon
     {                                                                                            \
         UNROLL                                                                                   \
         for (int v = 0; v < vecs; v++) {                                                         \
-            const A(vec) y = A(load)(b + v * A(LANES));                                          \
+            const A(vec) y = LOAD(b + v * A(LANES));                                             \
             total[odd][v] = total[odd][v] + y;                                                   \
             UNROLL                                                                               \
             for (int r = 0; r < rows; r++) { sum[r][v] = VFMA(VSET(a[r]), y, sum[r][v]); }       \
@@ -42,9 +39,9 @@ INLINE void A(head_tile)(const int rows, const int vecs, long k, const R *a, lon
 #undef STEP
     UNROLL
     for (int v = 0; v < vecs; v++) {
-        A(save)(sums + v * A(LANES), total[0][v] + total[1][v]);
+        SAVE(sums + v * A(LANES), total[0][v] + total[1][v]);
         UNROLL
-        for (int r = 0; r < rows; r++) { A(save)(c + r * ldc + v * A(LANES), sum[r][v]); }
+        for (int r = 0; r < rows; r++) { SAVE(c + r * ldc + v * A(LANES), sum[r][v]); }
     }
 }
 

@@ -315,6 +315,4 @@ static void A(gemm)(int transposed, long m, long n, long k, const void *a, long 
         A(gemm_from)(0, transposed, m, n, k, a, lda, b, bias, c, ending, saved ? saved : c.at);
     }
 }
-#undef LOAD
-#undef SAVE
 #undef OPAQUE

@@ -7,6 +7,8 @@
 #include "product.h"
 #include "rows.h"
 #include "gradient.h"
+#undef LOAD
+#undef SAVE
 
 /* -- elementwise ------------------------------------------------------------------------------ */
 
