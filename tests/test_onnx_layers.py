@@ -55,6 +55,7 @@ ON_DATA = {  # work on the data before it gets to a network
     "Hashing": lambda: L.Hashing(3),
     "IntegerLookup": lambda: L.IntegerLookup(vocabulary=[1, 2]),
     "StringLookup": lambda: L.StringLookup(vocabulary=["a"]),
+    "TextVectorization": lambda: L.TextVectorization(vocabulary=["a"], output_mode="count"),
 }
 ALIASES = {"GlobalAvgPool1D", "GlobalMaxPool1D"}
 NO_LAYERS = {"Input", "InputLayer", "Layer", "Wrapper"}

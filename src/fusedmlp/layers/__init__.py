@@ -51,6 +51,7 @@ from .preprocessing import (
     Normalization,
     Rescaling,
     StringLookup,
+    TextVectorization,
 )
 from .shapes import ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Reshape
 from .spectral import SpectralNormalization, Wrapper
@@ -104,6 +105,7 @@ __all__ = [
     "SpectralNormalization",
     "StringLookup",
     "Subtract",
+    "TextVectorization",
     "UnitNormalization",
     "Wrapper",
     "add",
@@ -125,7 +127,7 @@ _REGISTRY = Registry("layer", Layer, (
     Hashing, Identity, InputLayer, IntegerLookup, Lambda, LayerNormalization, LeakyReLU,
     MaskOperation, Masking, Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU,
     Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax,
-    SpectralNormalization, StringLookup, Subtract, UnitNormalization, Wrapper,
+    SpectralNormalization, StringLookup, Subtract, TextVectorization, UnitNormalization, Wrapper,
 ))
 
 GlobalAvgPool1D = GlobalAveragePooling1D

@@ -9,7 +9,7 @@ from typing import Any
 from ..registry import Registry
 from .layer import Layer, is_shape
 
-__all__ = ["Lambda"]
+__all__ = ["FUNCTIONS", "Lambda"]
 
 
 class Lambda(Layer):
@@ -97,14 +97,14 @@ class Lambda(Layer):
                 f"The function of layer {self.name!r} can't be described by a config: expected a "
                 f"registered function. Received: {self.function!r}"
             )
-        return {**super().get_config(), "function": _FUNCTIONS.serialize(self.function),
+        return {**super().get_config(), "function": FUNCTIONS.serialize(self.function),
                 "output_shape": self._output_shape, "arguments": self.arguments}
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
         if isinstance(config.get("function"), str):
-            config["function"] = _FUNCTIONS.find(config["function"])
+            config["function"] = FUNCTIONS.find(config["function"])
         return cls(**config)
 
 
@@ -115,4 +115,4 @@ def _takes_mask(function):
         return False
 
 
-_FUNCTIONS = Registry("function", Layer, ())
+FUNCTIONS = Registry("function", Layer, ())

@@ -78,8 +78,10 @@ class HostLayer(PreprocessingLayer):
         return builder.view(y, made) if len(made) > 1 else y
 
 
-def values(data, name: str = "inputs") -> np.ndarray:
+def values(data, name: str = "inputs", encoding: str = "utf-8") -> np.ndarray:
     """An array of numbers or words from whatever holds them; words are of dtype object.
+
+    Words may also come as bytes, in the given encoding.
 
     Raises
     ------
@@ -97,11 +99,11 @@ def values(data, name: str = "inputs") -> np.ndarray:
     if array.dtype.kind in "biuf":
         return array
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8").astype(object)
+        return np.char.decode(array, encoding).astype(object)
     if array.dtype.kind == "U" or "String" in type(array.dtype).__name__:
         return array.astype(object)
     if array.dtype == object:
-        plain = [_text(v) for v in array.reshape(-1)]
+        plain = [v.decode(encoding) if isinstance(v, bytes) else v for v in array.reshape(-1)]
         if all(isinstance(v, str) for v in plain):
             result = np.empty(len(plain), object)
             result[:] = plain
@@ -113,11 +115,8 @@ def values(data, name: str = "inputs") -> np.ndarray:
     )
 
 
-def _text(value):
-    return value.decode("utf-8") if isinstance(value, bytes) else value
-
-
-def adapted_batches(data, steps: int | None = None) -> Iterator[np.ndarray]:
+def adapted_batches(data, steps: int | None = None, encoding: str = "utf-8"
+                    ) -> Iterator[np.ndarray]:
     """The inputs of the batches that `adapt` is given, an array being one of them.
 
     Raises
@@ -126,13 +125,14 @@ def adapted_batches(data, steps: int | None = None) -> Iterator[np.ndarray]:
         If there are none.
     """
     if is_batches(data):
-        found = (values(unpack_batch(batch)[0], "data") for batch in islice(Batches(data), steps))
+        found = (unpack_batch(batch)[0] for batch in islice(Batches(data), steps))
     elif isinstance(data, (list, tuple)) and data and all(hasattr(b, "shape") for b in data):
-        found = (values(batch, "data") for batch in islice(data, steps))
+        found = islice(data, steps)
     else:
-        found = iter((values(data, "data"),))
+        found = iter((data,))
     empty = True
     for batch in found:
+        batch = values(batch, "data", encoding)
         empty = empty and not batch.size
         yield batch
     if empty:

@@ -33,6 +33,7 @@ class IndexLookup(HostLayer):
     """
 
     _kind = "words"
+    encoding = "utf-8"  # of words that come as bytes
 
     def __init__(self, max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, idf_weights,
                  invert, output_mode, sparse, pad_to_max_tokens, oov_method, salt, **kwargs):
@@ -64,6 +65,7 @@ class IndexLookup(HostLayer):
         self._tokens: list | None = None
         self._numbers: dict = {}
         self._idf: np.ndarray | None = None
+        self.reset_state()
         self._static = vocabulary is not None
         if vocabulary is not None:
             self.set_vocabulary(vocabulary, idf_weights)
@@ -96,10 +98,11 @@ class IndexLookup(HostLayer):
             missing or not as many.
         """
         if isinstance(vocabulary, (str, Path)):
-            vocabulary = Path(vocabulary).read_text("utf-8").splitlines()
+            vocabulary = Path(vocabulary).read_text(self.encoding).splitlines()
         tokens = []
         if np.size(vocabulary):
-            tokens = self._as_tokens(values(vocabulary, "vocabulary"), "vocabulary").tolist()
+            tokens = self._as_tokens(values(vocabulary, "vocabulary", self.encoding),
+                                     "vocabulary").tolist()
         special = [self.mask_token] * self._oov_start + [self.oov_token] * self.num_oov_indices
         found_special = bool(special) and tokens[: len(special)] == special
         own = tokens[len(special) :] if found_special else tokens
@@ -192,20 +195,49 @@ class IndexLookup(HostLayer):
         ValueError, TypeError
             If the vocabulary was given, or the data is empty or of another kind.
         """
+        self._require_adaptable()
+        self.reset_state()
+        for batch in adapted_batches(data, steps, self.encoding):
+            self.update_state(batch)
+        self.finalize_state()
+
+    def _require_adaptable(self):
         if self._static:
             raise ValueError(
                 f"Layer {self.name!r} was given its vocabulary, so it can't be adapted"
             )
-        counts: Counter = Counter()
-        rows: Counter = Counter()
-        documents = 0
-        for batch in adapted_batches(data, steps):
-            batch = self._as_tokens(batch, "data")
-            counts.update(batch.reshape(-1).tolist())
-            if self.output_mode == "tf_idf":
-                for row in batch.reshape(len(batch), -1):
-                    rows.update(set(row.tolist()))
-                documents += len(batch)
+
+    def reset_state(self) -> None:
+        """Forget what `update_state` has counted; the vocabulary stays."""
+        self._counts: Counter = Counter()
+        self._rows: Counter = Counter()  # in how many rows a token is
+        self._documents = 0
+
+    def update_state(self, data) -> None:
+        """Count the tokens of a batch, for `finalize_state` to make a vocabulary of.
+
+        Parameters
+        ----------
+        data : array_like
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the vocabulary was given, or the data is of another kind.
+        """
+        self._require_adaptable()
+        batch = self._as_tokens(values(data, "data", self.encoding), "data")
+        self._counts.update(batch.reshape(-1).tolist())
+        if self.output_mode == "tf_idf" and batch.size:
+            for row in batch.reshape(len(batch), -1):
+                self._rows.update(set(row.tolist()))
+            self._documents += len(batch)
+
+    def finalize_state(self) -> None:
+        """Make what `update_state` has counted the vocabulary, in place of what was known."""
+        counts, rows = self._counts, self._rows
+        if not counts:
+            return
         for special in (self.mask_token, self.oov_token):
             counts.pop(special, None)
         tokens = sorted(counts, key=lambda token: (counts[token], token), reverse=True)
@@ -214,8 +246,9 @@ class IndexLookup(HostLayer):
         weights = None
         if self.output_mode == "tf_idf":
             weights = self._in_front(np.array(
-                [math.log(1 + documents / (1 + rows[token])) for token in tokens]))
+                [math.log(1 + self._documents / (1 + rows[token])) for token in tokens]))
         self._learn(tokens, weights)
+        self.reset_state()
 
     # -- lookups -------------------------------------------------------------------------------
 
@@ -232,7 +265,7 @@ class IndexLookup(HostLayer):
 
     def transform(self, inputs):
         self._require_vocabulary()
-        array = values(inputs)
+        array = values(inputs, "inputs", self.encoding)
         if self.invert:
             return self._inverted(array)
         array = self._as_tokens(array, "inputs")
