@@ -27,13 +27,16 @@ ONE = {  # layers of one input, some on whole numbers
     "Flatten": L.Flatten,
     "GaussianDropout": lambda: L.GaussianDropout(0.1),
     "GaussianNoise": lambda: L.GaussianNoise(0.1),
+    "AveragePooling1D": lambda: L.AveragePooling1D(2, 1, "same"),
     "GlobalAveragePooling1D": lambda: L.GlobalAveragePooling1D(keepdims=True),
     "GlobalMaxPooling1D": L.GlobalMaxPooling1D,
+    "GroupNormalization": lambda: L.GroupNormalization(2, beta_initializer="random_uniform"),
     "Identity": L.Identity,
     "Lambda": lambda: L.Lambda(lambda x: 2 * x + 1),
     "LayerNormalization": L.LayerNormalization,
     "LeakyReLU": L.LeakyReLU,
     "Masking": lambda: L.Masking(1.0),
+    "MaxPooling1D": lambda: L.MaxPooling1D(2),
     "Maxout": lambda: L.Maxout(2),
     "Normalization": lambda: L.Normalization(mean=1.0, variance=2.0),
     "PReLU": lambda: L.PReLU(alpha_initializer="random_uniform"),
@@ -44,11 +47,14 @@ ONE = {  # layers of one input, some on whole numbers
     "Rescaling": lambda: L.Rescaling(2.0, 1.0),
     "Reshape": lambda: L.Reshape((2, 2)),
     "Softmax": L.Softmax,
+    "SpatialDropout1D": lambda: L.SpatialDropout1D(0.5),
     "SpectralNormalization": lambda: L.SpectralNormalization(L.Dense(3)),
+    "TimeDistributed": lambda: L.TimeDistributed(L.Dense(3, activation="relu")),
     "UnitNormalization": L.UnitNormalization,
 }
 ON_WHOLE = ("CategoryEncoding", "Embedding")
-OF_STEPS = ("GlobalAveragePooling1D", "GlobalMaxPooling1D", "Masking")
+OF_STEPS = ("AveragePooling1D", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Masking",
+            "MaxPooling1D", "SpatialDropout1D", "TimeDistributed")
 TWO = ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract")
 ON_DATA = {  # work on the data before it gets to a network
     "HashedCrossing": lambda: L.HashedCrossing(3),
@@ -57,8 +63,8 @@ ON_DATA = {  # work on the data before it gets to a network
     "StringLookup": lambda: L.StringLookup(vocabulary=["a"]),
     "TextVectorization": lambda: L.TextVectorization(vocabulary=["a"], output_mode="count"),
 }
-ALIASES = {"GlobalAvgPool1D", "GlobalMaxPool1D"}
-NO_LAYERS = {"Input", "InputLayer", "Layer", "Wrapper"}
+ALIASES = {"AvgPool1D", "GlobalAvgPool1D", "GlobalMaxPool1D", "MaxPool1D"}
+NO_LAYERS = {"Input", "InputLayer", "InputSpec", "Layer", "Wrapper"}
 
 
 def run(model, **data):

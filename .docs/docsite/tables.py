@@ -253,7 +253,8 @@ def schedules() -> str:
 def layers() -> str:
     """One line for each layer, with its other names."""
     also: dict[type, list[str]] = {}
-    for name, cls in _classes("layers", fm.layers.Layer).items():
+    bases = (fm.layers.Layer, fm.layers.InputSpec)
+    for name, cls in _classes("layers", bases).items():
         also.setdefault(cls, []).extend([code(name)] if name != cls.__name__ else [])
     return table(("layer", "what it does"), (
         (", also ".join((link("layers", cls.__name__), *others)), summary(cls))

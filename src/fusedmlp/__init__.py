@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from .backend import device
     from .dtype_policies import DTypePolicy
     from .initializers import Initializer
-    from .layers import Input, Layer
+    from .layers import Input, InputSpec, Layer
+    from .layers.tensor import KerasTensor
     from .losses import Loss
     from .metrics import Metric
     from .models import Model, Sequential
@@ -58,6 +59,8 @@ _NAMES = {
     "DTypePolicy": "dtype_policies",
     "Initializer": "initializers",
     "Input": "layers",
+    "InputSpec": "layers",
+    "KerasTensor": "layers.tensor",
     "Layer": "layers",
     "Loss": "losses",
     "Metric": "metrics",
@@ -72,6 +75,8 @@ __all__ = [
     "DTypePolicy",
     "Initializer",
     "Input",
+    "InputSpec",
+    "KerasTensor",
     "Layer",
     "Loss",
     "Metric",

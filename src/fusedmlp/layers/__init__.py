@@ -11,9 +11,10 @@ from .activation import Activation
 from .activations import ELU, LeakyReLU, Maxout, PReLU, ReLU, Softmax
 from .arithmetic import Operation
 from .dense import Dense
-from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D
 from .embedding import Embedding
 from .input import Input, InputLayer
+from .input_spec import InputSpec
 from .lambda_layer import Lambda
 from .layer import Layer
 from .masks import Masking, MaskOperation
@@ -37,11 +38,12 @@ from .merging import (
 )
 from .normalization import (
     BatchNormalization,
+    GroupNormalization,
     LayerNormalization,
     RMSNormalization,
     UnitNormalization,
 )
-from .pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
+from .pooling import AveragePooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
 from .preprocessing import (
     CategoryEncoding,
     Discretization,
@@ -54,7 +56,8 @@ from .preprocessing import (
     TextVectorization,
 )
 from .shapes import ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Reshape
-from .spectral import SpectralNormalization, Wrapper
+from .spectral import SpectralNormalization
+from .wrappers import TimeDistributed, Wrapper
 
 __all__ = [
     "ELU",
@@ -63,6 +66,8 @@ __all__ = [
     "Add",
     "AlphaDropout",
     "Average",
+    "AveragePooling1D",
+    "AvgPool1D",
     "BatchNormalization",
     "CategoryEncoding",
     "Concatenate",
@@ -78,17 +83,21 @@ __all__ = [
     "GlobalAvgPool1D",
     "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
+    "GroupNormalization",
     "HashedCrossing",
     "Hashing",
     "Identity",
     "Input",
     "InputLayer",
+    "InputSpec",
     "IntegerLookup",
     "Lambda",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxPool1D",
+    "MaxPooling1D",
     "Maximum",
     "Maxout",
     "Minimum",
@@ -102,10 +111,12 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Softmax",
+    "SpatialDropout1D",
     "SpectralNormalization",
     "StringLookup",
     "Subtract",
     "TextVectorization",
+    "TimeDistributed",
     "UnitNormalization",
     "Wrapper",
     "add",
@@ -121,15 +132,19 @@ __all__ = [
 ]
 
 _REGISTRY = Registry("layer", Layer, (
-    Activation, ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization,
-    CategoryEncoding, Concatenate, Dense, Discretization, Dot, Dropout, ELU, Embedding, Flatten,
-    GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, HashedCrossing,
-    Hashing, Identity, InputLayer, IntegerLookup, Lambda, LayerNormalization, LeakyReLU,
-    MaskOperation, Masking, Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU,
-    Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax,
-    SpectralNormalization, StringLookup, Subtract, TextVectorization, UnitNormalization, Wrapper,
+    Activation, ActivityRegularization, Add, AlphaDropout, Average, AveragePooling1D,
+    BatchNormalization, CategoryEncoding, Concatenate, Dense, Discretization, Dot, Dropout, ELU,
+    Embedding, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
+    GlobalMaxPooling1D, GroupNormalization, HashedCrossing, Hashing, Identity, InputLayer,
+    IntegerLookup, Lambda, LayerNormalization, LeakyReLU, MaskOperation, Masking, MaxPooling1D,
+    Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU, Permute,
+    RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax, SpatialDropout1D,
+    SpectralNormalization, StringLookup, Subtract, TextVectorization, TimeDistributed,
+    UnitNormalization, Wrapper,
 ))
 
+AvgPool1D = AveragePooling1D
+MaxPool1D = MaxPooling1D
 GlobalAvgPool1D = GlobalAveragePooling1D
 GlobalMaxPool1D = GlobalMaxPooling1D
 

@@ -6,12 +6,18 @@ same on every backend, for any number of threads, and after a resume.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
+
+import numpy as np
 
 from .. import checks, random
+from .input_spec import InputSpec
 from .layer import Layer
 
-__all__ = ["AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"]
+__all__ = ["AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D"]
+
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 class _Drawing(Layer):
@@ -21,14 +27,9 @@ class _Drawing(Layer):
 
     _amount = "rate"  # the attribute that says how much
 
-    def __init__(self, seed, noise_shape=None, **kwargs):
+    def __init__(self, seed, **kwargs):
         if seed is not None:
             seed = random.check_seed(seed)
-        if noise_shape is not None:
-            raise ValueError(
-                f"Argument `noise_shape` of {type(self).__name__} must be None: each element is "
-                f"drawn by itself. Received: {noise_shape!r}"
-            )
         super().__init__(**kwargs)
         self.seed = seed
 
@@ -41,7 +42,62 @@ class _Drawing(Layer):
                 "seed": self.seed}
 
 
-class Dropout(_Drawing):
+class _Dropping(_Drawing):
+    """What drops elements, or all along an axis together."""
+
+    def __init__(self, rate, noise_shape, seed, **kwargs):
+        rate = checks.number(rate, "rate", low=0, below=1)
+        super().__init__(seed, **kwargs)
+        self.rate, self.noise_shape = rate, _noise_shape(noise_shape)
+
+    def compute_output_shape(self, input_shape):
+        if self.noise_shape is not None:
+            self._drawn_shape(tuple(input_shape[1:]))
+        return tuple(input_shape)
+
+    def _drawn_shape(self, shape):
+        """For samples of a shape, that of what is drawn."""
+        wanted = self.noise_shape[1:]
+        if len(wanted) != len(shape) or any(
+                n not in (None, 1, extent) for n, extent in zip(wanted, shape, strict=True)):
+            raise ValueError(
+                f"Argument `noise_shape` of {self.name!r} must have the rows and then, for each "
+                f"axis of its samples, whose shape is {shape}, None, 1 or its length. "
+                f"Received: {self.noise_shape!r}"
+            )
+        return tuple(n or extent for n, extent in zip(wanted, shape, strict=True))
+
+    def _kept(self, builder, x):
+        """In training, ``1 / (1 - rate)`` where x is kept and 0 where it is dropped."""
+        shape = builder.shape(x)
+        drawn = self._drawn_shape(shape)
+        count = prod(drawn)
+        ones = builder.affine(builder.zeros(x, count), 1.0, 1.0)
+        kept = builder.dropout(ones, self.rate, self.seed, name=self.name)
+        order = np.broadcast_to(np.arange(count).reshape(drawn), shape)
+        return builder.take_columns(kept, order.ravel().tolist(), shape, name=f"{self.name}.kept")
+
+    def get_config(self):
+        return {**super().get_config(), "noise_shape": self.noise_shape}
+
+
+def _noise_shape(shape):
+    if shape is None:
+        return None
+    try:
+        found = tuple(None if n is None else checks.integer(n, "noise_shape", 1) for n in shape)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) < 2 or found[0] == 1 or isinstance(shape, str):
+        raise ValueError(
+            "Argument `noise_shape` must be None or a tuple of the rows (None, or their number: "
+            "each draws by itself) and, for each axis of a sample, None, 1 or its length. "
+            f"Received: {shape!r}"
+        )
+    return found
+
+
+class Dropout(_Dropping):
     """In training, sets each element to 0 with probability `rate` and scales up the others.
 
     The kept elements are multiplied by ``1 / (1 - rate)``, so sums keep their expectation; in
@@ -51,8 +107,9 @@ class Dropout(_Drawing):
     ----------
     rate : float
         From 0 up to but not including 1.
-    noise_shape : None
-        There for scripts written for Keras: each element is drawn by itself.
+    noise_shape : tuple of int or None, optional
+        Where it has 1, all elements along that axis are dropped together: ``(None, 1, columns)``
+        drops columns of all steps.  The first number stands for the rows.
     seed : int, optional
         By default the model's.
     **kwargs
@@ -75,15 +132,56 @@ class Dropout(_Drawing):
     """
 
     def __init__(self, rate: float, noise_shape=None, seed: int | None = None, **kwargs):
-        rate = checks.number(rate, "rate", low=0, below=1)
-        super().__init__(seed, noise_shape, **kwargs)
-        self.rate = rate
+        super().__init__(rate, noise_shape, seed, **kwargs)
 
     def lower(self, builder, x):
-        return builder.dropout(x, self.rate, self.seed, name=self.name)
+        if self.noise_shape is None or not (builder.training and self.rate):
+            return builder.dropout(x, self.rate, self.seed, name=self.name)
+        return builder.combine("multiply", x, self._kept(builder, x), name=self.name)
 
 
-class AlphaDropout(_Drawing):
+class SpatialDropout1D(Dropout):
+    """In training, drops columns of all steps of a sample of shape (steps, columns) together.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 up to but not including 1.
+    seed : int, optional
+        By default the model's.
+    name, dtype : optional
+        As `Layer` takes them.
+
+    Raises
+    ------
+    ValueError
+        If `rate` or `seed` is none of these, or inputs have another number of axes.
+
+    References
+    ----------
+    Tompson et al. (2014), arXiv:1411.4280; Keras 3, keras.layers.SpatialDropout1D.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fusedmlp as fm
+    >>> y = fm.layers.SpatialDropout1D(0.5)(np.ones((4, 3, 2)), training=True)
+    >>> bool((y[:, :1] == y).all())
+    True
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, name: str | None = None, dtype=None,
+                 **kwargs):
+        super().__init__(rate, (None, 1, None), seed, name=name, dtype=dtype, **kwargs)
+        self.input_spec = InputSpec(ndim=3)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["noise_shape"]
+        return config
+
+
+class AlphaDropout(_Dropping):
     """Dropout that keeps mean and variance of what `selu` gives out.
 
     In training, elements that are dropped take the value that selu falls to on the left, and all
@@ -93,8 +191,9 @@ class AlphaDropout(_Drawing):
     ----------
     rate : float
         From 0 up to but not including 1.
-    noise_shape : None
-        There for scripts written for Keras: each element is drawn by itself.
+    noise_shape : tuple of int or None, optional
+        Where it has 1, all elements along that axis are dropped together: ``(None, 1, columns)``
+        drops columns of all steps.  The first number stands for the rows.
     seed : int, optional
         By default the model's.
     **kwargs
@@ -117,12 +216,17 @@ class AlphaDropout(_Drawing):
     """
 
     def __init__(self, rate: float, noise_shape=None, seed: int | None = None, **kwargs):
-        rate = checks.number(rate, "rate", low=0, below=1)
-        super().__init__(seed, noise_shape, **kwargs)
-        self.rate = rate
+        super().__init__(rate, noise_shape, seed, **kwargs)
 
     def lower(self, builder, x):
-        return builder.alpha_dropout(x, self.rate, self.seed, name=self.name)
+        if self.noise_shape is None or not (builder.training and self.rate):
+            return builder.alpha_dropout(x, self.rate, self.seed, name=self.name)
+        low = -_SELU_SCALE * _SELU_ALPHA
+        a = ((1.0 - self.rate) * (1.0 + self.rate * low**2)) ** -0.5
+        # a (x kept + low (1 - kept)) - a low rate, with kept being 0 or 1
+        kept = builder.affine(self._kept(builder, x), 1.0 - self.rate)
+        above = builder.combine("multiply", builder.affine(x, 1.0, -low), kept)
+        return builder.affine(above, a, a * low * (1.0 - self.rate), name=self.name)
 
 
 class GaussianDropout(_Drawing):

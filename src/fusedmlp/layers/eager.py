@@ -35,6 +35,7 @@ def call_on_arrays(layer, args: tuple, kwargs: dict):
     training = bool(layer._asked_training(kwargs))
     args = tuple(_with_arrays(arg, f"inputs[{i}]" if i else "inputs") for i, arg in enumerate(args))
     kwargs = {name: _with_arrays(arg, name) for name, arg in kwargs.items()}
+    layer._check_inputs(args, kwargs)
     given = [leaf for leaf in tree.leaves([list(args), kwargs]) if isinstance(leaf, np.ndarray)]
     if not given:
         raise ValueError(
@@ -57,7 +58,9 @@ def call_on_arrays(layer, args: tuple, kwargs: dict):
         return tree.map_leaves(fill, args), tree.map_leaves(fill, kwargs)
 
     filled_in = filled(symbolic)
-    layer._build_for(*filled_in)
+    if not layer.built:
+        layer._build_for(*filled_in)
+        layer._check_inputs(args, kwargs)  # against what `build` says of them
     if any(not part.built for part in layer._sublayers):
         layer._traced(*filled_in, training)  # which builds what it calls
     training = training and layer.differs_in_training

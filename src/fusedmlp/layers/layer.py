@@ -29,6 +29,7 @@ from .. import (
 from ..dtype_policies import DTypePolicy
 from ..plan import Builder
 from ..variable import Variable, float_dtype
+from . import input_spec as specs
 from . import tensor as tensors
 from .naming import auto_name
 from .tensor import KerasTensor, Node, PlanTensor, SymbolicError
@@ -206,6 +207,15 @@ class Layer:
         """
         return previous_mask
 
+    input_spec: specs.InputSpec | None = None
+    """What inputs must be like; an `InputSpec` or, where there are several, a structure of these,
+    which a class of one's own sets in ``__init__`` or `build`."""
+
+    def _check_inputs(self, args, kwargs):
+        if self.input_spec is not None:
+            first = args[0] if args else next(iter(kwargs.values()), None)
+            specs.check(self.input_spec, first, self.name, self.dtype)
+
     _is_part = True  # whether `Model.layers` lists it
     _in_loss = False  # whether a `compute_loss` is running on arrays
     _defers = False  # whether its outputs may be steps that wait for somebody to need them
@@ -257,7 +267,10 @@ class Layer:
                 f"Argument `training` of a symbolic call of {self.name!r} must not be True: layers "
                 "behave as in training in `fit` and `train_on_batch` alone. Received: training=True"
             )
-        self._build_for(args, kwargs)
+        self._check_inputs(args, kwargs)
+        if not self.built:
+            self._build_for(args, kwargs)
+            self._check_inputs(args, kwargs)  # against what `build` says of them
         outputs = self._masked(
             args, kwargs, lambda kwargs: self._traced(args, kwargs, bool(training)))
         if tensors.recording():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from .. import checks, constraints, initializers, regularizers
 from ..variable import Variable
 from .layer import Layer, axes_shape, described
 
-__all__ = ["BatchNormalization", "LayerNormalization", "RMSNormalization", "UnitNormalization"]
+__all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization",
+           "UnitNormalization"]
 
 
 class _LastAxis(Layer):
@@ -60,7 +64,10 @@ class _Scaled(_LastAxis):
         self.beta: Variable | None = None
 
     def build(self, input_shape):
-        shape = (self._check_axis(input_shape),)
+        self._add_scale((self._check_axis(input_shape),))
+        super().build(input_shape)
+
+    def _add_scale(self, shape):
         if self.scale:
             self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma",
                                          regularizer=self.gamma_regularizer,
@@ -69,7 +76,6 @@ class _Scaled(_LastAxis):
             self.beta = self.add_weight(shape, self.beta_initializer, name="beta",
                                         regularizer=self.beta_regularizer,
                                         constraint=self.beta_constraint)
-        super().build(input_shape)
 
     def get_config(self):
         return {
@@ -239,6 +245,119 @@ gamma_constraint
     def lower(self, builder, x):
         return builder.row_norm(x, "layer", self.epsilon, self._optional(builder, self.gamma),
                                 self._optional(builder, self.beta), name=self.name)
+
+
+class GroupNormalization(_Scaled):
+    """Standardizes each sample within groups of neighbouring columns, then ``* gamma + beta``.
+
+    Where samples have more axes than one, the statistics of a group are those of all elements that
+    its columns have.
+
+    Parameters
+    ----------
+    groups : int
+        How many; a divisor of the columns, or -1 for as many as there are columns.
+    axis : int
+        That of the columns, not that of the rows.
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there is a `beta`, a `gamma`.
+    beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint, \
+gamma_constraint
+        As in `BatchNormalization`.
+    **kwargs
+        What `Layer` takes.
+
+    Attributes
+    ----------
+    gamma, beta : Variable or None, shape (columns,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is none of these.
+
+    References
+    ----------
+    Wu and He (2018), arXiv:1803.08494; Keras 3, keras.layers.GroupNormalization.
+
+    Examples
+    --------
+    >>> import fusedmlp as fm
+    >>> fm.layers.GroupNormalization(2, epsilon=0)([[1.0, 3.0, 50.0, 10.0]])
+    array([[-1.,  1.,  1., -1.]], dtype=float32)
+    """
+
+    _supports_masking = True
+
+    def __init__(self, groups: int = 32, axis: int = -1, epsilon: float = 1e-3,
+                 center: bool = True, scale: bool = True, beta_initializer="zeros",
+                 gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None,
+                 beta_constraint=None, gamma_constraint=None, **kwargs):
+        self.groups = checks.integer(groups, "groups", -1)
+        if not self.groups:
+            raise ValueError(
+                "Argument `groups` must be a positive integer, or -1 for a group of each column. "
+                "Received: 0"
+            )
+        super().__init__(-1, epsilon, center, scale, beta_initializer, gamma_initializer,
+                         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint,
+                         **kwargs)
+        self.axis = checks.integer(axis, "axis", -32)
+
+    def _check_axis(self, input_shape):
+        shape = axes_shape(input_shape, f"layer {self.name!r}")
+        if not -len(shape) < self.axis < len(shape) or not self.axis:
+            raise ValueError(
+                f"Argument `axis` of {self.name!r} must be an axis of its input that is not that "
+                f"of the rows. Received: axis={self.axis} for input shape {tuple(input_shape)}"
+            )
+        columns = shape[self.axis]
+        if self.built and self._input_columns not in (None, columns):
+            raise ValueError(
+                f"Layer {self.name!r} was built for {self._input_columns} columns. "
+                f"Received: input shape {tuple(input_shape)}"
+            )
+        if columns % self.groups:  # never for -1
+            raise ValueError(
+                f"Argument `groups` of {self.name!r} must divide the number of columns, {columns}. "
+                f"Received: {self.groups}"
+            )
+        return columns
+
+    def build(self, input_shape):
+        self._input_columns = self._check_axis(input_shape)
+        if self.groups == -1:
+            self.groups = self._input_columns
+        self._add_scale((self._input_columns,))
+        self.built = True
+
+    def lower(self, builder, x):
+        shape = builder.shape(x)
+        columns = shape[self.axis - 1 if self.axis > 0 else self.axis]
+        size = prod(shape)
+        # elements in the order (groups, others): those of a group side by side
+        place = np.moveaxis(np.arange(size).reshape(shape),
+                            self.axis - 1 if self.axis > 0 else self.axis, 0).ravel()
+        inner = (self.groups, size // self.groups)
+        straight = len(shape) == 1
+        x = builder.view(x, inner) if straight else builder.take_columns(
+            x, place.tolist(), inner, name=f"{self.name}.groups")
+        y = builder.row_norm(x, "layer", self.epsilon, name=self.name)
+        y = builder.packed(builder.view(y, shape)) if straight else builder.take_columns(
+            y, place.argsort().tolist(), shape, name=self.name)
+        which = np.repeat(np.arange(columns), size // columns)[place.argsort()]
+        for function, variable in (("multiply", self.gamma), ("add", self.beta)):
+            if variable is not None:
+                wide = builder.repeat(self.parameter(builder, variable), name=variable.name)
+                if not straight:
+                    wide = builder.take_columns(wide, which.tolist(), shape, name=variable.name)
+                y = builder.combine(function, y, wide, name=self.name)
+        return y
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}
 
 
 class RMSNormalization(_LastAxis):

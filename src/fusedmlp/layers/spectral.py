@@ -2,68 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import checks, config, initializers
 from .layer import Layer
+from .wrappers import Wrapper
 
-__all__ = ["SpectralNormalization", "Wrapper"]
-
-
-class Wrapper(Layer):
-    """A layer around another one, which does the work.
-
-    Parameters
-    ----------
-    layer : Layer
-    **kwargs
-        What `Layer` takes.
-
-    Raises
-    ------
-    TypeError
-        If `layer` is no layer.
-
-    References
-    ----------
-    Keras 3, keras.layers.Wrapper.
-
-    >>> import fusedmlp as fm
-    >>> fm.layers.Wrapper(fm.layers.Dense(2)).compute_output_shape((None, 3))
-    (None, 2)
-    """
-
-    def __init__(self, layer: Layer, **kwargs):
-        if not isinstance(layer, Layer):
-            raise TypeError(
-                f"Argument `layer` must be a layer. Received: {layer!r} "
-                f"of type {type(layer).__name__}"
-            )
-        super().__init__(**kwargs)
-        self.layer = layer
-
-    def build(self, input_shape):
-        if not self.layer.built:
-            self.layer.build(input_shape)
-            self.layer.built = True
-        super().build(input_shape)
-
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
-
-    def _lowered(self, builder, inputs, mask=None):
-        return self.layer(inputs)
-
-    def get_config(self) -> dict[str, Any]:
-        from . import serialize
-
-        return {**super().get_config(), "layer": serialize(self.layer)}
-
-    @classmethod
-    def from_config(cls, config):
-        from . import deserialize
-
-        return cls(**{**config, "layer": deserialize(config["layer"])})
+__all__ = ["SpectralNormalization"]
 
 
 class SpectralNormalization(Wrapper):
