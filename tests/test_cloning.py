@@ -172,8 +172,7 @@ def test_json_with_objects_of_ones_own():
             return np.full(shape, 1 / 3, dtype)
 
     model = fm.Sequential([fm.Input((2,)), L.Dense(1, kernel_initializer=Third())])
-    with pytest.raises(ValueError, match="registered"):
-        model.to_json()
+    assert '"Third"' in model.to_json()
     with fm.saving.custom_object_scope({"Third": Third}):
         text = model.to_json()
     with pytest.raises(ValueError, match="'Third'"):

@@ -22,7 +22,7 @@ USABLE = [row.name for row in spec.ACTIVATIONS.values() if row.kind != "slope"]
 
 
 def test_variable_keeps_its_value_when_it_moves():
-    v = Variable(np.arange(6.0).reshape(2, 3), "kernel")
+    v = Variable(np.arange(6.0).reshape(2, 3), name="kernel")
     arena = np.zeros(64)
     v.place(arena, 8, 16)
     np.testing.assert_array_equal(v.value, [[0, 1, 2], [3, 4, 5]])
@@ -43,16 +43,18 @@ def test_variable_converts_and_copies():
     v.numpy()[...] = 9
     assert v.numpy().sum() == 4
     assert np.asarray(v, dtype="float32").dtype == np.float32
-    assert Variable([1, 2]).dtype == "float32"
+    assert Variable([1.0, 2.0]).dtype == "float32"
+    assert Variable([1, 2]).dtype == "int32"
+    assert Variable(np.ones(2, bool)).dtype == "bool"
     assert (np.asarray(v) @ np.ones(2)).tolist() == [2, 2]
     assert len(v) == 2
     assert v[0, 1] == 1
-    assert "kernel" in repr(Variable([1.0], "kernel"))
+    assert "kernel" in repr(Variable([1.0], name="kernel"))
 
 
-@pytest.mark.parametrize("value", [np.zeros((2, 2, 2)), np.zeros((0, 2)), 3.0, ["a"], [1j]])
+@pytest.mark.parametrize("value", [np.zeros((0, 2)), ["a"], [1j], None])
 def test_variable_refuses(value):
-    with pytest.raises(ValueError, match=r"`initial_value`.*Received"):
+    with pytest.raises(ValueError, match=r"`initializer`.*Received"):
         Variable(value)
 
 
@@ -66,7 +68,7 @@ def test_assign_refuses_another_shape_and_changes_nothing():
 
 
 def test_place_refuses_an_arena_without_room():
-    v = Variable(np.ones((2, 3), "float32"))
+    v = Variable(np.ones((2, 3)), dtype="float32")
     for arena, offset, pitch in [(np.zeros(31, "float32"), 0, 16), (np.zeros(64), 0, 16),
                                  (np.zeros(64, "float32"), 0, 2), (np.zeros(64, "float32"), -1, 8)]:
         with pytest.raises(ValueError, match="room for variable"):
@@ -82,7 +84,7 @@ def test_variables_to_update_lie_in_front():
             self.moved += 1
 
     first, second = Owner(), Owner()
-    variables = [Variable(np.full((2, 3), i, "float32"), f"v{i}") for i in range(1, 4)]
+    variables = [Variable(np.full((2, 3), i, "float32"), name=f"v{i}") for i in range(1, 4)]
     updated = {id(variables[1]), id(variables[2])}
     arena, size = place_together(variables, updated, "float32", first.on_move)
     assert size == layout([(2, 3), (2, 3)], 4)[1]
@@ -97,7 +99,7 @@ def test_variables_to_update_lie_in_front():
 
 
 def test_copies_of_a_variable_stand_alone():
-    v = Variable(np.ones((2, 3), "float32"), "kernel", trainable=False)
+    v = Variable(np.ones((2, 3), "float32"), name="kernel", trainable=False)
     v.path = "dense/kernel"
     v.place(np.zeros(64, "float32"), 0, 16)
     for other in (copy.deepcopy(v), pickle.loads(pickle.dumps(v))):

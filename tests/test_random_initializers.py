@@ -385,7 +385,8 @@ def test_arrays_and_callables():
 
     assert initializers.get(halves) is halves
     with pytest.raises(ValueError, match="register"):
-        initializers.serialize(halves)
+        initializers.serialize(lambda shape, dtype=None: np.full(shape, 0.5, dtype))
+    assert initializers.serialize(halves) == "halves"
     with registry.custom_object_scope({"halves": halves}):
         assert initializers.serialize(halves) == "halves"
         assert initializers.get("halves") is halves

@@ -100,8 +100,8 @@ def test_objects_of_ones_own():
     class Mine(layers.Dense):
         pass
 
-    with pytest.raises(ValueError, match="registered"):
-        utils.serialize_keras_object(Mine(2))
+    with pytest.raises(ValueError, match="'Mine'"):
+        utils.deserialize_keras_object(utils.serialize_keras_object(Mine(2)))
     with utils.custom_object_scope({"Mine": Mine}):
         config = utils.serialize_keras_object(Mine(2))
         assert type(utils.deserialize_keras_object(config)) is Mine

@@ -43,6 +43,10 @@ class Constraint:
         """The projection of an array."""
         return w
 
+    def in_plan(self, ndim: int) -> bool:
+        """Whether a plan has an operation for it, on variables of so many dimensions."""
+        return type(self).lower is not Constraint.lower
+
     def lower(self, builder, parameter: int, ndim: int) -> None:
         """Have a plan project a parameter after its updates; for use by layers.
 
@@ -62,7 +66,7 @@ class Constraint:
 def with_own(variables) -> list:
     """The variables whose constraint is no operation of a plan."""
     return [v for v in variables
-            if v.constraint is not None and type(v.constraint).lower is Constraint.lower]
+            if v.constraint is not None and not v.constraint.in_plan(v.ndim)]
 
 
 def apply_own(variables) -> None:
@@ -111,7 +115,13 @@ class _Norm(Constraint):
                    + (1.0 - self._rate) * norms)
         return (w * (desired / (config.epsilon() + norms))).astype(w.dtype)
 
+    def in_plan(self, ndim):
+        """A plan has norms of the rows, the columns and the whole of a matrix."""
+        return ndim in (1, 2)
+
     def lower(self, builder, parameter, ndim):
+        if not self.in_plan(ndim):
+            return
         places = _places(self.axis, ndim)
         if ndim == 1:  # a single row
             axis = 1 if places else None

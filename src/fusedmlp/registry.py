@@ -189,15 +189,22 @@ class Registry:
         )
 
     def _name_of(self, item):
-        """The name under which `find` gives `item` back."""
+        """The name under which `find` gives `item` back.
+
+        That of a class or function of one's own which is not registered is its own: who reads it
+        gives `custom_objects`.
+        """
         for table in (self.names, _CUSTOM):
             for name, known in table.items():
                 if known is item:
                     return name
+        own = getattr(item, "__name__", "")
+        if own.isidentifier() and not self.knows(own):
+            return own
         raise ValueError(
-            f"A {self.kind} of your own must be registered with fusedmlp.saving."
-            f"register_keras_serializable before it can be described by a config. "
-            f"Received: {item!r}"
+            f"A {self.kind} of your own without a name, or with one that is taken, must be "
+            "registered with fusedmlp.saving.register_keras_serializable before it can be "
+            f"described by a config. Received: {item!r}"
         )
 
     def deserialize(self, config, custom_objects=None):

@@ -59,26 +59,34 @@ def float_dtype(dtype: Any, argument: str = "dtype") -> str:
 
 
 class Variable(np.lib.mixins.NDArrayOperatorsMixin):
-    """A named array of one or two dimensions that a layer reads and an optimizer may update.
+    """A named array that a layer reads and an optimizer may update.
 
     Arithmetic on it gives arrays, or symbolic tensors with such.
 
     Parameters
     ----------
-    initial_value : array_like
-        Copied.  float32 and float64 are kept; other numbers become `fusedmlp.config.floatx()`.
-    name : str, optional
+    initializer : array_like, or str or callable
+        The first value, which is copied; or an initializer, or the name of one, which is called
+        with `shape` and `dtype`.
+    shape : tuple of int, optional
+        For an initializer.
+    dtype : str, optional
+        In place of that of the value: "float32" or "float64", or a type of integers or "bool",
+        whose values lie in an arena as floating-point numbers, which hold integers up to 2**24
+        (float32) or 2**53 exactly.  Without it a variable takes the floating-point type of the
+        model that it becomes part of.
     trainable : bool
         Whether training updates it.
-    dtype : {"float32", "float64"}, optional
-        In place of the dtype of `initial_value`.
+    autocast, aggregation, synchronization
+        There for scripts written for Keras.
+    name : str, optional
 
     Attributes
     ----------
     value : ndarray
         The current value.  Once a model has placed the variable, a matrix wider than a panel of the
-        arena (`fusedmlp.kernels.layout`) comes as a copy that can't be written to, anything else
-        as a view; `assign` changes either.
+        arena (`fusedmlp.kernels.layout`), or one of integers, comes as a copy that can't be written
+        to, anything else as a view; `assign` changes either.
     path : str
         The name with that of the layer in front.
     arena, offset, pitch
@@ -92,7 +100,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     Raises
     ------
     ValueError
-        If the value has no elements, or not one or two dimensions, or the dtype is another.
+        If the value has no elements or is no numbers, or the dtype is another.
 
     Examples
     --------
@@ -102,24 +110,34 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     >>> v.assign([[3.0, 4.0]])
     >>> v.numpy().tolist()
     [[3.0, 4.0]]
+    >>> steps = Variable(0, dtype="int32", trainable=False)
+    >>> steps.assign_add(1)
+    >>> int(steps)
+    1
     """
 
-    def __init__(self, initial_value, name: str | None = None, trainable: bool = True,
-                 dtype: Any = None):
-        given = np.asarray(initial_value)
-        if dtype is None:
-            dtype = given.dtype if given.dtype in ("float32", "float64") else config.floatx()
-            if not isinstance(initial_value, (np.ndarray, np.generic, Variable)):
-                dtype = config.floatx()
-        if given.ndim not in (1, 2) or given.size == 0 or given.dtype.kind not in "fiub":
+    def __init__(self, initializer, shape=None, dtype: Any = None, trainable: bool = True,
+                 autocast: bool = True, aggregation: str | None = None,
+                 synchronization: str | None = None, name: str | None = None):
+        if isinstance(initializer, str) or callable(initializer):
+            initializer = _initialized(initializer, shape, dtype)
+        given = np.asarray(initializer)
+        if given.size == 0 or given.dtype.kind not in "fiub":
             raise ValueError(
-                "Argument `initial_value` must be an array of numbers with one or two dimensions "
-                f"and at least one element. Received: dtype {given.dtype}, shape {given.shape}"
+                "Argument `initializer` must be an array of numbers with at least one element. "
+                f"Received: dtype {given.dtype}, shape {given.shape}"
             )
         self.name = "variable" if name is None else name
         self.path = self.name
-        self.trainable = trainable
-        self._own: np.ndarray | None = np.array(given, dtype=float_dtype(dtype), order="C")
+        # the model's dtype is the one that was asked for, or any
+        self._asked = None if dtype is None or _discrete(dtype) is not None else float_dtype(dtype)
+        # what people see where the arena holds floating-point numbers that are something else
+        self._seen = _discrete(_natural(initializer, given) if dtype is None else dtype)
+        stored = self._asked or (
+            given.dtype if given.dtype in ("float32", "float64")
+            and isinstance(initializer, (np.ndarray, np.generic, Variable)) else config.floatx())
+        self.trainable = bool(trainable) and self._seen is None
+        self._own: np.ndarray | None = np.array(given, dtype=stored, order="C")
         self._shape, self._dtype = self._own.shape, self._own.dtype
         self.arena: np.ndarray | None = None
         self.offset: int | None = None
@@ -136,7 +154,12 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         return self._current() if tracer is None else tracer.call(np.positive, (self,), {})
 
     def _current(self):
-        return self._own if self._own is not None else self.part(self.arena)
+        found = self._own if self._own is not None else self.part(self.arena)
+        if self._seen is None:
+            return found
+        seen = found.astype(self._seen)
+        seen.flags.writeable = False
+        return seen
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,9 +167,19 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         return self._shape
 
     @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns that it takes in an arena: the last axis, and all others as one."""
+        return math.prod(self._shape[:-1]), self._shape[-1] if self._shape else 1
+
+    @property
     def dtype(self) -> str:
-        """Name of the element type, "float32" or "float64"."""
-        return self._dtype.name
+        """Name of the element type."""
+        return (self._seen or self._dtype).name
+
+    @property
+    def required_dtype(self) -> str | None:
+        """The dtype that a model with it must have; None if it takes that of any."""
+        return self._asked
 
     @property
     def size(self) -> int:
@@ -170,19 +203,14 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         flat : ndarray
             The arena itself, or one of an optimizer's state arrays.
         """
-        matrix = read(self._slice(flat), self._rows, self._shape[-1])
-        return matrix if self.ndim == 2 else matrix[0]
+        return read(self._slice(flat), *self.matrix_shape).reshape(self._shape)
 
     def assign_part(self, flat: np.ndarray, value: np.ndarray) -> None:
         """Store `value`, of this variable's shape, where `part` reads."""
-        write(self._slice(flat), value)
-
-    @property
-    def _rows(self) -> int:
-        return self._shape[0] if self.ndim == 2 else 1
+        write(self._slice(flat), np.reshape(value, self.matrix_shape))
 
     def _slice(self, flat):
-        return flat[self.offset : self.offset + self._rows * self.pitch]
+        return flat[self.offset : self.offset + self.matrix_shape[0] * self.pitch]
 
     def assign(self, value) -> None:
         """Overwrite the value in place.
@@ -230,8 +258,9 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         on_move : bound method, optional
             Called when somebody else moves the variable out of this arena; held weakly.
         """
-        if not (arena.dtype == self._dtype and pitch >= self._shape[-1]
-                and 0 <= offset <= arena.size - self._rows * pitch):
+        rows, columns = self.matrix_shape
+        if not (self._asked in (None, arena.dtype.name) and pitch >= columns
+                and 0 <= offset <= arena.size - rows * pitch):
             raise ValueError(
                 f"Arguments `arena`, `offset` and `pitch` must leave room for variable "
                 f"{self.path!r} of shape {self.shape} and dtype {self.dtype}. Received: arena of "
@@ -244,7 +273,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
                 method()
         value = self._current()
         self.arena, self.offset, self.pitch, self.updated = arena, offset, pitch, updated
-        self._own = None
+        self._own, self._dtype = None, arena.dtype
         self.assign_part(arena, value)
         if on_move is not None:
             self.watch(on_move)
@@ -262,11 +291,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         self._on_move = [*others, method]
 
     def __array__(self, dtype=None, copy=None):
-        if tracing.current() is not None:
-            raise tracing.SymbolicError(
-                f"The variable {self.path!r} is symbolic within a `call`: it can be part of "
-                "arithmetic and of functions of `fusedmlp.ops`"
-            )
+        self._refuse_symbolic()
         if copy is False and dtype is not None and np.dtype(dtype) != self.value.dtype:
             raise ValueError(
                 f"Argument `copy` can't be False where the dtype changes. Received: dtype={dtype!r}"
@@ -298,6 +323,27 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def __len__(self):
         return len(self.value)
 
+    def __float__(self):
+        return float(self._number())
+
+    def __int__(self):
+        return int(self._number())
+
+    def __bool__(self):
+        return bool(self._number())
+
+    def _number(self):
+        """The value for Python's own types; SymbolicError where there is none."""
+        self._refuse_symbolic()
+        return self.value
+
+    def _refuse_symbolic(self):
+        if tracing.current() is not None:
+            raise tracing.SymbolicError(
+                f"The variable {self.path!r} is symbolic within a `call`: it can be part of "
+                "arithmetic and of functions of `fusedmlp.ops`"
+            )
+
     def __getitem__(self, index):
         tracer = tracing.current()
         return self.value[index] if tracer is None else tracer.item(self, index)
@@ -309,12 +355,41 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def __getstate__(self):
         return {"name": self.name, "path": self.path, "trainable": self.trainable,
                 "value": self.numpy(), "regularizer": self.regularizer,
-                "constraint": self.constraint}
+                "constraint": self.constraint, "dtype": self._asked or self._seen}
 
     def __setstate__(self, state):
-        self.__init__(state["value"], state["name"], state["trainable"])
+        self.__init__(state["value"], dtype=state.get("dtype"), trainable=state["trainable"],
+                      name=state["name"])
         self.path = state["path"]
         self.regularizer, self.constraint = state["regularizer"], state["constraint"]
+
+
+def _discrete(dtype):
+    """The dtype of integers or truth values that a name says; None if it is of another kind."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        return None
+    return found if found.kind in "iub" else None
+
+
+def _natural(initializer, array):
+    """The dtype that a value has by itself; integers of Python have 32 bits."""
+    plain = not isinstance(initializer, (np.ndarray, np.generic, Variable))
+    return "int32" if plain and array.dtype.kind in "iu" else array.dtype
+
+
+def _initialized(initializer, shape, dtype):
+    """What an initializer gives for a shape."""
+    from . import initializers
+
+    if shape is None:
+        raise ValueError(
+            "Argument `shape` must be given where the value comes from an initializer. "
+            f"Received: shape=None with {initializer!r}"
+        )
+    wanted = config.floatx() if dtype is None or _discrete(dtype) is not None else dtype
+    return np.asarray(initializers.get(initializer)(tuple(shape), dtype=wanted))
 
 
 def place_together(variables: list[Variable], updated: set[int], dtype: str,
@@ -339,8 +414,8 @@ def place_together(variables: list[Variable], updated: set[int], dtype: str,
     front = [v for v in variables if id(v) in updated]
     ordered = front + [v for v in variables if id(v) not in updated]
     itemsize = np.dtype(dtype).itemsize
-    places, size = layout([v.shape for v in ordered], itemsize)
+    places, size = layout([v.matrix_shape for v in ordered], itemsize)
     arena = aligned_zeros(size, dtype)
     for variable, (offset, pitch) in zip(ordered, places, strict=True):
         variable.place(arena, offset, pitch, id(variable) in updated, on_move)
-    return arena, layout([v.shape for v in front], itemsize)[1]
+    return arena, layout([v.matrix_shape for v in front], itemsize)[1]

@@ -54,7 +54,7 @@ class Operation(Layer):
             return joined_shape([tuple(shape) for shape in input_shape], self.name)
         shape = tuple(input_shape)
         if self._variables:
-            return (shape[0], self._variables[0].shape[-1])
+            return (shape[0], self._variables[0].matrix_shape[1])
         if self.function == "activation":
             from .activation import activated_columns
 
@@ -122,8 +122,9 @@ def combine(function: str, a, b):
             return _deferred(getattr(np, function), a, b)
         return apply(function, [a, b])
     if isinstance(number, Variable):
-        if x.ndim == 2 and (number.ndim == 1 or number.shape[0] == 1) and (
-                number.shape[-1] in (1, x.shape[1]) or x.shape[1] == 1):
+        rows, columns = number.matrix_shape
+        if x.ndim == 2 and rows == 1 and number.ndim < 3 and (
+                columns in (1, x.shape[1]) or x.shape[1] == 1):
             row = Operation("parameter", variable=number)(x)
             return combine(function, x, row) if x is a else combine(function, row, x)
         return _deferred(getattr(np, function), a, b)

@@ -105,6 +105,11 @@ class Layer:
     array([[0., 0., 0.]], dtype=float32)
     """
 
+    def __new__(cls, *args, **kwargs):
+        layer = super().__new__(cls)
+        layer._made_with = _plain_arguments(cls, args, kwargs)
+        return layer
+
     def __init__(self, *, name: str | None = None, dtype: Any = None, trainable: bool = True,
                  input_shape=None, input_dim: int | None = None, activity_regularizer=None,
                  **unknown):
@@ -452,41 +457,69 @@ class Layer:
         """The symbolic tensor (or structure) that the first call gave; AttributeError before it."""
         return self._first_node().outputs
 
-    def add_weight(self, shape, initializer="glorot_uniform", dtype=None, trainable: bool = True,
-                   name: str = "variable", regularizer=None, constraint=None) -> Variable:
-        """Create a variable of the layer; for use in `build`.
+    def add_weight(self, shape=None, initializer=None, dtype=None, trainable: bool = True,
+                   autocast: bool = True, regularizer=None, constraint=None,
+                   aggregation: str | None = "none", overwrite_with_gradient: bool = False,
+                   name: str | None = None) -> Variable:
+        """Create a variable of the layer; for use in `build` or `__init__`.
 
         Parameters
         ----------
-        shape : tuple of int
-            One or two dimensions.
-        initializer : str, dict or callable
-            See `fusedmlp.initializers.get`.
+        shape : tuple of int, optional
+            Of any number of axes; () by default, a number.
+        initializer : str, dict or callable, optional
+            See `fusedmlp.initializers.get`; "glorot_uniform" by default, "zeros" for integers.
         dtype : str, optional
-            The layer's dtype by default, and nothing else.
+            The layer's by default; else a type of integers or "bool", see `fusedmlp.Variable`.
         trainable : bool
-        name : str
+        autocast, aggregation, overwrite_with_gradient
+            There for scripts written for Keras.
         regularizer, constraint : str, dict or object, optional
             See `fusedmlp.regularizers` and `fusedmlp.constraints`; for what training updates.
+        name : str, optional
 
         Raises
         ------
         ValueError
-            If the initializer gives another shape or the dtype differs from the layer's.
+            If the initializer gives another shape, or the dtype is another floating-point type than
+            the layer's.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fusedmlp as fm
+        >>> class Softened(fm.layers.Layer):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.temperature = self.add_weight(initializer="ones")
+        ...     def call(self, logits):
+        ...         return fm.ops.softmax(logits / self.temperature)
+        >>> layer = Softened()
+        >>> layer.temperature.assign(0.5)
+        >>> layer(np.log([[1.0, 3.0]])).round(3)
+        array([[0.1, 0.9]], dtype=float32)
         """
-        if dtype is not None and float_dtype(dtype) != self.dtype:
+        if isinstance(shape, str):
             raise ValueError(
-                f"Argument `dtype` must be that of layer {self.name!r}, {self.dtype!r}. "
-                f"Received: {dtype!r}"
+                "Argument `name` of `add_weight` must be given by its name, and a shape first. "
+                f"Received: shape={shape!r}"
             )
-        shape = tuple(shape)
+        discrete = dtype is not None and np.dtype(dtype).kind in "iub"
+        if dtype is not None and not discrete and float_dtype(dtype) != self.dtype:
+            raise ValueError(
+                f"Argument `dtype` must be that of layer {self.name!r}, {self.dtype!r}, or one of "
+                f"integers. Received: {dtype!r}"
+            )
+        shape, name = () if shape is None else tuple(shape), name or "variable"
+        if initializer is None:
+            initializer = "zeros" if discrete else "glorot_uniform"
         value = np.asarray(initializers.get(initializer)(shape, dtype=self.dtype))
         if value.shape != shape:
             raise ValueError(
                 f"Argument `initializer` of {name!r} must give values of shape {shape}. "
                 f"Received: values of shape {value.shape} from {initializer!r}"
             )
-        variable = Variable(value, name, trainable, self.dtype)
+        variable = Variable(value, dtype=dtype or self.dtype, trainable=trainable, name=name)
         variable.path = f"{self.name}/{name}"
         variable.regularizer = regularizers.get(regularizer)
         variable.constraint = constraints.get(constraint)
@@ -581,7 +614,7 @@ class Layer:
     @property
     def _fixed_dtype(self) -> str | None:
         """The dtype that it was given, or its variables have; None if it can take any."""
-        found = (self._asked_dtype, *(v.dtype for v in self._variables),
+        found = (self._asked_dtype, *(v.required_dtype for v in self._own_variables),
                  *(layer._fixed_dtype for layer in self._sublayers))
         return next((dtype for dtype in found if dtype), None)
 
@@ -645,14 +678,30 @@ class Layer:
         found: dict[int, Layer] = {}
         for name, value in vars(self).items():
             if _HOLDS[type(value)] and name not in _OWN:
-                _collect(value, found)
+                _collect(value, found, Layer)
         return list(found.values())
 
     @property
-    def variables(self) -> list[Variable]:
-        """All variables: the layer's own, in the order in which they were created, then those of
-        the layers that it is made of."""
+    def _own_variables(self) -> list[Variable]:
+        """The layer's own: those that `add_weight` made, and those that are attributes of it, also
+        within lists and dicts; what can be trained comes first."""
         found = {id(v): v for v in self._variables}
+        inner = None
+        for name, value in vars(self).items():
+            if _HOLDS[type(value)] and name not in _OWN:
+                others: dict[int, Variable] = {}
+                _collect(value, others, Variable)
+                if others.keys() - found.keys():
+                    if inner is None:  # a layer around another one may name its variables
+                        inner = {id(v) for layer in self._sublayers for v in layer.variables}
+                    found.update((key, v) for key, v in others.items() if key not in inner)
+        return sorted(found.values(), key=lambda v: not v.trainable)
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All variables: the layer's own, those first that can be trained, then those of the
+        layers that it is made of."""
+        found = {id(v): v for v in self._own_variables}
         for layer in self._sublayers:
             found.update((id(v), v) for v in layer.variables)
         return list(found.values())
@@ -667,7 +716,7 @@ class Layer:
         """The variables that training updates."""
         if not self._trainable:
             return []
-        found = {id(v): v for v in self._variables if v.trainable}
+        found = {id(v): v for v in self._own_variables if v.trainable}
         for layer in self._sublayers:
             found.update((id(v), v) for v in layer.trainable_variables)
         return list(found.values())
@@ -733,13 +782,33 @@ class Layer:
     # -- description ---------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """Keyword arguments that make an equal layer, without its weights."""
+        """Keyword arguments that make an equal layer, without its weights.
+
+        A class of one's own that does not define it is described by the arguments that it was made
+        with, where all of them are numbers, strings, None, or lists, tuples and dicts of these.
+
+        Raises
+        ------
+        NotImplementedError
+            If one of them is something else.
+        """
         result = {"name": self.name, "trainable": self._trainable,
                   "dtype": None if self._dtype is None else self.dtype_policy.name}
         if self._input_shape_arg is not None:
             result["input_shape"] = self._input_shape_arg
         if self.activity_regularizer is not None:
             result["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        if type(self).get_config is Layer.get_config and _is_own(type(self)):
+            if self._made_with is None:
+                raise NotImplementedError(
+                    f"{type(self).__name__} was made with arguments that are not numbers, strings, "
+                    "None, or lists, tuples and dicts of these: it must define `get_config`, which "
+                    "returns the arguments of `__init__`"
+                )
+            result = {**self._made_with, **result}
+            known = _parameters(type(self).__init__)
+            if not _takes_any(type(self).__init__):
+                result = {name: value for name, value in result.items() if name in known}
         return result
 
     @classmethod
@@ -762,7 +831,7 @@ def lower_variable(builder: Builder, variable: Variable, name: str | None = None
             f"The variable {variable.path!r} is of no layer that is an attribute of the model, so "
             "that a plan can't read it"
         )
-    index = builder.parameter(name or variable.path.replace("/", "."), variable.shape,
+    index = builder.parameter(name or variable.path.replace("/", "."), variable.matrix_shape,
                               variable.offset, variable.pitch, variable.updated)
     if variable.updated and variable.regularizer is not None:
         _penalize(builder, variable, index)
@@ -813,35 +882,64 @@ def _penalty(regularizer, x):
 
 
 # Attributes of the base classes, in which no layers are looked for.
-_OWN = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_variables"))
+_OWN = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_variables",
+                  "_made_with"))
 
 
 class _Holds(dict):
-    """Whether values of a type can be layers or hold some; most attributes can't."""
+    """Whether values of a type can be layers or variables or hold some; most attributes can't."""
 
     def __missing__(self, kind):
-        self[kind] = found = issubclass(kind, (Layer, list, tuple, dict))
+        self[kind] = found = issubclass(kind, (Layer, Variable, list, tuple, dict))
         return found
 
 
 _HOLDS = _Holds()
 
 
-def _collect(value, found):
-    """Put the layers within a value into `found`, by their identity."""
-    if isinstance(value, Layer):
+def _collect(value, found, kind):
+    """Put what is of a kind within a value into `found`, by its identity."""
+    if isinstance(value, kind):
         found.setdefault(id(value), value)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            _collect(part, found)
+            _collect(part, found, kind)
     elif isinstance(value, dict):
         for part in value.values():
-            _collect(part, found)
+            _collect(part, found, kind)
 
 
 @functools.cache
 def _parameters(function):
     return frozenset(inspect.signature(function).parameters)
+
+
+@functools.cache
+def _takes_any(function):
+    """Whether a function has ``**kwargs``."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+@functools.cache
+def _is_own(cls):
+    """Whether a class is not of this package."""
+    return not cls.__module__.startswith(f"{__name__.partition('.')[0]}.")
+
+
+def _plain_arguments(cls, args, kwargs):
+    """The arguments that a layer of one's own is made with, by name; None if some are no data."""
+    if not _is_own(cls):
+        return None
+    try:
+        given = inspect.signature(cls.__init__).bind_partial(None, *args, **kwargs)
+    except TypeError:  # which `__init__` is about to say
+        return None
+    found = {}
+    for name, value in list(given.arguments.items())[1:]:
+        kind = given.signature.parameters[name].kind
+        found.update(value if kind is inspect.Parameter.VAR_KEYWORD else {name: value})
+    plain = all(isinstance(part, (str, int, float, type(None))) for part in tree.leaves(found))
+    return found if plain else None
 
 
 def is_shape(value) -> bool:

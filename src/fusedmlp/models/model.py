@@ -95,8 +95,8 @@ class Model(Trainer, Layer):
         if cls is Model and _is_graph(args, kwargs):
             from .functional import Functional
 
-            return super().__new__(Functional)
-        return super().__new__(cls)
+            return super().__new__(Functional, *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, *args, name: str | None = None, trainable: bool = True, **kwargs):
         self._graph = None
@@ -380,7 +380,7 @@ class Model(Trainer, Layer):
         tensors = [*self.inputs, *self.outputs]
         if self._graph is not None:
             tensors += [t for node in self._graph.nodes for t in node.output_tensors]
-        return [columns_of(t.shape) for t in tensors] + [v.shape[-1] for v in self.variables]
+        return [columns_of(t.shape) for t in tensors] + [v.matrix_shape[1] for v in self.variables]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place.
@@ -653,9 +653,6 @@ class Model(Trainer, Layer):
         export_onnx(self, filepath, OPSET if opset_version is None else opset_version)
         if verbose:
             print(f"Saved {self.name!r} to {str(filepath)!r}")
-
-    def get_config(self) -> dict[str, Any]:
-        raise NotImplementedError(f"{type(self).__name__} must define `get_config`")
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None) -> Model:

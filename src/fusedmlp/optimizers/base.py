@@ -393,17 +393,17 @@ class Optimizer:
         >>> [v.name for v in sgd.variables]
         ['iteration', 'learning_rate', 'bias_velocity']
         """
-        found = [Variable([float(self.steps)], "iteration", trainable=False)]
+        found = [Variable([float(self.steps)], name="iteration", trainable=False)]
         if not isinstance(self._learning_rate, schedules.LearningRateSchedule):
-            found.append(Variable([self.learning_rate], "learning_rate", trainable=False))
+            found.append(Variable([self.learning_rate], name="learning_rate", trainable=False))
         if self._state is None:
             return found
         for number, slot in enumerate(self._state.slots):
             for k in self._state.parts(number):
                 owner = self._variables[k] if self._variables is not None else None
                 path = getattr(owner, "path", f"variable_{k}").replace("/", "_")
-                found.append(Variable(self._state.read(number, k), f"{path}_{slot.name}",
-                                      trainable=False))
+                found.append(Variable(self._state.read(number, k), trainable=False,
+                                      name=f"{path}_{slot.name}"))
         return found
 
     def finalize_variable_values(self, var_list: Sequence) -> None:

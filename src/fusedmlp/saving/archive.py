@@ -72,7 +72,7 @@ def _packed_arrays(arrays):
     with zipfile.ZipFile(target, "w") as archive:
         for name, array in arrays.items():
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             _add(archive, f"{name}.npy", member.getvalue())
     return target.getvalue()
 

@@ -83,7 +83,7 @@ def _own(layer):
 
     A layer around another one that has the other's `kernel` as an attribute has it once more.
     """
-    own = list(getattr(layer, "_variables", []))
+    own = list(layer._own_variables)
     kernel = getattr(layer, "kernel", None)
     if isinstance(getattr(layer, "layer", None), Layer) and isinstance(kernel, Variable):
         own.append(kernel)

@@ -1,0 +1,174 @@
+"""Layers and models of one's own: weights of any shape, variables as attributes, their configs."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import fusedmlp as fm
+from fusedmlp import layers, ops, saving
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(48, 5)).astype("float32")
+Y = RNG.normal(size=(48, 3)).astype("float32")
+
+
+class Heads(layers.Layer):
+    """Several products side by side, their mean over a learned temperature."""
+
+    def __init__(self, heads, units, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.units = heads, units
+        self.calls = self.add_weight(dtype="int32", trainable=False, name="calls")
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((self.heads, input_shape[-1], self.units), name="kernel",
+                                      regularizer=fm.regularizers.L2(0.01))
+        self.bias = self.add_weight((self.heads, 1, self.units), "zeros", name="bias")
+        self.temperature = self.add_weight(initializer="ones", name="temperature")
+
+    def call(self, x):
+        h = ops.einsum("nd,hdu->hnu", x, self.kernel) + self.bias
+        return ops.mean(ops.tanh(h), axis=0) / self.temperature
+
+
+def heads(dtype=None):
+    model = fm.Sequential([fm.Input((5,), dtype=dtype), layers.Dense(4, "tanh"), Heads(2, 3)])
+    model.compile(fm.optimizers.SGD(0.1), "mse")
+    return model
+
+
+def test_weights_of_any_shape_are_trained_and_saved(tmp_path):
+    fm.utils.set_random_seed(1)
+    model = heads()
+    layer = model.layers[1]
+    assert [v.shape for v in layer.weights] == [(2, 4, 3), (2, 1, 3), (), ()]
+    assert (layer.calls.dtype, layer.calls.trainable) == ("int32", False)
+    before = layer.temperature.numpy()
+    assert layer.count_params() == 24 + 6 + 1 + 1
+    loss = model.fit(X, Y, epochs=5, verbose=0).history["loss"]
+    assert loss[-1] < loss[0]
+    assert layer.temperature.numpy() != before
+    model.save(tmp_path / "m.keras")
+    again = saving.load_model(tmp_path / "m.keras", custom_objects={"Heads": Heads})
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+    further = [m.fit(X, Y, verbose=0).history["loss"] for m in (model, again)]
+    assert further[0] == further[1]
+    with pytest.raises(ValueError, match="'Heads'"):
+        saving.load_model(tmp_path / "m.keras")
+
+
+def test_gradient_of_weights_of_any_shape(backend):
+    fm.utils.set_random_seed(2)
+    model = heads("float64")
+    weights, x, y = model.get_weights(), X.astype("float64"), Y.astype("float64")
+    model.train_on_batch(x, y)
+    found = [(w - v) / 0.1 for w, v in zip(weights, model.get_weights(), strict=True)]
+    for place, at in ((2, (1, 2, 0)), (3, (0, 0, 1)), (4, ())):
+        def loss(shift, place=place, at=at):
+            changed = copy.deepcopy(weights)
+            changed[place][at] += shift
+            model.set_weights(changed)
+            return model.test_on_batch(x, y)
+
+        slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
+        np.testing.assert_allclose(found[place][at], slope, rtol=1e-6)
+
+
+def test_norms_of_three_axes():
+    class Layer(layers.Layer):
+        def build(self, input_shape):
+            self.kernel = self.add_weight((2, input_shape[-1], 3), "ones", name="kernel",
+                                          constraint=fm.constraints.UnitNorm(axis=1))
+
+        def call(self, x):
+            return ops.sum(ops.einsum("nd,hdu->nhu", x, self.kernel), axis=1)
+
+    model = fm.Sequential([fm.Input((5,)), Layer()])
+    model.compile("sgd", "mse")
+    model.fit(X, Y, verbose=0)
+    norms = np.linalg.norm(model.get_weights()[0], axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-5)
+
+
+class Line(fm.Model):
+    """A model whose variables are attributes of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = fm.Variable(np.zeros((5, 3)), name="slope")
+        self.shift = fm.Variable(0.0, name="shift")
+        self.fixed = fm.Variable(2.0, trainable=False, name="fixed")
+        self.more = {"factors": [fm.Variable([0.5, 0.5, 0.5])], "count": 3}
+        self.dense = layers.Dense(3, kernel_initializer="ones")
+
+    def call(self, x):
+        return (ops.matmul(x, self.slope) + self.shift * self.fixed
+                + self.more["factors"][0] * self.dense(x))
+
+
+def test_variables_of_a_model(tmp_path):
+    model = Line()
+    model.compile(fm.optimizers.Adam(0.05), "mse")
+    loss = model.fit(X, Y, epochs=20, verbose=0).history["loss"]
+    assert loss[-1] < 0.8 * loss[0]
+    assert len(model.trainable_variables) == 5
+    assert [v.name for v in model.weights[:4]] == ["slope", "shift", "variable", "fixed"]
+    assert float(model.shift) != 0
+    assert float(model.fixed) == 2
+    for name in ("w.weights.h5", "w.safetensors"):
+        if name.endswith("h5") and not saving.hdf5.available():
+            continue
+        model.save_weights(tmp_path / name)
+        other = Line()
+        other.build((None, 5))
+        other.load_weights(tmp_path / name)
+        np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_variables_take_the_dtype_of_their_model():
+    class Scaled(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.scale = fm.Variable(np.ones(5))  # float64, as NumPy has it
+
+        def call(self, x):
+            return x * self.scale
+
+    model = fm.Sequential([fm.Input((5,)), Scaled(), layers.Dense(3)])
+    model.compile("sgd", "mse")
+    model.fit(X, Y, verbose=0)
+    assert model.dtype == model.layers[0].scale.dtype == "float32"
+    assert (model.layers[0].scale.numpy() != 1).any()
+
+
+def test_a_config_without_get_config():
+    class Block(layers.Layer):
+        def __init__(self, units, kinds=("relu", "tanh"), **kwargs):
+            super().__init__(**kwargs)
+            self.parts = [layers.Dense(units, kind) for kind in kinds]
+
+        def call(self, x):
+            return ops.concatenate([part(x) for part in self.parts], axis=-1)
+
+    class Whole(fm.Model):
+        def __init__(self, units):
+            super().__init__()
+            self.block = Block(units, name="block")
+            self.last = layers.Dense(3)
+
+        def call(self, x):
+            return self.last(self.block(x))
+
+    block = Block(4, ["elu"], name="b")
+    assert block.get_config() == {"name": "b", "trainable": True, "dtype": None, "units": 4,
+                                  "kinds": ["elu"]}
+    model = fm.Sequential([fm.Input((5,)), block])
+    assert fm.models.clone_model(model).output_shape == (None, 4)
+    whole = fm.models.clone_model(Whole(2))
+    assert whole.get_config() == {"units": 2}
+    assert whole(X).shape == (48, 3)
+    with pytest.raises(NotImplementedError, match=r"Block.*get_config"):
+        Block(2, [np.tanh]).get_config()
