@@ -23,11 +23,12 @@ from .training.batches import PyDataset
 
 if TYPE_CHECKING:
     from .diagnostics.drawing import model_to_dot, plot_model
+    from .layers.preprocessing.feature_space import FeatureSpace
     from .saving.objects import deserialize_keras_object, serialize_keras_object
 
 __all__ = [
-    "CustomObjectScope", "PyDataset", "Sequence", "clear_session", "custom_object_scope",
-    "deserialize_keras_object", "get_custom_objects", "get_registered_name",
+    "CustomObjectScope", "FeatureSpace", "PyDataset", "Sequence", "clear_session",
+    "custom_object_scope", "deserialize_keras_object", "get_custom_objects", "get_registered_name",
     "get_registered_object", "is_keras_tensor", "model_to_dot", "normalize",
     "pack_x_y_sample_weight", "pad_sequences", "plot_model", "register_keras_serializable",
     "serialize_keras_object", "set_random_seed", "standardize_dtype", "to_categorical",
@@ -37,6 +38,7 @@ __all__ = [
 Sequence = PyDataset
 CustomObjectScope = custom_object_scope
 _ELSEWHERE = {
+    "FeatureSpace": "layers.preprocessing.feature_space",
     "deserialize_keras_object": "saving.objects",
     "serialize_keras_object": "saving.objects",
     "model_to_dot": "diagnostics.drawing",

@@ -55,6 +55,7 @@ from .preprocessing import (
     StringLookup,
     TextVectorization,
 )
+from .preprocessing.feature_space import FeatureSpace
 from .shapes import ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Reshape
 from .spectral import SpectralNormalization
 from .wrappers import TimeDistributed, Wrapper
@@ -134,7 +135,7 @@ __all__ = [
 _REGISTRY = Registry("layer", Layer, (
     Activation, ActivityRegularization, Add, AlphaDropout, Average, AveragePooling1D,
     BatchNormalization, CategoryEncoding, Concatenate, Dense, Discretization, Dot, Dropout, ELU,
-    Embedding, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
+    Embedding, FeatureSpace, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
     GlobalMaxPooling1D, GroupNormalization, HashedCrossing, Hashing, Identity, InputLayer,
     IntegerLookup, Lambda, LayerNormalization, LeakyReLU, MaskOperation, Masking, MaxPooling1D,
     Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU, Permute,

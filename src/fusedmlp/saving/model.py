@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import layers
+from ..layers.preprocessing.feature_space import FeatureSpace
 from ..models import Model
 from ..registry import custom_object_scope
 from . import archive, keras_model, matching
@@ -36,7 +37,7 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
 
     Parameters
     ----------
-    model : Model
+    model : Model or FeatureSpace
     filepath : str or Path
         ``.keras`` is the usual suffix.  Those of other formats are refused, but for that of
         Keras's older ``.h5``: it gets what ``.keras`` has, with a warning.
@@ -66,7 +67,8 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
     >>> again.count_params()
     15
     """
-    check_model(model)
+    if not isinstance(model, FeatureSpace):
+        check_model(model)
     if as_path(filepath).suffix.lower() in _OTHER_FORMATS:
         raise ValueError(
             "Argument `filepath` must not have the suffix of another format: expected '.keras' or "
@@ -76,6 +78,10 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
         warnings.warn(
             f"The file {str(filepath)!r} is no HDF5 file but an archive of this package, whatever "
             "its suffix: `load_model` reads it, Keras does not. Usual is '.keras'", stacklevel=3)
+    if isinstance(model, FeatureSpace):
+        archive.write(filepath, {_CONFIG: {"feature_space": layers.serialize(model)},
+                                 WEIGHTS: arrays_of(model)}, overwrite)
+        return
     config = {
         "model": layers.serialize(model),
         "input_shape": model.input_shape if model.built else None,
@@ -136,7 +142,7 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
 
     Returns
     -------
-    Model
+    Model, or FeatureSpace where one was saved
         Training it further gives the bits that training the saved one would have given.
 
     Raises
@@ -167,25 +173,35 @@ def load_model(filepath: str | Path, custom_objects: Mapping[str, Any] | None = 
             "Argument `filepath` must be a saved model. Received: "
             f"{str(filepath)!r}, which holds weights alone, for `load_weights`"
         )
-    for name in (_CONFIG, _STATE, WEIGHTS):
+    space = members.get(_CONFIG, {}).get("feature_space")
+    for name in (_CONFIG, WEIGHTS) if space else (_CONFIG, _STATE, WEIGHTS):
         if name not in members:
             raise ValueError(
                 f"The file is damaged: it has no {name}. Received: filepath={str(filepath)!r}"
             )
+    if space:
+        with custom_object_scope(custom_objects or {}):
+            return _with_weights(layers.deserialize(space), members[WEIGHTS], filepath)
     config, state = members[_CONFIG], members[_STATE]
     with custom_object_scope(custom_objects or {}):
         model = layers.deserialize(config["model"])
         if config["input_shape"] is not None and not model.built:
             model.build(tuple(config["input_shape"]))
         if model.built:
-            arrays = [(name.partition("/")[2], a) for name, a in members[WEIGHTS].items()]
-            matching.assign(model, matching.by_order(model.variables, arrays), filepath)
+            _with_weights(model, members[WEIGHTS], filepath)
         if compile and config["compile"]:
             model.compile_from_config(config["compile"])
             model.update_places(state.get("updated"))
             if "optimizer" in state:
                 _restore(model, state["optimizer"], members.get(_OPTIMIZER, {}), filepath)
     model._set_state(state["model"])
+    return model
+
+
+def _with_weights(model, arrays, filepath):
+    """The model or feature space, with its weights."""
+    arrays = [(name.partition("/")[2], a) for name, a in arrays.items()]
+    matching.assign(model, matching.by_order(model.variables, arrays), filepath)
     return model
 
 

@@ -53,17 +53,13 @@ class HostLayer(PreprocessingLayer):
     """
 
     def lower(self, builder, x):
-        if not isinstance(x, int):
-            raise ValueError(
-                f"Layer {self.name!r} of type {type(self).__name__} works on the data before it "
-                "gets to a network: it must stand in front of all layers that are not of its kind"
-            )
-        given = builder.shape(x)
-        made = self.compute_output_shape((None, *given))[1:] or (1,)
+        buffers = [x] if isinstance(x, int) else list(x)
+        shapes = [builder.shape(one) for one in buffers]
+        given = [(None, *shape) for shape in shapes]
+        made = self.compute_output_shape(given[0] if isinstance(x, int) else given)[1:] or (1,)
         largest = 2 ** (np.finfo(builder.dtype).nmant + 1)
 
-        def step(inputs, outputs):
-            (array,) = inputs
+        def whole(array, shape):
             wrong = ~((np.abs(array) < largest) & (array == np.floor(array)))  # true of NaN
             if wrong.any():
                 raise ValueError(
@@ -71,10 +67,15 @@ class HostLayer(PreprocessingLayer):
                     "stand in front of all other layers of the outermost model. "
                     f"Received: {array[wrong].flat[0]:g}"
                 )
-            whole = array.reshape(len(array), *given).astype(np.int64)
-            outputs[0][...] = np.asarray(self.transform(whole)).reshape(outputs[0].shape)
+            return array.reshape(len(array), *shape).astype(np.int64)
 
-        (y,) = builder.python(step, [builder.packed(x)], [math.prod(made)], name=self.name)
+        def step(inputs, outputs):
+            arrays = [whole(*pair) for pair in zip(inputs, shapes, strict=True)]
+            made = self.transform(arrays[0] if isinstance(x, int) else arrays)
+            outputs[0][...] = np.asarray(made).reshape(outputs[0].shape)
+
+        (y,) = builder.python(step, [builder.packed(one) for one in buffers], [math.prod(made)],
+                              name=self.name)
         return builder.view(y, made) if len(made) > 1 else y
 
 

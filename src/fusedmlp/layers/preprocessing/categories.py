@@ -142,6 +142,7 @@ class Discretization(PreprocessingLayer):
         refuse_sparse(sparse)
         self.sparse = False
         self.bin_boundaries: list[float] | None = None
+        self.reset_state()
         if bin_boundaries is not None:
             found = checks.float_like(bin_boundaries, "bin_boundaries", np.dtype(np.float64))
             if found.ndim != 1 or not (np.diff(found) >= 0).all():
@@ -165,19 +166,54 @@ class Discretization(PreprocessingLayer):
         ValueError, TypeError
             If the layer was given boundaries, or the data is empty or holds no numbers.
         """
+        self._require_adaptable()
+        self.reset_state()
+        for batch in adapted_batches(data, steps):
+            self.update_state(batch)
+        self.finalize_state()
+
+    @property
+    def _adaptable(self):
+        return self.num_bins is not None
+
+    def _require_adaptable(self):
         if self.num_bins is None:
             raise ValueError(
                 f"Layer {self.name!r} was given `bin_boundaries`, so it can't be adapted: give it "
                 "`num_bins` instead"
             )
-        sketch = np.empty((2, 0), np.float32)  # values, and how many each stands for
-        for batch in adapted_batches(data, steps):
-            found = np.sort(checks.real_array(batch, "data").astype(np.float32), axis=None)
-            step = max(found.size * self.epsilon, 1)
-            picked = found[int(step - 1) :: int(step)]
-            merged = np.concatenate([np.stack([picked, np.full_like(picked, step)]), sketch], 1)
-            sketch = _condensed(merged[:, merged[0].argsort()], self.epsilon)
-        self.bin_boundaries = _condensed(sketch, 1.0 / self.num_bins)[0, :-1].tolist()
+
+    def reset_state(self) -> None:
+        """Forget what `update_state` has seen; the boundaries stay."""
+        self.summary = np.empty((2, 0), np.float32)  # values, and how many each stands for
+
+    def update_state(self, data) -> None:
+        """Look at a batch, for `finalize_state` to find boundaries.
+
+        Parameters
+        ----------
+        data : array_like
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the layer was given boundaries, or the data holds no numbers.
+        """
+        self._require_adaptable()
+        found = np.sort(checks.real_array(values(data, "data"), "data").astype(np.float32),
+                        axis=None)
+        if not found.size:
+            return
+        step = max(found.size * self.epsilon, 1)
+        picked = found[int(step - 1) :: int(step)]
+        merged = np.concatenate([np.stack([picked, np.full_like(picked, step)]), self.summary], 1)
+        self.summary = _condensed(merged[:, merged[0].argsort()], self.epsilon)
+
+    def finalize_state(self) -> None:
+        """Make what `update_state` has seen the boundaries, in place of what was known."""
+        if self.summary.size:
+            self.bin_boundaries = _condensed(
+                self.summary, 1.0 / self.num_bins)[0, :-1].tolist()
 
     @property
     def _depth(self):

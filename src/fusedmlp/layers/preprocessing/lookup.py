@@ -37,6 +37,8 @@ class IndexLookup(HostLayer):
 
     def __init__(self, max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, idf_weights,
                  invert, output_mode, sparse, pad_to_max_tokens, oov_method, salt, **kwargs):
+        self._static = bool(kwargs.pop("has_input_vocabulary", vocabulary is not None))
+        kwargs.pop("vocabulary_size", None)  # of Keras's configs
         super().__init__(**kwargs)
         self.max_tokens = None if max_tokens is None else checks.integer(
             max_tokens, "max_tokens", 2)
@@ -66,7 +68,6 @@ class IndexLookup(HostLayer):
         self._numbers: dict = {}
         self._idf: np.ndarray | None = None
         self.reset_state()
-        self._static = vocabulary is not None
         if vocabulary is not None:
             self.set_vocabulary(vocabulary, idf_weights)
 
@@ -201,6 +202,10 @@ class IndexLookup(HostLayer):
             self.update_state(batch)
         self.finalize_state()
 
+    @property
+    def _adaptable(self):
+        return not self._static
+
     def _require_adaptable(self):
         if self._static:
             raise ValueError(
@@ -324,6 +329,8 @@ class IndexLookup(HostLayer):
         if tokens is not None and weights is not None:
             tokens, weights = self.get_vocabulary(), weights[: self.vocabulary_size()].tolist()
         result = super().get_config()
+        if tokens is not None and not self._static:
+            result["has_input_vocabulary"] = False  # so that it can be adapted again
         return {**result, "max_tokens": self.max_tokens, "num_oov_indices": self.num_oov_indices,
                 "mask_token": self.mask_token, "oov_token": self.oov_token, "vocabulary": tokens,
                 "idf_weights": weights, "invert": self.invert, "output_mode": self.output_mode,

@@ -75,6 +75,7 @@ class Normalization(PreprocessingLayer):
                 )
         self._given = None if mean is None else (mean, variance)
         self.invert = bool(invert)
+        self.reset_state()
         self._keep: tuple[int, ...] = ()
         self._kept_shape: tuple[int, ...] = ()
 
@@ -144,28 +145,60 @@ class Normalization(PreprocessingLayer):
         ValueError, TypeError
             If the layer was given `mean` and `variance`, or the data does not fit or is empty.
         """
+        self._require_adaptable()
+        self.reset_state()
+        for batch in adapted_batches(data):
+            self.update_state(batch)
+        self.finalize_state()
+
+    @property
+    def _adaptable(self):
+        return self._given is None
+
+    def _require_adaptable(self):
         if self._given is not None:
             raise ValueError(
                 f"Layer {self.name!r} was given its mean and variance, so it can't be adapted"
             )
-        count, mean, square = 0.0, 0.0, 0.0  # square: sum of squared distances from the mean
-        for batch in adapted_batches(data):
-            batch = checks.real_array(batch, "data").astype(np.float64)
-            if not self.built:
-                self.build((None, *batch.shape[1:]) if batch.ndim else ())
-            self._check_shape(batch.shape)
-            others = tuple(a for a in range(batch.ndim) if a not in self._keep)
-            n = batch.size / max(1, np.prod(self._kept_shape, dtype=int))
-            if not n:
-                continue
-            centre = batch.mean(axis=others)
-            spread = batch.var(axis=others) * n
-            delta = centre - mean
-            square = square + spread + delta**2 * (count * n / (count + n))
-            mean = mean + delta * (n / (count + n))
-            count += n
-        self.adapt_mean.assign(np.reshape(mean, self.adapt_mean.shape))
-        self.adapt_variance.assign(np.reshape(square / count, self.adapt_variance.shape))
+
+    def reset_state(self) -> None:
+        """Forget what `update_state` has seen; mean and variance stay."""
+        self._seen = (0.0, 0.0, 0.0)  # count, mean, sum of squared distances from the mean
+
+    def update_state(self, data) -> None:
+        """Look at a batch, for `finalize_state` to find mean and variance.
+
+        Parameters
+        ----------
+        data : array_like
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the layer was given `mean` and `variance`, or the data does not fit.
+        """
+        self._require_adaptable()
+        batch = checks.real_array(data, "data").astype(np.float64)
+        if not self.built:
+            self.build((None, *batch.shape[1:]) if batch.ndim else ())
+        self._check_shape(batch.shape)
+        others = tuple(a for a in range(batch.ndim) if a not in self._keep)
+        n = batch.size / max(1, np.prod(self._kept_shape, dtype=int))
+        if not n:
+            return
+        count, mean, square = self._seen
+        centre = batch.mean(axis=others)
+        spread = batch.var(axis=others) * n
+        delta = centre - mean
+        self._seen = (count + n, mean + delta * (n / (count + n)),
+                      square + spread + delta**2 * (count * n / (count + n)))
+
+    def finalize_state(self) -> None:
+        """Make what `update_state` has seen mean and variance, in place of what was known."""
+        count, mean, square = self._seen
+        if count:
+            self.adapt_mean.assign(np.reshape(mean, self.adapt_mean.shape))
+            self.adapt_variance.assign(np.reshape(square / count, self.adapt_variance.shape))
 
     def _check_shape(self, shape):
         if any(a >= len(shape) for a in self._keep) or self._kept_shape != tuple(

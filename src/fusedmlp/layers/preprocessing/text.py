@@ -94,6 +94,8 @@ class TextVectorization(HostLayer):
                  pad_to_max_tokens: bool = False, vocabulary=None, idf_weights=None,
                  sparse: bool = False, ragged: bool = False, encoding: str = "utf-8",
                  name: str | None = None, **kwargs):
+        lookup = {key: kwargs.pop(key) for key in ("has_input_vocabulary", "vocabulary_size")
+                  if key in kwargs}
         super().__init__(name=name, **kwargs)
         self._standardize = _step(standardize, "standardize", _STANDARDS)
         self._split = _step(split, "split", _SPLITS)
@@ -117,9 +119,14 @@ class TextVectorization(HostLayer):
         self._encoding = encoding
         self._lookup_layer = StringLookup(
             max_tokens=max_tokens, mask_token="", vocabulary=vocabulary, idf_weights=idf_weights,
-            output_mode=self._output_mode, pad_to_max_tokens=pad_to_max_tokens, encoding=encoding)
+            output_mode=self._output_mode, pad_to_max_tokens=pad_to_max_tokens, encoding=encoding,
+            **lookup)
 
     # -- vocabulary ----------------------------------------------------------------------------
+
+    @property
+    def _adaptable(self):
+        return self._lookup_layer._adaptable
 
     def adapt(self, data, batch_size: int | None = None, steps: int | None = None) -> None:
         """Find the vocabulary: the most frequent tokens first, of equally frequent ones the last
@@ -288,15 +295,16 @@ class TextVectorization(HostLayer):
         return (*kept, self._length(shape))
 
     def get_config(self) -> dict[str, Any]:
-        """The vocabulary is part of it, however it came about; functions must be registered.
+        """The vocabulary is part of it, however it came about; of functions their names.
 
         Raises
         ------
         ValueError
-            If a function is not (`fusedmlp.saving.register_keras_serializable`).
+            If a function has no name (`fusedmlp.saving.register_keras_serializable` gives one).
         """
         found = self._lookup_layer.get_config()
-        return {**super().get_config(), "max_tokens": found["max_tokens"],
+        kept = {key: found[key] for key in ("has_input_vocabulary",) if key in found}
+        return {**super().get_config(), **kept, "max_tokens": found["max_tokens"],
                 "standardize": _described(self._standardize), "split": _described(self._split),
                 "ngrams": None if self._ngrams is None else list(self._ngrams),
                 "output_mode": self._output_mode,
