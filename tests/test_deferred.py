@@ -462,7 +462,7 @@ def test_losses_that_are_followed_are_differentiated_once_a_step(backend):
     def watched(self, x=None, y=None, y_pred=None, sample_weight=None):
         calls.append(1)
         loss = type(self).__mro__[1].compute_loss(self, x, y, y_pred, sample_weight)
-        self.tracker.update_state(loss)  # which keeps the value, so that arrays are needed
+        self.tracker.update_state(float(loss))  # so that arrays are needed
         return loss
 
     model = computing(fm, "own")

@@ -203,7 +203,7 @@ def test_a_learning_rate_is_a_number_that_can_be_assigned():
         fm.optimizers.SGD(schedule).learning_rate.assign(0.1)
 
 
-@pytest.mark.parametrize("name", ["train_step", "test_step", "compute_metrics"])
+@pytest.mark.parametrize("name", ["train_step", "test_step", "predict_step"])
 def test_steps_of_ones_own_are_refused(name):
     cls = type("Own", (fm.Model,), {name: lambda self, *args, **kwargs: None})
     x = fm.Input((4,))

@@ -510,14 +510,18 @@ cdef class Executor:
         return index if taken and index not in plan.outputs else -1
 
     def _scheduled(self):
-        """ROWS operations first, WEIGHTS operations behind them, where they lose no input."""
-        rows = [op for op in self.plan.ops if op.op not in _LATE]
+        """ROWS operations first, WEIGHTS operations behind them, where they lose no input.
+
+        What ends a step stays behind both.
+        """
+        last = [op for op in self.plan.ops if op.phase == "end"]
+        rows = [op for op in self.plan.ops if op.op not in _LATE and op.phase != "end"]
         weights = [op for op in self.plan.ops if op.op in _LATE]
         for op in weights:
             after = self.plan.ops[self.plan.ops.index(op) + 1:]
             if any(set(op.inputs).intersection(other.outputs) for other in after if other in rows):
                 return list(self.plan.ops)
-        return rows + weights
+        return rows + weights + last
 
     cdef int _watch(self) except -1:
         """Keep the operations of a step that is observed; other steps have those that don't look.

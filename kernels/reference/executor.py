@@ -464,7 +464,10 @@ class Executor:
         given = tuple(array.view() for array in inputs[:reads])
         for array in given:
             array.flags.writeable = False
-        return partial(function, given, tuple(outputs))
+        call = partial(function, given, tuple(outputs))
+        changes = any(matrix is array for array in outputs
+                      for matrix, _ in self._matrices["parameter"])
+        return self._changing(call) if changes else call
 
     def _column_affine(self, inputs, outputs, rows, before, scale, after):
         constants = [np.array(values, self.plan.dtype) for values in (before, scale, after)]

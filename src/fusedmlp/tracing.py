@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SymbolicError", "current", "exact", "exactly", "following", "symbolic"]
+__all__ = ["SymbolicError", "current", "exact", "exactly", "following", "latest",
+           "symbolic"]
 
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("tracer", default=None)
 _exact: contextvars.ContextVar[bool] = contextvars.ContextVar("exact", default=False)
@@ -32,6 +33,13 @@ def symbolic(x: Any) -> Any:
     """A variable as a symbolic tensor while a `call` is followed; anything else as it is."""
     tracer = current()
     return tracer.call(np.positive, (x,), {}) if tracer is not None and hasattr(x, "watch") else x
+
+
+def latest(x: Any) -> Any:
+    """A variable, or what the `call` that is followed has assigned to it; anything else as it is.
+    """
+    tracer = current()
+    return tracer.latest(x) if tracer is not None and hasattr(x, "watch") else x
 
 
 def exact() -> bool:

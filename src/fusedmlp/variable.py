@@ -215,6 +215,9 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def assign(self, value) -> None:
         """Overwrite the value in place.
 
+        Within a `call` that is being followed it is overwritten at the end of each step; what the
+        `call` reads afterwards is the new value all the same.
+
         Parameters
         ----------
         value : array_like of the same shape
@@ -224,6 +227,10 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         ValueError
             If the shape differs or there is something else than numbers; nothing is changed then.
         """
+        tracer = tracing.current()
+        if tracer is not None:
+            tracer.assign(self, value)
+            return
         array = np.asarray(value)
         if array.shape != self.shape or array.dtype.kind not in "fiub":
             raise ValueError(
@@ -237,11 +244,11 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
 
     def assign_add(self, value) -> None:
         """Add to the value; errors as in `assign`."""
-        self.assign(self.value + np.asarray(value))
+        self.assign(self + value if tracing.current() else self.value + np.asarray(value))
 
     def assign_sub(self, value) -> None:
         """Subtract from the value; errors as in `assign`."""
-        self.assign(self.value - np.asarray(value))
+        self.assign(self - value if tracing.current() else self.value - np.asarray(value))
 
     def place(self, arena: np.ndarray, offset: int, pitch: int, updated: bool = True,
               on_move: Callable[[], None] | None = None) -> None:

@@ -12,9 +12,11 @@ _PHASES = {
     "gather": "Data",
     "prepare": "Before the step",
     "forward": "Forward",
+    "effect": "Kept for variables and metrics",
     "loss": "Loss and metrics",
     "backward": "Backward",
     "update": "Update",
+    "end": "Behind the step",
 }
 _SAYS = {
     "gather": "take the rows of the batch from the data",

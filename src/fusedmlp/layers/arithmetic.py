@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
+from ..tracing import latest
 from ..variable import Variable
 from .layer import Layer
 from .merging import joined_shape
@@ -112,6 +113,7 @@ def combine(function: str, a, b):
     >>> combine("add", KerasTensor((None, 2)), 1.0).shape
     (None, 2)
     """
+    a, b = latest(a), latest(b)
     x, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
     if not isinstance(number, (int, float, np.number, np.ndarray, KerasTensor, Variable)):
         x._refuse(f"{type(number).__name__} can't be combined with it")
@@ -186,6 +188,7 @@ def product(x, variable):
     ValueError
         If its rows are not as many as the columns of x.
     """
+    x, variable = latest(x), latest(variable)
     if not (isinstance(x, KerasTensor) and isinstance(variable, Variable) and variable.ndim == 2
             and x.ndim == 2 and _operable(x)):
         return _deferred(np.matmul, x, variable)

@@ -154,6 +154,40 @@ class Tracer:
         """A part of a variable."""
         return _item(variable, index, self)
 
+    def latest(self, variable: Variable):
+        """A variable, or the symbolic tensor that has been assigned to it."""
+        known = {} if self.builder is None else self.builder.assigned
+        return known.get(variable, variable)
+
+    def assign(self, variable: Variable, value) -> None:
+        """Have each step end with a new value of a variable."""
+        if self.refuses:
+            raise SymbolicError("values of variables are assigned with arrays")
+        value = self.latest(value) if isinstance(value, Variable) else value
+        shape = tuple(np.shape(value) if not isinstance(value, (KerasTensor, Variable))
+                      else value.shape)
+        if shape != variable.shape:
+            raise ValueError(
+                f"Argument `value` of variable {variable.path!r} must be numbers of shape "
+                f"{variable.shape}. Received: shape {shape}"
+            )
+        if variable.trainable:
+            raise ValueError(
+                f"The variable {variable.path!r} can't be assigned to within a `call`, because "
+                "training updates it: make it with `trainable=False`. Received: a new value"
+            )
+        if self.builder is not None:
+            _assign(self.builder, variable, value, self)
+
+    def update(self, metric, function, args: tuple, kwargs: dict) -> None:
+        """Have each step update a metric by ``function(*args, **kwargs)``."""
+        if self.refuses:
+            raise SymbolicError(f"the metric {metric.name!r} is updated with arrays")
+        if self.builder is not None:
+            self.builder.mixes_rows = True
+            if self.builder.measures:
+                _effect(self.builder, function, args, kwargs, metric.name)
+
     def draw(self, kind: str, shape: tuple, seed, **parameters):
         """Random numbers of a shape whose rows are those of the batch."""
         return _drawn(self, kind, tuple(shape), seed, parameters)
@@ -217,6 +251,10 @@ def defer(function, args: tuple, kwargs: dict, anchor: KerasTensor):
 
 def _noted(function, args, kwargs, tracer=None):
     """The tensor, or the list of such, that the call gives."""
+    following = tracer or tracing.current()
+    if following is not None and getattr(following.builder, "assigned", None):
+        args = tree.map_leaves(
+            lambda t: following.latest(t) if isinstance(t, Variable) else t, tuple(args))
     found = [t for t in tree.leaves(list(args)) if isinstance(t, KerasTensor)]
     if any(isinstance(t, (KerasTensor, Variable)) for t in tree.leaves(kwargs)):
         raise SymbolicError(
@@ -346,6 +384,62 @@ def _step(output, columns, by_sample=False):
         function, [builder.formed(t.buffer, columns_of(t.shape)) for t in given], [columns],
         name=name if missing is None else missing, gradient=gradient if missing is None else None,
         parameters=[lower_variable(builder, v) for v in placed])[0]
+
+
+# -- what a step does to variables and metrics ---------------------------------------------------
+
+
+def _effect(builder, function, args, kwargs, name):
+    """A step that calls a function with the values of symbolic tensors and variables."""
+    asked = [t for t in tree.leaves([list(args), kwargs])
+             if isinstance(t, (PlanTensor, Variable))]
+    found: dict[int, Any] = {}
+    for part in asked:
+        below, read = _leaves_of(part) if _waits(part) else ([part], [])
+        found.update((id(leaf), leaf) for leaf in (*below, *read))
+    given = [t for t in found.values() if isinstance(t, PlanTensor)]
+    variables = [v for v in found.values() if isinstance(v, Variable)]
+    programs = {id(t): Program(t, [*given, *variables]) for t in asked if _waits(t)}
+    for variable in variables:
+        lower_variable(builder, variable)  # which says where it can't be read
+
+    def step(inputs, outputs):
+        arrays = [*(_seen(x, t) for x, t in zip(inputs, given, strict=True)),
+                  *(v.value for v in variables)]
+        known = dict(zip(map(id, [*given, *variables]), arrays, strict=True))
+        known.update((key, np.asarray(program.run(arrays))) for key, program in programs.items())
+
+        def filled(part):
+            return known.get(id(part), part)
+
+        function(*tree.map_leaves(filled, tuple(args)), **tree.map_leaves(filled, kwargs))
+
+    builder.python(step, [builder.formed(t.buffer, columns_of(t.shape)) for t in given], [],
+                   name=name, phase="effect")
+
+
+def _waits(part):
+    """Whether a tensor has no buffer yet."""
+    return isinstance(part, Deferred) and part._buffer is None
+
+
+def _assign(builder, variable, value, tracer):
+    """Have each step of a plan end with a new value of a variable."""
+    parameter = lower_variable(builder, variable)
+    latest: list = [None]
+
+    def keep(new):
+        latest[0] = np.asarray(new, dtype=variable.dtype)
+
+    def store(inputs, outputs):
+        outputs[0][...] = np.reshape(latest[0], outputs[0].shape)
+
+    _effect(builder, keep, (value,), {}, f"{variable.path} assign")
+    builder.at_end(id(variable), store, f"{variable.path} assign", parameter)
+    builder.mixes_rows = True
+    if not isinstance(value, KerasTensor):
+        value = tracer.call(np.array, (np.asarray(value),), {})
+    builder.assigned[variable] = value
 
 
 def _mixes(node):

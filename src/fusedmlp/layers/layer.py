@@ -697,6 +697,28 @@ class Layer:
                     found.update((key, v) for key, v in others.items() if key not in inner)
         return sorted(found.values(), key=lambda v: not v.trainable)
 
+    def _all_metrics(self) -> list:
+        """The metrics that are attributes of the layer, and those of the layers that it is made of.
+        """
+        from ..metrics import Metric
+
+        found: dict = {}
+        for name, value in vars(self).items():
+            if name not in _OWN and isinstance(value, (Metric, list, tuple, dict)):
+                _collect(value, found, Metric)
+        for layer in self._sublayers:
+            found.update((id(m), m) for m in layer._all_metrics())
+        return list(found.values())
+
+    @property
+    def metrics(self) -> list:
+        """The metrics that are attributes of the layer or of one that it is made of.
+
+        What a `call` updates them by is reported by `fit` and `evaluate`, and begins anew with each
+        epoch.
+        """
+        return self._all_metrics()
+
     @property
     def variables(self) -> list[Variable]:
         """All variables: the layer's own, those first that can be trained, then those of the

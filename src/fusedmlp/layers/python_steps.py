@@ -7,6 +7,9 @@ what they make of a row must not depend on the rows beside it.
 
 from __future__ import annotations
 
+import contextlib
+import copy
+
 import numpy as np
 
 from .. import tree
@@ -80,7 +83,22 @@ def _shapes_of(layer, given, args, called):
             )
         return KerasTensor((None, *array.shape[1:]), layer.dtype, "output")
 
-    return tree.map_leaves(told, called(samples))
+    with _unchanged(layer):
+        return tree.map_leaves(told, called(samples))
+
+
+@contextlib.contextmanager
+def _unchanged(layer):
+    """Take back within this block what is done to a layer's variables and metrics."""
+    variables = [(v, v.numpy()) for v in layer.variables]
+    metrics = [(m, copy.deepcopy(vars(m))) for m in layer._all_metrics()]
+    try:
+        yield
+    finally:
+        for variable, value in variables:
+            variable.assign(value)
+        for metric, state in metrics:
+            vars(metric).update(state)
 
 
 def _gradient_of(layer, given, places):

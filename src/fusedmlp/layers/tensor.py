@@ -138,6 +138,12 @@ class KerasTensor:
             self._refuse(f"`{name}` is an attribute of arrays")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __float__(self):
+        self._refuse("it is no number")
+
+    def __int__(self):
+        self._refuse("it is no number")
+
     def __bool__(self):
         self._refuse("it has no truth value")
 

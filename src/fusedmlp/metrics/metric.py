@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from .. import checks, config
+from .. import checks, config, tracing
 from ..registry import snake_case
 from ..variable import float_dtype
 
@@ -73,8 +74,23 @@ class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
         return f"<MetricVariable {self.name!r}, shape {self.shape}, {self.dtype}>"
 
 
+def _followed(update_state):
+    """An `update_state` that becomes a part of the plan where it gets symbolic tensors."""
+    @functools.wraps(update_state)
+    def update(self, *args, **kwargs):
+        tracer = tracing.current()
+        if tracer is None:
+            return update_state(self, *args, **kwargs)
+        return tracer.update(self, functools.partial(update, self), args, kwargs)
+
+    return update
+
+
 class Metric:
     """Base class.  A subclass defines `update_state` and `result`.
+
+    One that is an attribute of a model or of a layer can be updated in a `call` or a
+    `compute_loss`.
 
     Parameters
     ----------
@@ -124,6 +140,11 @@ class Metric:
     direction: str | None = None
     in_plan = False
     heeds_masks = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "update_state" in vars(cls):
+            cls.update_state = _followed(cls.update_state)
 
     def __init__(self, dtype: str | None = None, name: str | None = None):
         self._dtype = None if dtype is None else float_dtype(dtype)

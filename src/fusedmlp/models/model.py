@@ -671,13 +671,14 @@ class Model(Trainer, Layer):
     # Copies and pickles take what the model is and leave what it holds ready.
     def __getstate__(self):
         held = ("_executions", "_predicting", "_fast", "_lock", "arena", "_updated", "history",
-                "_running", "_restored", "_front", "_adding")
+                "_running", "_restored", "_front", "_adding", "_live", "_reported")
         return {name: value for name, value in super().__getstate__().items() if name not in held}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.history = self.arena = self._updated = self._running = self._restored = None
-        self._front, self._adding = (None, None), (None, None)
+        self._front, self._adding, self._live = (None, None), (None, None), (None, None)
+        self._reported = None
         self._executions = Executions()
         self._lock = threading.RLock()
         self._moved()

@@ -119,7 +119,8 @@ equal width and work on each. ``maximum_grad`` passes dy where a is the larger o
 where both are equal. The outputs of ``add``, ``subtract`` and ``multiply`` may be their first
 input. ``accumulate`` adds the gradient of a further use of a parameter, which lies behind the
 trainable part of the gradient arena. ``python`` calls ``function(inputs, outputs)`` with tuples of
-arrays: the first `reads` inputs, read-only, and the outputs, which it must fill. ``penalty`` adds
+arrays: the first `reads` inputs, read-only, and the outputs, which it must fill (an output may be a
+parameter, as a matrix); those of the phase "end" come behind everything else. ``penalty`` adds
 to total k n times ``l1 sum |w| + l2 sum w^2`` (once with `per_rows`, whose penalties are divided by
 n; n / sum w times where w is given, and they are divided by its sum) and nothing to its count;
 ``penalty_grad`` adds ``l1 sign(w) + 2 l2 w`` (divided likewise) to a parameter's gradient, or is it

@@ -147,6 +147,26 @@ class Arithmetic(Buffers):
         roles = roles or ["activation"] * len(columns)
         outputs = [self._new(name, count, role, repeat=repeat) for count, role in
                    zip(columns, roles, strict=False)]
+        if not inputs and not outputs:  # it is there for what it does, once for each batch
+            parameters = (*parameters, *self.inputs[:1])
         self._emit("python", (*inputs, *parameters), outputs, phase, function=function,
                    gradient=gradient, name=name, reads=len(inputs))
         return outputs
+
+    def at_end(self, key, function, name, parameter=None):
+        """A step in Python behind all others: ``function((), outputs)``.
+
+        Parameters
+        ----------
+        key : hashable
+            A later step of the same key takes its place.
+        parameter : int, optional
+            Which the function overwrites, the only one of `outputs`, as a matrix.
+        """
+        self._last[key] = (function, name, () if parameter is None else (parameter,))
+
+    def finish_steps(self):
+        """Emit what `at_end` was asked."""
+        for function, name, outputs in self._last.values():
+            self._emit("python", self.inputs[:1], outputs, "end", function=function, gradient=None,
+                       name=name, reads=0)

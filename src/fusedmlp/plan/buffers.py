@@ -32,6 +32,9 @@ class Buffers:
         self.mixes_rows = False  # whether what a step in Python gives a row depends on others
         self._of_batches = False  # whether a penalty is a number that a whole batch makes
         self._told = set()  # what `first_time` was asked
+        self.measures = True  # whether metrics that are updated on the way are wanted
+        self.assigned = {}  # variable -> its value from here on, where something is assigned to it
+        self._last = {}  # what `at_end` was asked, by keys
         self._activities = []  # penalties on activations, (buffer, attributes)
         self._constraints = []  # (parameter, attributes)
         self._shapes = {}  # buffer or view -> shape of a sample, where it is not (columns,)
@@ -192,11 +195,12 @@ class Buffers:
 
     def mark(self):
         """What `rewind` goes back to."""
-        return len(self.ops), len(self.buffers), self._streams, len(self._activities)
+        return (len(self.ops), len(self.buffers), self._streams, len(self._activities),
+                dict(self.assigned), dict(self._last))
 
     def rewind(self, mark):
         """Forget the forward operations and buffers that were added since `mark`."""
-        ops, buffers, self._streams, activities = mark
+        ops, buffers, self._streams, activities, self.assigned, self._last = mark
         del self.ops[ops:], self.buffers[buffers:], self._activities[activities:]
         self.layer_outputs = {i: n for i, n in self.layer_outputs.items() if i < buffers}
         self._parameters = {key: i for key, i in self._parameters.items() if i < buffers}

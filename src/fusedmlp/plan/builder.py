@@ -65,6 +65,7 @@ class Builder(LayerOperations, Arithmetic, Steps, Objective, Penalties, Updates,
             for record, parameter in enumerate(observed, first):
                 self._emit("observe_update", (parameter,), (), "observe", record=record,
                            every=observe)
+        self.finish_steps()
         return self._compact(outputs, parameter_size, trainable_size, tuple(observations))
 
     def _compact(self, outputs, parameter_size, trainable_size, observations):

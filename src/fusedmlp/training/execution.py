@@ -63,7 +63,7 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         Names of layers by names of their buffers.
     """
     builder = Builder(rows, model.dtype, training=optimizer is not None)
-    builder.arena = model.arena
+    builder.arena, builder.measures = model.arena, objective is not None
     inputs, outputs = model.ports()
     one = len(inputs) == 1
     tensors = model.lower_graph(builder, [

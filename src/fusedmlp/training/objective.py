@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, losses, metrics, spec
-from .own import ModelLoss, lower_loss, lower_metric
+from .own import ModelLoss, lower_loss, lower_metric, lower_own_metrics
 from .ports import Port, per_port
 from .weighing import Weighing
 
@@ -54,6 +54,7 @@ class Objective:
         self.metrics, self.weighted_metrics = metrics, weighted_metrics
         self._bound: dict[tuple, BoundObjective] = {}
         self.latest: BoundObjective | None = None
+        self.owner: Any = None  # the model, which may have metrics of its own
         self._check()
 
     def _check(self):
@@ -124,7 +125,8 @@ class BoundOutput:
         row for each step, what lies in front of the last axis, where that matters.
     """
 
-    def __init__(self, port: Port, shape: tuple | None, loss, weight, metrics_: list):
+    def __init__(self, port: Port, shape: tuple | None, loss, weight, metrics_: list,
+                 computes_metrics: bool = False):
         self.port, self.weight = port, weight
         shapes = (shape or (1,), ((shape or (1,))[0], *port.shape[1:]))
         self.loss = None if shape is None else losses.resolve(loss, *shapes)
@@ -134,9 +136,11 @@ class BoundOutput:
                 "metrics. Received: None"
             )
         self.metrics = [metrics.resolve(m, *shapes) for m in metrics_]
-        self._in_python = "classes" if losses.kind_of_labels(*shapes) == "classes" else "dense"
+        self.in_python = "classes" if losses.kind_of_labels(*shapes) == "classes" else "dense"
         found = [] if self.loss is None else [self.labels_of(self.loss)]
-        self.kinds = tuple(dict.fromkeys(found + [self.labels_of(m) for m in self.metrics]))
+        found += [self.labels_of(m) for m in self.metrics]
+        found += [self.in_python] if computes_metrics and shape is not None else []
+        self.kinds = tuple(dict.fromkeys(found))
         self.ignore_class = getattr(self.loss, "ignore_class", None)
         self.steps, self.columns = 1, port.columns
         if len(port.shape) > 2 and (
@@ -146,7 +150,7 @@ class BoundOutput:
 
     def labels_of(self, wanted) -> str:
         """The kind of labels that a loss or a metric gets; in Python it is what is there."""
-        return self._in_python if in_python(wanted) else wanted.labels
+        return self.in_python if in_python(wanted) else wanted.labels
 
     def wanted_by(self, kind: str) -> str:
         """Who wants labels of `kind`, for messages."""
@@ -187,13 +191,14 @@ class BoundObjective:
 
     def __init__(self, objective: Objective, shapes: Sequence[tuple | None],
                  ports: Sequence[Port]):
-        self.ports = tuple(ports)
+        self.ports, self._owner = tuple(ports), objective.owner
         asked = per_port(objective.loss, ports, "loss")
         weights = _weights(objective.loss_weights, asked, ports)
         plain = _metrics_of(objective.metrics, ports, "metrics")
         heeding = _metrics_of(objective.weighted_metrics, ports, "weighted_metrics")
         self.outputs = [
-            BoundOutput(port, shape, loss, weight, one + other)
+            BoundOutput(port, shape, loss, weight, one + other,
+                        self._owner is not None and self._owner.computes_metrics)
             for port, shape, loss, weight, one, other in
             zip(self.ports, shapes, asked, weights, plain, heeding, strict=True)]
         self.metrics = []
@@ -222,6 +227,8 @@ class BoundObjective:
     @property
     def by_batch(self) -> bool:
         """Whether the numbers for a set of rows depend on how it is cut into batches."""
+        if self._owner is not None and self._owner.computes_metrics:
+            return True
         return any(o.loss is not None
                    and (o.loss.by_batch or o.port.masked
                         or o.loss.reduction in ("sum", "mean_with_sample_weight"))
@@ -273,23 +280,40 @@ class BoundObjective:
                 lower_metric(builder, metric, name, output.port.shape[1:], *arguments)
             else:
                 metric.lower(builder, *arguments)
+        if self._owner is not None and self._owner.computes_metrics:
+            lower_own_metrics(builder, self._owner, [
+                (prediction, kinds[output.in_python], weight, output.port)
+                for output, prediction, kinds, weight in
+                zip(self.outputs, predictions, labels, sample_weights, strict=True)])
 
     def begin(self) -> list[dict]:
         """Let metrics that are computed in Python begin anew; what they had, for `resume`."""
-        own = [metric for _, metric, *_ in self.metrics if in_python(metric)]
+        own = self._kept_in_python()
+        if self._owner is not None:
+            self._owner.forget_reported()
         before = [copy.deepcopy(vars(metric)) for metric in own]
         for metric in own:
             metric.reset_state()
         return before
 
+    def _kept_in_python(self):
+        """Metrics whose state is no part of a plan's totals."""
+        found = [metric for _, metric, *_ in self.metrics if in_python(metric)]
+        return found + ([] if self._owner is None else self._owner.tracked_metrics())
+
     def resume(self, before: list[dict]) -> None:
         """Give metrics that are computed in Python back what they had before `begin`."""
-        own = [metric for _, metric, *_ in self.metrics if in_python(metric)]
-        for metric, state in zip(own, before, strict=True):
+        for metric, state in zip(self._kept_in_python(), before, strict=True):
             vars(metric).update(state)
 
     def logs(self, totals: np.ndarray) -> dict[str, float]:
-        """The numbers by name, from sums and counts in the order of `names`."""
+        """The numbers by name, from sums and counts in the order of `names`; the model may report
+        others."""
+        found = self.compiled(totals)
+        return found if self._owner is None else self._owner.reported(found)
+
+    def compiled(self, totals: np.ndarray) -> dict[str, float]:
+        """The numbers that `compile` was asked for, by name."""
         at = 1 + len(self.loss_names)
         result = {name: total / count if count else 0.0 for name, (total, count) in
                   zip(("loss", *self.loss_names), totals[:at].tolist(), strict=True)}

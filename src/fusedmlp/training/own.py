@@ -13,7 +13,7 @@ from ..layers.deferred import add_to_loss, follow_loss
 from ..layers.tensor import PlanTensor
 from ..losses import Loss
 
-__all__ = ["ModelLoss", "lower_loss", "lower_metric"]
+__all__ = ["ModelLoss", "lower_loss", "lower_metric", "lower_own_metrics"]
 
 
 class ModelLoss(Loss):
@@ -239,6 +239,42 @@ def lower_loss(builder, loss, sample: tuple, prediction: int, labels: int,
     outputs = builder.python(step, inputs, [1, columns] if gradient else [1], name=loss.name,
                              phase="loss", roles=["row", "gradient"], repeat=repeat)
     builder.begin_at(outputs[0], "mean" if mean else "sum", weight)
+
+
+def lower_own_metrics(builder, model, outputs) -> None:
+    """Have each step end with the `compute_metrics` that a model of one's own defines.
+
+    Parameters
+    ----------
+    model : Model
+    outputs : list of (prediction, labels, sample_weight, port)
+        Buffers of each output.
+    """
+    inputs = [b.index for b in builder.buffers if b.role == "input"]
+    shapes = [builder.shape(index) for index in inputs]
+    kept: list = []
+    given = list(inputs)
+    for prediction, labels, weight, _ in outputs:
+        given += [builder.packed(prediction), labels] + ([] if weight is None else [weight])
+
+    def keep(arrays, results):
+        arrays = [np.array(a) for a in arrays]
+        kept[:] = [[a.reshape(len(a), *shape) for a, shape in
+                    zip(arrays, shapes, strict=False)]]
+        rest = iter(arrays[len(inputs):])
+        for _, labels, weight, port in outputs:
+            repeat = builder_repeats[labels]
+            kept.append((_shaped(next(rest), port.shape[1:], 1),
+                         _shaped(next(rest), port.shape[1:], repeat),
+                         None if weight is None else next(rest).reshape(-1)))
+
+    def compute(arrays, results):
+        x, *rest = kept
+        model.measure(x, *zip(*rest, strict=True))
+
+    builder_repeats = {labels: builder.buffers[labels].repeat for _, labels, _, _ in outputs}
+    builder.python(keep, given, [], name="compute_metrics", phase="loss")
+    builder.at_end("compute_metrics", compute, "compute_metrics")
 
 
 # -- metrics -------------------------------------------------------------------------------------

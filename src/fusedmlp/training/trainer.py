@@ -87,6 +87,9 @@ class Trainer:
         self.run_eagerly = self.jit_compile = False  # there for scripts written for Keras
         self._objective: Objective | None = None
         self._latest_logs: dict[str, float] = {}
+        self._reported: dict[str, float] | None = None  # by a `compute_metrics` of one's own,
+        self._measuring, self._live = False, (None, None)  # while it runs, and what it looks at
+        self._asked_metrics = False  # whether a `metrics` of one's own names those of `compile`
         self._steps_per_execution = 1
         self._running: CallbackList | None = None  # of the `fit` that is running
         self._restored: tuple[int, list] | None = None  # epoch and states of callbacks
@@ -162,6 +165,7 @@ class Trainer:
         if self._own_loss:
             objective = Objective(ModelLoss(self), None, metrics, weighted_metrics)
             objective.get_config = asked  # which knows what `compile` was given
+        objective.owner = self
         if self.built:
             objective.bind(None, self.ports()[1])
         self.optimizer, self.loss, self._objective = found, loss, objective
@@ -261,15 +265,114 @@ class Trainer:
 
     @property
     def metrics(self) -> list:
-        """The metrics beside the loss, as objects, in the order of the logs."""
-        if not self.compiled:
-            return []
-        return [metric for _, metric, *_ in self._bound().metrics]
+        """The metrics beside the loss, as objects, in the order of the logs.
+
+        First those of `compile`, then those that are attributes of the model or of its layers.  A
+        subclass that returns others says what is reported: these alone, or, where it calls this
+        property, these beside the others.
+        """
+        self._asked_metrics = True
+        compiled = self._compiled_metrics()
+        known = set(map(id, compiled))
+        return compiled + [m for m in self._all_metrics() if id(m) not in known]
+
+    def _compiled_metrics(self):
+        return [metric for _, metric, *_ in self._bound().metrics] if self.compiled else []
+
+    def tracked_metrics(self) -> list:
+        """The metrics that the model updates itself, in a `call` or in a method of its own."""
+        known = set(map(id, self._compiled_metrics()))
+        return [metric for metric in self.metrics if id(metric) not in known]
 
     @property
     def metrics_names(self) -> list[str]:
         """Names in the order in which `evaluate` returns numbers."""
-        return list(self._order(self._bound())) if self.compiled else []
+        return self._names_of(self._bound()) if self.compiled else []
+
+    def _names_of(self, objective):
+        """The same for what is reported of an objective."""
+        names = list(self._order(objective)) if self._reports_compiled() else []
+        return list(dict.fromkeys(names + [metric.name for metric in self.tracked_metrics()]))
+
+    def _reports_compiled(self):
+        """Whether what `compile` was asked for is reported: not if `metrics` leaves it out."""
+        self._asked_metrics = False
+        return self.metrics is not None and self._asked_metrics
+
+    # -- what a model reports itself -------------------------------------------------------------
+
+    @property
+    def computes_metrics(self) -> bool:
+        """Whether a subclass computes what is reported in `compute_metrics`."""
+        return type(self).compute_metrics is not Trainer.compute_metrics
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, float]:
+        """The numbers that are reported; a subclass may report others.
+
+        A method of one's own gets the arrays of each batch behind its step, in Python.  It may
+        update metrics and returns a dict of numbers, which is what the logs of the batch hold; the
+        latest one is that of the epoch.
+
+        Parameters
+        ----------
+        x, y, y_pred : ndarray
+            Input, targets and predictions, lists or dicts where there are several.
+        sample_weight : ndarray or None
+
+        Returns
+        -------
+        dict
+            What `get_metrics_result` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fusedmlp as fm
+        >>> class Rooted(fm.Sequential):
+        ...     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        ...         found = super().compute_metrics(x, y, y_pred, sample_weight)
+        ...         return {**found, "rmse": found["mse"] ** 0.5}
+        >>> model = Rooted([fm.Input((2,)), fm.layers.Dense(1, kernel_initializer="ones")])
+        >>> model.compile("sgd", "mse", metrics=["mse"])
+        >>> model.evaluate(np.ones((4, 2)), np.zeros(4), return_dict=True)
+        {'loss': 4.0, 'mse': 4.0, 'rmse': 2.0}
+        """
+        return self.get_metrics_result()
+
+    def measure(self, x, y_pred, y, sample_weight) -> None:
+        """Call `compute_metrics` with the arrays of a batch, lists with one for each port."""
+        inputs, outputs = self._signature
+        y_pred, y, sample_weight = (
+            tree.pack(outputs, part) for part in (y_pred, y, sample_weight))
+        self._measuring = True
+        try:
+            with np.errstate(all="ignore"):
+                found = self.compute_metrics(tree.pack(inputs, x), y, y_pred, sample_weight)
+        finally:
+            self._measuring = False
+        if not isinstance(found, Mapping):
+            raise TypeError(
+                f"`compute_metrics` of {self.name!r} must return a dict of numbers. Received: "
+                f"{found!r}"
+            )
+        self._reported = {name: _number(value) for name, value in found.items()}
+
+    def forget_reported(self) -> None:
+        """Begin anew with what a model reports itself."""
+        self._reported = None
+
+    def reported(self, logs: dict[str, float]) -> dict[str, float]:
+        """What is reported, given the numbers that `compile` was asked for."""
+        return self._with_tracked(logs) if self._reported is None else dict(self._reported)
+
+    def _with_tracked(self, logs):
+        """The numbers that `compile` was asked for, and those of the model's own metrics."""
+        logs = logs if self._reports_compiled() else {}
+        for metric in self.tracked_metrics():
+            found = metric.result()
+            found = found if isinstance(found, Mapping) else {metric.name: found}
+            logs.update((name, _number(value)) for name, value in found.items())
+        return logs
 
     def _order(self, objective):
         """Names of the logs in the order of lists; of outputs in a dict as the losses were given.
@@ -285,6 +388,8 @@ class Trainer:
     def reset_metrics(self) -> None:
         """Forget the latest numbers; `fit`, `evaluate` and each single batch begin anew anyway."""
         self._latest_logs = {}
+        for metric in self.tracked_metrics():
+            metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, float]:
         """The latest numbers by name, of an epoch, an evaluation or of single batches.
@@ -296,12 +401,17 @@ class Trainer:
         >>> model.get_metrics_result()
         {'loss': 4.0}
         """
+        if self._measuring:
+            objective, totals = self._live
+            return self._with_tracked(objective.compiled(totals))
         return dict(self._latest_logs)
 
     def metric_directions(self) -> dict[str, int]:
         """For each metric that has one, 1 where larger is better and -1 where smaller is."""
         ways = {"up": 1, "down": -1}
-        return {name: ways[metric.direction] for name, metric, *_ in self._bound().metrics
+        named = [(name, metric) for name, metric, *_ in self._bound().metrics]
+        named += [(metric.name, metric) for metric in self.tracked_metrics()]
+        return {name: ways[metric.direction] for name, metric in named
                 if metric.direction in ways}
 
     def _bound(self):
@@ -664,7 +774,7 @@ class Trainer:
         callbacks.set_model(self)
         logs = self._evaluate(feed, callbacks)
         self._latest_logs = logs
-        return dict(logs) if return_dict else _in_order(logs, self._order(feed.objective))
+        return dict(logs) if return_dict else _in_order(logs, self._names_of(feed.objective))
 
     def _test_batches(self, x, y, sample_weight, steps, name="x", argument="steps"):
         _refuse_beside_batches(name, y=y, sample_weight=sample_weight)
@@ -681,7 +791,7 @@ class Trainer:
         objective = feed.objective
         callbacks.on_test_begin()
         self.stop_evaluating = False
-        done, executor = 0, None
+        done, executor, live = 0, None, self._live
         others = objective.begin()
         for piece in feed.epoch() if watched or reported else feed.blocks():
             rows = max(feed.rows, min(piece.size, len(piece.order)))
@@ -693,6 +803,7 @@ class Trainer:
                 executor.check_finite = False
                 executor.keep(feed.constant)
                 executor.totals[...] = 0.0 if totals is None else totals
+                self._live = objective, executor.totals
             rates = np.zeros(piece.stop)
             step = piece.first
             while step < piece.stop and not self.stop_evaluating:
@@ -714,6 +825,7 @@ class Trainer:
         executor.release()
         logs = objective.logs(executor.totals)
         objective.resume(others)
+        self._live = live
         callbacks.on_test_end(logs)
         return logs
 
@@ -786,7 +898,8 @@ class Trainer:
         checked, totals = executor.check_finite, executor.totals.copy()
         executor.check_finite = False
         executor.totals[...] = 0.0
-        before = objective.begin()
+        before, live = objective.begin(), self._live
+        self._live = objective, executor.totals
         if optimizer is None:
             executor.run(samples.arrays, identity_order(rows), rows, 0, 1, _NO_RATE, 0, math.inf)
         else:
@@ -799,9 +912,10 @@ class Trainer:
                 constraints.apply_own(constraints.with_own(self.trained_variables()))
         logs = self._latest_logs = objective.logs(executor.totals)
         objective.resume(before)
+        self._live = live
         executor.check_finite = checked
         executor.totals[...] = totals
-        return dict(logs) if return_dict else _in_order(logs, self._order(objective))
+        return dict(logs) if return_dict else _in_order(logs, self._names_of(objective))
 
     # -- predict -------------------------------------------------------------------------------
 
@@ -1053,7 +1167,7 @@ class Trainer:
 
 _NO_RATE = np.zeros(1)
 # what a model of Keras may define, and a plan never calls
-_STEPS = ("train_step", "test_step", "predict_step", "compute_metrics", "make_train_function")
+_STEPS = ("train_step", "test_step", "predict_step", "make_train_function")
 _ANY_PORT = (Port("output", (None, 1)),)  # of a model that is not built
 
 
@@ -1085,8 +1199,9 @@ def _refuse_beside_batches(name, **arguments):
 
 
 def _in_order(logs, names):
-    """The only number, or a list of all."""
-    values = [logs[name] for name in names]
+    """The only number, or a list of all: those in `names`, then others by the alphabet."""
+    values = [logs[name] for name in names if name in logs]
+    values += [logs[name] for name in sorted(logs.keys() - set(names))]
     return values[0] if len(values) == 1 else values
 
 
@@ -1098,6 +1213,11 @@ def _regrouped(arrays, counts, ports):
          for a, port in zip(x, ports, strict=True)]
     return (x[0] if inputs == 1 else x, y[0] if outputs == 1 else y,
             None if all(a is None for a in w) else w[0] if outputs == 1 else w)
+
+
+def _number(value):
+    """A number of Python; an array where there are several."""
+    return value if np.ndim(value) else float(value)
 
 
 class _FitArguments:
@@ -1209,7 +1329,7 @@ class _Training:
         self.executor = self.execution.executor
         if self.recorder is not None:
             self.recorder.bind(self.executor)
-        self.arena = self.model.arena
+        self.arena, self.model._live = self.model.arena, (self.objective, self.executor.totals)
         self.params = self.optimizer.fingerprint()
         self.executor.check_finite = self.check_finite
         self.executor.nonfinite = -1
@@ -1300,7 +1420,7 @@ class _Training:
         executor, self.arena = self.executor, model.arena
         with BetweenSteps():
             done = iterate(optimizer, executor, model.arena[:model.updated_size], piece.arrays,
-                           piece.order, lambda totals: self.objective.logs(totals)["loss"])
+                           piece.order, lambda totals: self.objective.compiled(totals)["loss"])
         if done:
             model.stop_training = True
         if self.ended:
