@@ -23,6 +23,7 @@ ONE = {  # layers of one input, some on whole numbers
     "Discretization": lambda: L.Discretization([0.0, 1.0]),
     "Dropout": lambda: L.Dropout(0.1),
     "ELU": L.ELU,
+    "EinsumDense": lambda: L.EinsumDense("ab,bc->ac", 3, "relu", "c"),
     "Embedding": lambda: L.Embedding(9, 2),
     "Flatten": L.Flatten,
     "GaussianDropout": lambda: L.GaussianDropout(0.1),

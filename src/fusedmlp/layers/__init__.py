@@ -12,6 +12,7 @@ from .activations import ELU, LeakyReLU, Maxout, PReLU, ReLU, Softmax
 from .arithmetic import Operation
 from .dense import Dense
 from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D
+from .einsum_dense import EinsumDense
 from .embedding import Embedding
 from .input import Input, InputLayer
 from .input_spec import InputSpec
@@ -76,6 +77,7 @@ __all__ = [
     "Discretization",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GaussianDropout",
@@ -135,11 +137,11 @@ __all__ = [
 _REGISTRY = Registry("layer", Layer, (
     Activation, ActivityRegularization, Add, AlphaDropout, Average, AveragePooling1D,
     BatchNormalization, CategoryEncoding, Concatenate, Dense, Discretization, Dot, Dropout, ELU,
-    Embedding, FeatureSpace, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
-    GlobalMaxPooling1D, GroupNormalization, HashedCrossing, Hashing, Identity, InputLayer,
-    IntegerLookup, Lambda, LayerNormalization, LeakyReLU, MaskOperation, Masking, MaxPooling1D,
-    Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU, Permute,
-    RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax, SpatialDropout1D,
+    EinsumDense, Embedding, FeatureSpace, Flatten, GaussianDropout, GaussianNoise,
+    GlobalAveragePooling1D, GlobalMaxPooling1D, GroupNormalization, HashedCrossing, Hashing,
+    Identity, InputLayer, IntegerLookup, Lambda, LayerNormalization, LeakyReLU, MaskOperation,
+    Masking, MaxPooling1D, Maximum, Maxout, Minimum, Multiply, Normalization, Operation, PReLU,
+    Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Softmax, SpatialDropout1D,
     SpectralNormalization, StringLookup, Subtract, TextVectorization, TimeDistributed,
     UnitNormalization, Wrapper,
 ))
