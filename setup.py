@@ -8,13 +8,20 @@ Environment:
 
 FUSEDMLP_REQUIRE_EXTENSIONS=1   a failed extension fails the install (CI and wheels)
 FUSEDMLP_NO_EXTENSIONS=1        build none
+
+What is compiled stays in ``build/``, and the next build in the same tree takes it from there where
+nothing that it was made from has changed (``Kept``): that costs a second where compiling costs a
+minute.
 """
 
+import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,10 +31,15 @@ from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
 CPU = Path("kernels/cpu")
-MODULES = ("native", "dense", "activations", "losses", "metrics", "optimizers", "random",
-           "products", "operations", "executor")
+# What takes longest comes first, so that no processor waits for it at the end.
+MODULES = ("executor", "operations", "optimizers", "activations", "losses", "native", "dense",
+           "random", "metrics", "products")
 FLAGS = ["-O3", "-std=gnu11", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off",
          "-fno-strict-aliasing", "-fvisibility=hidden", "-g0"]  # Python's own flags may have -g
+MODULE_FLAGS = [*(flag for flag in FLAGS if flag != "-O3"), "-O2", "-pthread"]
+MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+DIRECTIVES = ("boundscheck=False", "wraparound=False", "cdivision=True", "initializedcheck=False",
+              "embedsignature=True")
 # Best first: name, flags, the test of the processor.
 SETS_X86 = (
     ("avx512",
@@ -46,7 +58,7 @@ BFLOAT16 = {
           "static const fm_bfloat16 *fm_bfloat16_supported(void)\n{\n"
           '    return __builtin_cpu_supports("avx512bf16") ? &fm_bfloat16_kernels : 0;\n}\n',
 }
-STRIP = ["-Wl,-s"] if sys.platform == "linux" else []
+LINKING = ["-pthread", *(["-Wl,-s"] if sys.platform == "linux" else [])]
 REQUIRED = os.environ.get("FUSEDMLP_REQUIRE_EXTENSIONS", "") not in ("", "0")
 SKIPPED = os.environ.get("FUSEDMLP_NO_EXTENSIONS", "") not in ("", "0")
 
@@ -80,18 +92,62 @@ def tables():
     )
 
 
+class Kept:
+    """Files of earlier builds, each with a record of what it was made from.
+
+    The record holds contents and settings, never times: a new clone, and the environment that pip
+    makes for each build, have newer files that are the same.
+    """
+
+    def __init__(self, folder, settings):
+        self.folder = folder
+        self.settings = [*settings, *self.contents([HERE / "setup.py"])]
+
+    @staticmethod
+    def contents(paths):
+        return [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
+
+    def file(self, path, make, sources, settings=()):
+        """`path`, after make() has written it, unless it is there and was made from the same."""
+        record = path.with_name(f"{path.name}.made-from")
+        made_from = [*self.settings, *settings, *self.contents(sources)]
+
+        def text():
+            return "\n".join([*made_from, *self.contents([path])])
+
+        if not (path.is_file() and record.is_file() and record.read_text("utf-8") == text()):
+            record.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make()
+            record.write_text(text(), "utf-8")
+        return path
+
+
+def included(sources, folders):
+    """Those C files and all that they include from the folders."""
+    found, waiting = [], list(sources)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.append(path)
+            names = re.findall(r'#\s*include "([^"]+)"', path.read_text("utf-8"))
+            waiting += [folder / name for name in names for folder in folders
+                        if (folder / name).is_file()]
+    return sorted(found)
+
+
 class BuildKernels(build_ext):
     """Compiles the kernels once per instruction set before the modules that use them."""
 
     def build_extensions(self):
-        generated = Path(self.build_temp).resolve() / "generated"
-        generated.mkdir(parents=True, exist_ok=True)
-        (generated / "_tables.h").write_text(tables())
-        native = next(e for e in self.extensions if e.name.endswith(".native"))
-        for extension in self.extensions:
-            extension.include_dirs += [str(generated), str(CPU)]
+        root = HERE / "build" if os.access(HERE, os.W_OK) else Path(tempfile.mkdtemp())
+        folder = root / f"kept.{sysconfig.get_config_var('SOABI') or sys.implementation.cache_tag}"
+        self.generated = folder / "generated"
+        self.generated.mkdir(parents=True, exist_ok=True)
         try:
-            native.extra_objects += self.compile_sets(generated)
+            self.kept = Kept(folder, self.settings())
+            self.declarations = declarations(folder / "declarations")
+            self.objects = self.compile_sets()
         except Exception as error:
             if REQUIRED:
                 raise
@@ -99,52 +155,104 @@ class BuildKernels(build_ext):
             self.extensions = []
             return
         self.parallel = self.parallel or os.cpu_count()
+        self.force = True  # build_extension() knows what has changed
         super().build_extensions()
 
-    def compile_sets(self, generated):
+    def settings(self):
+        """All that a compilation depends on besides its sources and its own flags."""
+        import Cython
+        import numpy
+
+        self.numpy = numpy.get_include()
+        program = [word for word in getattr(self.compiler, "compiler", ["unknown"])
+                   if not word.startswith("-")]
+        try:
+            self.compiler_version = subprocess.run(
+                [*program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            self.compiler_version = " ".join(program)
+        commands = [f"{name}: {getattr(self.compiler, name, None)}"
+                    for name in sorted(self.compiler.executables)]
+        read = [f"{name}={os.environ.get(name, '')}" for name in
+                ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "MACOSX_DEPLOYMENT_TARGET")]
+        return [f"Python {sys.version}", f"platform {self.plat_name}", f"debug {self.debug}",
+                f"Cython {Cython.__version__}", f"NumPy {numpy.__version__}",
+                f"macros {self.compiler.macros}", *commands, *read, self.compiler_version]
+
+    def compile_sets(self):
         """Objects of all instruction sets that the compiler knows; all files compile at a time."""
+        folders = [CPU, self.generated]
+        (self.generated / "_tables.h").write_text(tables())
 
-        def compiled(sources, folder, flags, macros=()):
-            return self.compiler.compile(
-                [str(CPU / name) for name in sources], output_dir=str(folder),
-                include_dirs=[str(generated), str(CPU)], macros=list(macros),
-                extra_postargs=["-fPIC", *FLAGS, *flags],
-            )
+        def compiled(name, folder, flags, macros=()):
+            source, folder = CPU / name, self.kept.folder / folder
+            flags = ["-fPIC", *FLAGS, *flags]
+            path, = self.compiler.object_filenames([str(source)], output_dir=str(folder))
+            return str(self.kept.file(
+                Path(path),
+                lambda: self.compiler.compile(
+                    [str(source)], output_dir=str(folder), macros=list(macros),
+                    include_dirs=[str(self.generated), str(CPU)], extra_postargs=flags),
+                included([source], folders), [f"{flags} {list(macros)}"],
+            ))
 
-        temp, sets = Path(self.build_temp), instruction_sets()
+        sets = instruction_sets()
+        files = [("isa_kernels.c", name, flags, [("FM_ISA", name)]) for name, flags, _ in sets]
+        files += [("isa_losses.c", *rest) for _, *rest in files]
+        if sets is SETS_X86:
+            files.append(("bfloat16.c", "bfloat16", [*SETS_X86[0][1], "-mavx512bf16"]))
+        # Before all others: where there is no compiler, they need not be tried.
+        objects = [compiled(name, "plain", ["-pthread"]) for name in ("shuffle.c", "threads.c")]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            running = {
-                name: [pool.submit(compiled, [source], temp / name, flags, [("FM_ISA", name)])
-                       for source in ("isa_kernels.c", "isa_losses.c")]
-                for name, flags, _ in sets
-            }
-            if "avx512" in running:
-                running["bfloat16"] = [pool.submit(
-                    compiled, ["bfloat16.c"], temp, [*SETS_X86[0][1], "-mavx512bf16"])]
-            objects = compiled(["shuffle.c", "threads.c"], temp, ["-pthread"])
-        built = set()
-        for name, files in running.items():
-            try:
-                found = [path for file in files for path in file.result()]
-            except Exception as error:
-                if REQUIRED or name == "portable":
-                    raise
-                print(f"warning: no kernels for {name}: {error}")
-                continue
-            if name != "bfloat16" or "avx512" in built:
-                objects += found
-                built.add(name)
-        tests = [(name, supported) for name, _, supported in sets if name in built]
-        (generated / "_instruction_sets.h").write_text(self.sets_header(tests, "bfloat16" in built))
+            running = [(file[1], pool.submit(compiled, *file)) for file in files]
+            written = [pool.submit(self.write_c, module) for module in MODULES]
+        for future in written:
+            future.result()
+        failed = {name: future.exception() for name, future in running if future.exception()}
+        for name, error in failed.items():
+            if REQUIRED or name == "portable":
+                raise error
+            print(f"warning: no kernels for {name}: {error}")
+        if "avx512" in failed:
+            failed["bfloat16"] = failed["avx512"]
+        objects += [future.result() for name, future in running if name not in failed]
+        tests = [(name, supported) for name, _, supported in sets if name not in failed]
+        bfloat16 = sets is SETS_X86 and "bfloat16" not in failed
+        (self.generated / "_instruction_sets.h").write_text(self.sets_header(tests, bfloat16))
         return objects
 
+    def write_c(self, module):
+        """The C that Cython makes of a module."""
+        source, path = CPU / f"{module}.pyx", self.kept.folder / "cython" / f"{module}.c"
+        options = [f"--module-name=fusedmlp.kernels.cpu.{module}", "-3",
+                   *(word for directive in DIRECTIVES for word in ("-X", directive))]
+        return self.kept.file(
+            path,
+            lambda: subprocess.run([sys.executable, "-m", "cython", *options, "-I",
+                                    self.declarations, "-o", str(path), str(source)], check=True),
+            [source, *sorted(CPU.glob("*.pxd"))], options,
+        )
+
+    def build_extension(self, extension):
+        module = extension.name.rpartition(".")[2]
+        written = self.write_c(module)
+        extension.sources = [str(written)]
+        extension.include_dirs = [str(self.generated), str(CPU), self.numpy]
+        extension.extra_objects = self.objects if module == "native" else []
+        target = Path(self.get_ext_fullpath(extension.name))
+        kept = self.kept.folder / target.name
+
+        def compiled():
+            super(BuildKernels, self).build_extension(extension)
+            shutil.copy2(target, kept)
+
+        made_from = included([written], [CPU, self.generated])
+        self.kept.file(kept, compiled, [*made_from, *map(Path, extension.extra_objects)],
+                       [f"{MODULE_FLAGS} {MACROS} {LINKING}"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(kept, target)
+
     def sets_header(self, built, bfloat16):
-        compiler = " ".join(getattr(self.compiler, "compiler", ["unknown"])[:1])
-        try:
-            version = subprocess.run([compiler, "--version"], capture_output=True, text=True,
-                                     check=True).stdout.splitlines()[0]
-        except (OSError, subprocess.CalledProcessError, IndexError):
-            version = compiler
         externs = "".join(f"extern const fm_tables fm_tables_{name};\n" for name, _ in built)
         pointers = ", ".join(f"&fm_tables_{name}" for name, _ in built)
         cases = "".join(f"    case {i}: return {test};\n" for i, (_, test) in enumerate(built))
@@ -156,7 +264,7 @@ class BuildKernels(build_ext):
             "static int fm_set_supported(int number)\n{\n    switch (number) {\n"
             f"{cases}    default: return 0;\n    }}\n}}\n"
             f"{BFLOAT16[bfloat16]}"
-            f'static const char *const FM_COMPILER = "{version}";\n'
+            f'static const char *const FM_COMPILER = "{self.compiler_version.splitlines()[0]}";\n'
             f'static const char *const FM_FLAGS = "{" ".join(FLAGS)}";\n'
         )
 
@@ -166,11 +274,12 @@ def declarations(folder):
 
     The sources lie in kernels/, which becomes fusedmlp.kernels only when it is installed.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     package = folder / "fusedmlp" / "kernels" / "cpu"
-    package.mkdir(parents=True, exist_ok=True)
+    package.mkdir(parents=True)
     for parent in (package, package.parent, package.parent.parent):
         (parent / "__init__.py").touch()
-    for path in (HERE / CPU).glob("*.pxd"):
+    for path in CPU.glob("*.pxd"):
         shutil.copy2(path, package / path.name)
     return str(folder)
 
@@ -178,48 +287,11 @@ def declarations(folder):
 def extensions():
     if SKIPPED:
         return []
-    try:
-        import numpy
-        from Cython.Build import cythonize
-    except ImportError:
-        if REQUIRED:
-            raise
-        return []
-    build = HERE / "build" if os.access(HERE, os.W_OK) else Path(tempfile.mkdtemp())
-    flags = [f for f in FLAGS if f != "-O3"] + ["-O2", "-fno-strict-aliasing", "-pthread"]
-    try:
-        found = cythonize(
-            [
-                Extension(
-                    f"fusedmlp.kernels.cpu.{name}",
-                    [str(CPU / f"{name}.pyx")],
-                    include_dirs=[numpy.get_include()],
-                    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-                    extra_compile_args=flags,
-                    extra_link_args=["-pthread", *STRIP],
-                    depends=[str(p) for p in (HERE / CPU).glob("*.h")],
-                )
-                for name in MODULES
-            ],
-            include_path=[declarations(build / "declarations")],
-            build_dir=str(build / "cython"),
-            compiler_directives={
-                "language_level": 3,
-                "boundscheck": False,
-                "wraparound": False,
-                "cdivision": True,
-                "initializedcheck": False,
-                    "embedsignature": True,
-            },
-        )
-    except Exception as error:
-        if REQUIRED:
-            raise
-        print(f"warning: no compiled backend, the NumPy backend will run: {error}")
-        return []
-    for extension in found:
-        extension.optional = not REQUIRED  # cythonize() drops it
-    return found
+    return [
+        Extension(f"fusedmlp.kernels.cpu.{name}", [str(CPU / f"{name}.pyx")], define_macros=MACROS,
+                  extra_compile_args=MODULE_FLAGS, extra_link_args=LINKING, optional=not REQUIRED)
+        for name in MODULES
+    ]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

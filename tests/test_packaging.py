@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -117,6 +118,80 @@ def test_compiled_modules_are_small():
     folder = Path(fusedmlp.backend.load("cython").native.__file__).parent
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.so")}
     assert sum(sizes.values()) < 6_000_000, sizes
+
+
+# -- what the build keeps --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def setup(monkeypatch):
+    """The module setup.py, which is not run."""
+    setuptools = pytest.importorskip("setuptools", minversion="77")
+    if not (ROOT / "setup.py").is_file():
+        pytest.skip("the tests lie outside the source tree")
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: None)
+    monkeypatch.chdir(ROOT)
+    spec = importlib.util.spec_from_file_location("setup_of_fusedmlp", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_kept_file_is_made_again_only_if_what_it_was_made_from_changes(setup, tmp_path):
+    source, target, made = tmp_path / "dense.c", tmp_path / "kept" / "dense.o", []
+    source.write_text("first")
+
+    def file(settings=("gcc 12",), flags=("-O3",)):
+        def make():
+            target.write_text(f"object of {source.read_text()}")
+            made.append(target)
+
+        before = len(made)
+        assert setup.Kept(tmp_path / "kept", settings).file(target, make, [source], flags) == target
+        return len(made) > before
+
+    assert file()
+    assert not file()
+    os.utime(source, (2e9, 2e9))  # newer than what was made from it, and the same
+    assert not file()
+    assert file(settings=("gcc 13",))
+    assert file(flags=("-O2",))
+    assert not file(flags=("-O2",))
+    source.write_text("second")
+    assert file()
+    assert target.read_text() == "object of second"
+    target.write_text("half an obj")
+    assert file()
+    assert not file()
+
+
+def test_a_kept_file_that_could_not_be_made_is_tried_again(setup, tmp_path):
+    source, target = tmp_path / "dense.c", tmp_path / "dense.o"
+    source.write_text("first")
+    kept = setup.Kept(tmp_path, [])
+
+    def fails():
+        target.write_text("half")
+        raise OSError("no space left")
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="no space"):
+            kept.file(target, fails, [source])
+    kept.file(target, lambda: target.write_text("whole"), [source])
+    assert target.read_text() == "whole"
+
+
+def test_what_a_c_file_is_made_from(setup, tmp_path):
+    (tmp_path / "_tables.h").write_text("")
+    folder = Path("kernels/cpu")
+    found = {path.name for path in setup.included([folder / "isa_kernels.c"], [folder, tmp_path])}
+    assert {"isa_kernels.c", "_tables.h", "native.h", "product.h", "turn.h", "philox.h"} <= found
+    assert not found & {"losses.h", "threads.c"}
+    # setup.py looks for includes in these two folders: there are no others, and no computed names.
+    everything = [*folder.glob("*.h"), *folder.glob("*.c")]
+    texts = [path.read_text("utf-8") for path in everything]
+    names = {name for text in texts for name in re.findall(r'#\s*include\s+([^<\s]\S*)', text)}
+    assert names <= {f'"{path.name}"' for path in everything} | {'"_tables.h"'}
 
 
 # -- distributions ---------------------------------------------------------------------------------
