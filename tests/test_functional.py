@@ -13,6 +13,7 @@ import pickle
 import keras_peer
 import numpy as np
 import pytest
+from differences import hold_step_to_differences
 
 import fusedmlp as fm
 from fusedmlp import layers
@@ -189,19 +190,7 @@ def test_gradients_of_shared_layers_add_up(data):
     shared = layers.Dense(5, activation="tanh")
     model = fm.Model(inputs, layers.Dense(1)(shared(shared(inputs))))
     model.compile(fm.optimizers.SGD(1.0), "mse")
-    kernel, before = shared.kernel, shared.kernel.numpy()
-    slope = np.empty_like(before)
-    for index in np.ndindex(before.shape):
-        around = []
-        for h in (1e-5, -1e-5):
-            changed = before.copy()
-            changed[index] += h
-            kernel.assign(changed)
-            around.append(model.evaluate(x, y, verbose=0))
-        slope[index] = (around[0] - around[1]) / 2e-5
-    kernel.assign(before)
-    model.train_on_batch(x, y)
-    np.testing.assert_allclose(before - kernel.numpy(), slope, atol=1e-8)
+    hold_step_to_differences(model, shared.kernel, x, y, h=1e-5, atol=1e-8)
 
 
 def test_frozen_layers_and_dead_branches(data):
@@ -591,21 +580,7 @@ def test_arithmetic_with_weights(data):
     assert len(model.plan().ops[1].inputs) == 3  # the addition became the product's bias
     model.compile(fm.optimizers.SGD(1.0), "mse")
     for variable in layer.variables:
-        before = variable.numpy()
-        slope = np.empty_like(before)
-        for index in np.ndindex(before.shape):
-            around = []
-            for h in (1e-6, -1e-6):
-                changed = before.copy()
-                changed[index] += h
-                variable.assign(changed)
-                around.append(model.evaluate(x, y, verbose=0))
-            slope[index] = (around[0] - around[1]) / 2e-6
-        variable.assign(before)
-        kept = model.get_weights()
-        model.train_on_batch(x, y)
-        np.testing.assert_allclose(before - variable.numpy(), slope, atol=1e-7)
-        model.set_weights(kept)
+        hold_step_to_differences(model, variable, x, y)
     with pytest.raises(ValueError, match="as many columns"):
         fm.Input((3,)) @ layer.w
 
@@ -646,21 +621,7 @@ def test_steps_in_python_train(data):
     assert [op.op for op in model.plan().ops].count("python") == 2
     model.compile(fm.optimizers.SGD(1.0), "mse")
     for variable in (dense.kernel, scaled.scale):
-        before = variable.numpy()
-        slope = np.empty_like(before)
-        for index in np.ndindex(before.shape):
-            around = []
-            for h in (1e-6, -1e-6):
-                changed = before.copy()
-                changed[index] += h
-                variable.assign(changed)
-                around.append(model.evaluate(x, y, verbose=0))
-            slope[index] = (around[0] - around[1]) / 2e-6
-        variable.assign(before)
-        kept = model.get_weights()
-        model.train_on_batch(x, y)
-        np.testing.assert_allclose(before - variable.numpy(), slope, atol=1e-7)
-        model.set_weights(kept)
+        hold_step_to_differences(model, variable, x, y)
 
 
 def test_what_comes_after_a_step_in_python_trains_without_its_gradient(data):

@@ -447,28 +447,23 @@ def folded(threads, join):
     return fold
 
 
-@by_dtype
-def block_sum(R):
-    """A function that adds a number of every thread of a block; all get the same sum."""
-    fold = folded(BLOCK, plus)
+def _of_block(join):
+    """A factory of functions that join a number of every thread of a block; all get the same."""
+    fold = folded(BLOCK, join)
 
-    @device
-    def block_sum(value):
-        return fold(cuda.shared.array(BLOCK, R), value)
+    @by_dtype
+    def of_block(R):
+        @device
+        def joined(value):
+            return fold(cuda.shared.array(BLOCK, R), value)
 
-    return block_sum
+        return joined
+
+    return of_block
 
 
-@by_dtype
-def block_largest(R):
-    """A function for the largest number of all threads of a block; NaN counts as the largest."""
-    fold = folded(BLOCK, larger)
-
-    @device
-    def block_largest(value):
-        return fold(cuda.shared.array(BLOCK, R), value)
-
-    return block_largest
+block_sum = _of_block(plus)
+block_largest = _of_block(larger)
 
 
 @by_dtype

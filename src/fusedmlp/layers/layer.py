@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import warnings
 from typing import Any
 
@@ -677,7 +678,7 @@ class Layer:
         """Layers that are attributes of this one, also within lists and dicts, each once."""
         found: dict[int, Layer] = {}
         for name, value in vars(self).items():
-            if _HOLDS[type(value)] and name not in _OWN:
+            if _may_hold(name, value):
                 _collect(value, found, Layer)
         return list(found.values())
 
@@ -688,7 +689,7 @@ class Layer:
         found = {id(v): v for v in self._variables}
         inner = None
         for name, value in vars(self).items():
-            if _HOLDS[type(value)] and name not in _OWN:
+            if _may_hold(name, value):
                 others: dict[int, Variable] = {}
                 _collect(value, others, Variable)
                 if others.keys() - found.keys():
@@ -908,15 +909,13 @@ _OWN = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_vari
                   "_made_with"))
 
 
-class _Holds(dict):
-    """Whether values of a type can be layers or variables or hold some; most attributes can't."""
-
-    def __missing__(self, kind):
-        self[kind] = found = issubclass(kind, (Layer, Variable, list, tuple, dict))
-        return found
+# What most attributes are, and what can be a layer or a variable or hold some.
+_PLAIN = frozenset((bool, int, float, str, type(None), types.FunctionType))
+_HOLDERS = (Layer, Variable, list, tuple, dict)
 
 
-_HOLDS = _Holds()
+def _may_hold(name, value):
+    return type(value) not in _PLAIN and isinstance(value, _HOLDERS) and name not in _OWN
 
 
 def _collect(value, found, kind):
