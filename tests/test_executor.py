@@ -6,8 +6,14 @@ whole runs with the oracle, and plain NumPy for what a run adds up.
 
 from __future__ import annotations
 
+import ctypes
+import importlib
+import shutil
+import subprocess
+import sys
 import threading
 import time
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -859,3 +865,67 @@ def test_one_row_of_a_wide_network_has_the_bits_of_a_batch():
                 np.testing.assert_array_equal(out[0], whole[i])
         finally:
             compiled.native.set_threads(compiled.native.max_threads())
+
+
+# -- memory --------------------------------------------------------------------------------------
+
+
+def imported(module):
+    """Names that a compiled module takes from the libraries it is linked to."""
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("there is no nm to list names with")
+    listed = subprocess.run([nm, "-D", "--undefined-only", module.__file__], capture_output=True,
+                            text=True, check=True).stdout
+    return {line.split()[-1].partition("@")[0] for line in listed.splitlines()}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or "cython" not in TESTED,
+                    reason="reads the compiled modules of Linux")
+def test_a_step_has_nothing_to_allocate_with():
+    """Steps hold no lock of the interpreter, whose allocators need it; C's are not linked to."""
+    kernels = backends.load("cython")
+    allocators = {"malloc", "calloc", "realloc", "reallocarray", "aligned_alloc", "memalign",
+                  "posix_memalign", "valloc", "mmap", "sbrk", "strdup", "PyMem_RawMalloc",
+                  "PyMem_RawCalloc", "PyMem_RawRealloc"}
+    assert imported(kernels.dense) & allocators == {"malloc"}  # a function outside of any step
+    package = kernels.dense.__name__.rpartition(".")[0]
+    for name in ("executor", "operations", "products", "optimizers", "random", "native"):
+        found = imported(importlib.import_module(f"{package}.{name}"))
+        assert "PyModuleDef_Init" in found, name
+        assert not found & allocators, name
+
+
+def test_more_steps_take_no_more_memory(other):
+    """Neither while a run lasts nor behind it; C's own memory is counted where glibc tells."""
+    if other.native is None:
+        pytest.skip(f"backend {other.name!r} computes elsewhere")
+    net = network([40, "gelu", ("dropout", 0.5), 3, "softmax"], loss="categorical_crossentropy",
+                  labels="classes", optimizer="adam", dtype="float32")
+    run, x = executor(other, net), samples(net, "classes", 4096, dtype="float32")
+    order, rates, most = np.arange(4096), np.full(512, 1e-3), {}
+
+    class Information(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_size_t) for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+            "fordblks", "keepcost")]
+
+    told = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if told is not None:
+        told.restype = Information
+
+    def in_use():
+        found = told() if told is not None else Information()
+        return found.uordblks + found.hblkhd
+
+    tracemalloc.start()
+    try:
+        for steps in (1, 1, 512):
+            tracemalloc.reset_peak()
+            before, start = tracemalloc.get_traced_memory()[0], in_use()
+            run.run(x, order, 8, 0, steps, rates, 0, np.inf)
+            most[steps] = tracemalloc.get_traced_memory()[1] - before, in_use() - start
+    finally:
+        tracemalloc.stop()
+    for few, many in zip(most[1], most[512], strict=True):
+        assert many <= few + 2000

@@ -6,8 +6,8 @@ shape alone, so that the result does not depend on the number of threads.
 """
 
 cimport numpy as cnp
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY, expm1, log, pow, sqrt
-from libc.stdlib cimport calloc, free
 
 from .native cimport (
     FM_LINE, FM_STORE, barrier, fm_kernels, kernels_for, row_major, run, share, threads_for,
@@ -374,7 +374,7 @@ def _whole(row):
             q.whole.params[i - at - 1] = arguments[i]
         q.rate, q.t = arguments[at], arguments[at - 1] if counts else 1.0
         q.decay = q.rate * <double> arguments[length - 1]
-        scratch = <char *> calloc(
+        scratch = <char *> PyMem_Calloc(
             1, whole_sums(&q.whole) * sizeof(double) + whole_scratch(&q.whole) + FM_LINE)
         if scratch == NULL:
             raise MemoryError("No memory for an update")
@@ -383,7 +383,7 @@ def _whole(row):
         threads = threads_for(2.0 * param.size)
         with nogil:
             run(threads, _whole_task, &q)
-        free(scratch)
+        PyMem_Free(scratch)
 
     return update
 
