@@ -80,7 +80,7 @@ def both(keras, case, optimizer="adam", **compile_arguments):
     for library in (fm, keras):
         model = stack(library, widths, activations)
         model.compile(optimizer=OPTIMIZERS[optimizer](library.optimizers), loss=loss,
-                      run_eagerly=True, **compile_arguments)
+                      **compile_arguments)
         models.append(model)
     return x, y, *models
 
@@ -159,7 +159,7 @@ def test_sum_reduction_depends_on_the_batch(keras):
     models = []
     for library in (fm, keras):
         model = stack(library, widths, activations)
-        model.compile(optimizer=library.optimizers.SGD(0.001), run_eagerly=True,
+        model.compile(optimizer=library.optimizers.SGD(0.001),
                       loss=library.losses.SparseCategoricalCrossentropy(reduction="sum"))
         models.append(model)
     fit_alike(x, y, *models, validation_split=0.2)
@@ -172,7 +172,7 @@ def test_logits_and_label_smoothing(keras):
     models = []
     for library in (fm, keras):
         model = stack(library, (9, CLASSES), ("relu", None))
-        model.compile(optimizer="adam", metrics=["accuracy"], run_eagerly=True,
+        model.compile(optimizer="adam", metrics=["accuracy"],
                       loss=library.losses.CategoricalCrossentropy(from_logits=True,
                                                                   label_smoothing=0.1))
         models.append(model)

@@ -100,7 +100,7 @@ def model_of(k, name):
 def trained(k, name, loss="mse", weights=None, y=None, metrics=("mae",), epochs=1):
     model, data = model_of(k, name), MODELS[name][1]
     model.compile(k.optimizers.SGD(0.1), loss, metrics=list(metrics),
-                  weighted_metrics=[] if weights is None else list(metrics), run_eagerly=True)
+                  weighted_metrics=[] if weights is None else list(metrics))
     y = np.random.default_rng(2).normal(size=(24, *MODELS[name][2])) if y is None else y
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -171,7 +171,7 @@ def test_metrics_of_steps_follow_keras(keras, masked):
         model = stack(k, (4, 3), *front, k.layers.Dense(columns, activation))
         model.set_weights([np.random.default_rng(1).normal(size=w.shape)
                            for w in model.get_weights()])
-        model.compile("sgd", loss, metrics=[m(k) for m in metrics], run_eagerly=True)
+        model.compile("sgd", loss, metrics=[m(k) for m in metrics])
         return model.evaluate(STEPS, y, batch_size=12, verbose=0)
 
     several = (3, "softmax", "sparse_categorical_crossentropy",
