@@ -267,7 +267,6 @@ def test_merges_of_one_column_and_of_many():
     (lambda x: x["a"], "index of type str"),
     (lambda x: x[0, 7], "out of bounds"),
     (lambda x: np.matmul(x, np.ones((4, 2))), "can't be applied to tensors of shape"),
-    (lambda x: layers.Dropout(0.5)(x, training=True), "`training`"),
     (lambda x: layers.Dense(2)(x, mask=3), "`mask`"),
 ])
 def test_what_is_refused(call, message):

@@ -236,3 +236,97 @@ def test_compute_metrics(backend):
     model.compile("sgd", "mse")
     with pytest.raises(TypeError, match=r"must return a dict.*Received: 1\.0"):
         model.fit(X, Y, verbose=0)
+
+
+# -- random numbers ------------------------------------------------------------------------------
+
+
+class Noisy(layers.Layer):
+    """Draws that are no operations."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = fm.random.SeedGenerator(7)
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        shape = ops.shape(x)
+        factor = fm.random.uniform(shape, 0.5, 1.5, seed=self.seed_generator)
+        chosen = fm.random.randint(shape, 0, 2, seed=self.seed_generator)
+        return x * factor * chosen + fm.random.truncated_normal(shape, stddev=0.1)
+
+
+def noisy():
+    fm.utils.set_random_seed(3)
+    model = fm.Sequential([fm.Input((40,)), Noisy(), layers.Dense(3)])
+    model.compile(fm.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def test_draws_follow_from_the_step(tmp_path, backend):
+    whole, first = noisy(), noisy()
+    history = whole.fit(X, Y, batch_size=16, epochs=4, verbose=0).history["loss"]
+    assert len(set(history)) == 4
+    first.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    first.save(tmp_path / "m.keras")
+    again = saving.load_model(tmp_path / "m.keras", custom_objects={"Noisy": Noisy})
+    fm.utils.set_random_seed(99)  # which training does not look at
+    again.fit(X, Y, batch_size=16, initial_epoch=2, epochs=4, verbose=0)
+    for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_draws_are_those_of_every_backend(backend):
+    DRAWN.append(noisy().fit(X, Y, batch_size=16, epochs=2, verbose=0).history["loss"])
+    np.testing.assert_allclose(DRAWN[-1], DRAWN[0], rtol=1e-4)
+
+
+DRAWN: list = []  # of the backends so far
+
+
+# -- training=True -------------------------------------------------------------------------------
+
+
+def test_dropout_in_predictions(backend):
+    fm.utils.set_random_seed(1)
+    x = fm.Input((40,))
+    y = layers.Dropout(0.5)(x, training=True)
+    model = fm.Model(x, layers.Dense(3)(y))
+    model.compile("sgd", "mse")
+    model.fit(X, Y, verbose=0)
+    one, two = model.predict(X), model.predict(X)
+    assert (one != two).any(axis=1).all()
+    fm.utils.set_random_seed(5)
+    three = model.predict(X)
+    fm.utils.set_random_seed(5)
+    np.testing.assert_array_equal(model.predict(X), three)
+    assert model.evaluate(X, Y) != model.evaluate(X, Y)
+    mean = np.mean([model.predict(X) for _ in range(400)], axis=0)
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(mean, X @ kernel + bias, atol=0.4)
+    again = fm.models.clone_model(model)
+    assert (again.predict(X) != again.predict(X)).any()
+    assert model.predictor(4)(X[:4]).shape == (4, 3)
+
+
+def test_models_called_as_in_training(backend):
+    fm.utils.set_random_seed(1)
+    model = fm.Sequential([fm.Input((40,)), layers.BatchNormalization(), layers.Dropout(0.5)])
+    one, two = model(X, training=True), model(X, training=True)
+    assert (one != two).any()
+    kept = np.flatnonzero(one[0])
+    standard = (X - X.mean(axis=0)) / np.sqrt(X.var(axis=0) + 1e-3)
+    np.testing.assert_allclose(one[0, kept], 2 * standard[0, kept], rtol=1e-4, atol=1e-4)
+    assert (model.layers[0].moving_mean.numpy() != 0).all()
+    np.testing.assert_array_equal(model(X), model(X, training=False))
+
+
+def test_layers_called_on_arrays_see_all_rows():
+    class Deviation(layers.Layer):
+        def call(self, x):
+            return x - ops.mean(x, axis=0, keepdims=True)
+
+    layer, x = Deviation(), RNG.normal(size=(300, 4)).astype("float32")
+    for rows in (300, 200, 50):
+        np.testing.assert_allclose(layer(x[:rows]), x[:rows] - x[:rows].mean(axis=0), atol=1e-5)

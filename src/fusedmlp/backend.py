@@ -541,6 +541,39 @@ def executor(plan, parameters, slots=(), seed=0):
     >>> out
     array([[0., 0., 2.]])
     """
+    if plan is not None and plan.totals == ("",):  # a prediction that draws random numbers
+        return _Steps(plan, parameters, slots, seed)
+    return _executor(plan, parameters, slots, seed)
+
+
+class _Steps:
+    """An executor of a prediction whose blocks are steps: they draw other random numbers."""
+
+    def __init__(self, plan, *arguments):
+        self._executor, self.plan = _executor(plan, *arguments), plan
+
+    def forward(self, x, out):
+        """Predictions of all rows of x, with other random numbers each time."""
+        import numpy as np
+
+        from .random import next_seed
+
+        several = isinstance(x, tuple)
+        x, out = (x, out) if several else ((x,), (out,))
+        rows, size = len(x[0]), self.plan.batch_size
+        order, first = np.arange(rows), next_seed() & 0x3FFFFFFF
+        for step in range(-(-rows // size)):
+            self._executor.run(x, order, size, step, step + 1, np.zeros(step + 1), first + step,
+                               np.inf)
+            for array, index in zip(out, self.plan.outputs, strict=True):
+                part = array[step * size : (step + 1) * size]
+                part[...] = self._executor.buffer(index).reshape(part.shape)
+
+    def __getattr__(self, name):
+        return getattr(self._executor, name)
+
+
+def _executor(plan, parameters, slots, seed):
     active = kernels()
     for row in _BACKENDS.values() if _automatic else ():
         if row.gpu and getattr(importlib.import_module(row.module), "pays", _no_door)(plan):

@@ -283,6 +283,9 @@ def randint(shape, minval, maxval, dtype="int32", seed=None) -> np.ndarray:
     >>> sorted(set(x.tolist())), x.dtype.name
     ([0, 1, 2], 'int32')
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("randint", shape, seed, minval=minval, maxval=maxval, dtype=dtype)
     shape, resolved = _shape(shape), np.dtype(dtype)
     if resolved.kind not in "iu":
         raise ValueError(f"Argument `dtype` must be an integer type. Received: {dtype!r}")
@@ -360,6 +363,9 @@ def binomial(shape, counts, probabilities, dtype=None, seed=None) -> np.ndarray:
     >>> binomial((2,), 10, 1.0, seed=1)
     array([10., 10.], dtype=float32)
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("binomial", shape, seed, counts=counts, probabilities=probabilities)
     shape, dtype = _shape(shape), _float_dtype(dtype)
     counts = np.asarray(counts).astype(np.int64)
     return np.asarray(_drawn("binomial", seed, counts, probabilities, shape), dtype=dtype)
@@ -374,6 +380,9 @@ def beta(shape, alpha, beta, dtype=None, seed=None) -> np.ndarray:
     >>> bool((x > 0).all() and (x < 1).all())
     True
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("beta", shape, seed, alpha=alpha, beta=beta)
     shape, dtype = _shape(shape), _float_dtype(dtype)
     return np.asarray(_drawn("beta", seed, alpha, beta, shape), dtype=dtype)
 
@@ -402,6 +411,9 @@ def gamma(shape, alpha, dtype=None, seed=None) -> np.ndarray:
     >>> bool(abs(x.mean() - 3) < 0.3)
     True
     """
+    tracer = tracing.current()
+    if tracer is not None:
+        return tracer.draw("gamma", shape, seed, alpha=alpha)
     shape, dtype = _shape(shape), _float_dtype(dtype)
     if not (np.asarray(alpha) > 0).all():
         raise ValueError(f"Argument `alpha` must be positive. Received: alpha={alpha!r}")

@@ -593,14 +593,36 @@ def _drawn(tracer, kind, shape, seed, parameters):
             made = made + parameters["mean"]
         buffer = made.buffer
     else:
-        draw = getattr(random, kind)
+        draw, key = getattr(random, kind), []
+        if builder.training and not isinstance(seed, (int, np.integer)):
+            key = [_key(builder, tracer._anchor.buffer, _start(seed), kind)]
 
         def function(inputs, outputs):
-            numbers = draw((len(outputs[0]), *shape[1:]), dtype=dtype, seed=seed, **parameters)
+            numbers = draw((len(outputs[0]), *shape[1:]), dtype=parameters.get("dtype", dtype),
+                           seed=_word(inputs[0][0]) if key else seed,
+                           **{k: v for k, v in parameters.items() if k != "dtype"})
             outputs[0][...] = numbers.reshape(outputs[0].shape)
 
-        buffer = builder.python(function, [], [columns], name=kind)[0]
+        buffer = builder.python(function, key, [columns], name=kind)[0]
     return _shaped(builder, buffer, shape)
+
+
+_KEY_BITS = 64
+
+
+def _key(builder, x, start, name):
+    """A buffer whose first row has the bits of a key, which follows from seed, place and step.
+
+    A mask of dropout is such a function on every backend, so what is drawn in Python by that key is
+    the same on each, and after any resume.
+    """
+    one = builder.affine(builder.zeros(x, _KEY_BITS), 0.0, 1.0)
+    return builder.dropout(one, 0.5, start, name=f"{name} key")
+
+
+def _word(bits):
+    """The seed that a row of such a buffer stands for."""
+    return int.from_bytes(np.packbits(bits > 0).tobytes(), "little") >> 1
 
 
 def _check_rows(shape):

@@ -65,13 +65,20 @@ def call_on_arrays(layer, args: tuple, kwargs: dict):
         layer._traced(*filled_in, training)  # which builds what it calls
     training = training and layer.differs_in_training
     arena, size = _arena(layer)
-    key = (rows.pop() if training else None, backend.key(), layer.dtype, id(arena),
+    whole = rows.pop()
+    key = (whole if training else None, backend.key(), layer.dtype, id(arena),
            tuple(array.shape[1:] for array in given), repr(sorted(kwargs)))
+    # what looks at the batch as a whole, or counts batches, takes all rows at once
+    key = next((k for k in (key, (*key, whole)) if k in layer._eager), key)
     kept = layer._eager.get(key)
     if kept is None or kept[0] is not arena:
         if len(layer._eager) >= _KEPT:
             layer._eager.clear()
-        kept = layer._eager[key] = (arena, *_prepared(layer, given, filled, key[0], arena, size))
+        *made, mixes = _prepared(layer, given, filled, key[0], arena, size, _BLOCK_ROWS)
+        if mixes and not training:
+            key = (*key, whole)
+            *made, _ = _prepared(layer, given, filled, key[0], arena, size, whole)
+        kept = layer._eager[key] = (arena, *made)
     _, executor, outputs, added = kept
     arrays = tuple(
         np.ascontiguousarray(array.reshape(len(array), -1), dtype=layer.dtype) for array in given)
@@ -116,9 +123,13 @@ def _arena(layer):
 _NOTHING = {dtype: aligned_zeros(64, dtype) for dtype in ("float32", "float64")}
 
 
-def _prepared(layer, given, filled, rows, arena, size):
-    """The executor of the layer's plan, the tensors of its outputs, and what adds to a loss."""
-    builder = Builder(rows or _BLOCK_ROWS, layer.dtype, training=rows is not None)
+def _prepared(layer, given, filled, rows, arena, size, block):
+    """The executor of the layer's plan, the tensors of its outputs, what adds to a loss, and
+    whether what it computes for a row depends on the others.
+
+    The plan is a step of training of so many `rows`, or with None a prediction in blocks.
+    """
+    builder = Builder(rows or block, layer.dtype, training=rows is not None)
     builder.arena = arena
     inputs = {id(a): PlanTensor((None, *a.shape[1:]), "bool" if a.dtype == bool else layer.dtype,
                                 builder, builder.input(columns_of((None, *a.shape[1:])), "x"))
@@ -132,7 +143,7 @@ def _prepared(layer, given, filled, rows, arena, size):
     results += [builder.packed(y) for y, _ in added]
     plan = builder.finish(results, parameter_size=size)
     executor = backend.executor(plan, arena, (), random.next_seed())
-    return executor, outputs, [factors for _, factors in added]
+    return executor, outputs, [factors for _, factors in added], builder.mixes_rows
 
 
 def _predicted(executor, arrays):

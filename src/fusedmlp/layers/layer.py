@@ -268,11 +268,6 @@ class Layer:
         training = self._asked_training(kwargs)
         if isinstance(leaf, PlanTensor):
             return self._emitted(leaf.builder, args, kwargs, training)
-        if training and self.differs_in_training and tensors.recording():
-            raise ValueError(
-                f"Argument `training` of a symbolic call of {self.name!r} must not be True: layers "
-                "behave as in training in `fit` and `train_on_batch` alone. Received: training=True"
-            )
         self._check_inputs(args, kwargs)
         if not self.built:
             self._build_for(args, kwargs)
@@ -660,6 +655,8 @@ class Layer:
     @property
     def differs_in_training(self) -> bool:
         """Whether training computes something else than prediction."""
+        if self._composes and self._foreign and "training" in _parameters(type(self).call):
+            return True
         return any(layer.differs_in_training for layer in self._sublayers)
 
     @property

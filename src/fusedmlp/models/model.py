@@ -202,6 +202,10 @@ class Model(Trainer, Layer):
     def _call_on_arrays(self, args, kwargs):
         return Trainer.__call__(self, *args, **kwargs)
 
+    def call_in_training(self, x):
+        """What the network gives for arrays when its layers behave as in training."""
+        return Layer._call_on_arrays(self, (x,), {"training": True})
+
     def build(self, input_shape=None) -> None:
         """Create the weights for inputs of `input_shape`: (None, columns), or a list or dict of it.
 
@@ -313,8 +317,9 @@ class Model(Trainer, Layer):
         known, found = self._adding
         if known is not self._signature:
             found = ("nothing", False)
-            if any(layer._foreign or layer.activity_regularizer is not None
-                   for layer in _all_layers(self)):
+            if any(node.kwargs.get("training") for node in self._nodes()) or any(
+                    layer._foreign or layer.activity_regularizer is not None
+                    for layer in _all_layers(self)):
                 self.place()
                 builder = Builder(1, self.dtype)
                 builder.arena = self.arena

@@ -46,6 +46,8 @@ class Builder(LayerOperations, Arithmetic, Steps, Objective, Penalties, Updates,
             Up to which absolute value a slope counts as 0; needed where the plan observes.
         """
         observations, observed = [], []
+        if not self.totals and Plan.draws.fget(self):
+            self.totals.append("")  # runs as a step of training does
         outputs = [self._views.get(i, i) for i in outputs]
         if "loss" in self.totals:
             self._penalize(optimizer is not None)

@@ -14,6 +14,8 @@ from fusedmlp.kernels.layout import padded
 from .. import spec
 
 _DETAILS = ("activation", "optimizer", "loss", "score", "tally", "kind")  # what a printed op shows
+_OF_TRAINING = frozenset(("dropout", "alpha_dropout", "gaussian_dropout", "gaussian_noise",
+                          "batch_statistics"))
 _NONZERO = 64  # elements of a sparse row that its work is estimated by
 
 
@@ -125,6 +127,11 @@ class Plan:
     def units(self):
         """Columns whose slopes are counted, of all observations together."""
         return sum(o.columns for o in self.observations if o.activation != "linear")
+
+    @property
+    def draws(self):
+        """Whether a step draws random numbers, or looks at its whole batch, as training does."""
+        return any(op.op in _OF_TRAINING for op in self.ops)
 
     def shape(self, index):
         """Shape of a buffer for a full batch."""

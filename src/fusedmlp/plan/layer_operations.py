@@ -105,6 +105,7 @@ class LayerOperations(Buffers):
         pair = [self._new(f"{name}.{part}", self.columns(x), "statistics", rows=1)
                 for part in ("mean", "inv")]
         if self.training if batch is None else batch:
+            self.mixes_rows = True
             weights = () if mask is None else (self.row_weights(
                 self.size(mask), mask=self.packed(mask), over="kept", phase="forward",
                 name=f"{name}.weights"),)

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import backend, config
+from .. import backend, config, random
 from ..plan import Builder, Plan
 from .objective import BoundObjective
 from .observing import no_slope
 
-__all__ = ["Execution", "Executions", "block_rows", "identity_order", "lower"]
+__all__ = ["Execution", "Executions", "block_rows", "first_iteration", "identity_order",
+           "lower"]
 
 _KEPT = 16
+_ITERATIONS = 0x3FFFFFFF
 _MIXED_ROWS = 32  # Keras's batch, where predictions depend on how rows are cut into batches
 
 
@@ -107,6 +109,11 @@ def block_rows(model) -> int:
     itemsize = np.dtype(model.dtype).itemsize
     block = backend.kernels().block
     return max(12, min(block.rows, block.bytes // (2 * widest * itemsize)) // 12 * 12)
+
+
+def first_iteration(plan: Plan) -> int:
+    """The number of the first step of an evaluation, from which random numbers follow."""
+    return random.next_seed() & _ITERATIONS if plan.draws else 0
 
 
 class Executions:

@@ -26,7 +26,7 @@ from ..plan import Plan
 from . import data as adapters
 from .batches import Batches, is_batches, unpack_batch
 from .callbacks import CallbackList, History
-from .execution import Executions, block_rows, identity_order, lower
+from .execution import Executions, block_rows, first_iteration, identity_order, lower
 from .feed import ArrayFeed, BatchFeed, constant, pieces
 from .interrupt import BetweenSteps
 from .iteration import iterate
@@ -804,6 +804,7 @@ class Trainer:
                 executor.keep(feed.constant)
                 executor.totals[...] = 0.0 if totals is None else totals
                 self._live = objective, executor.totals
+                iteration = first_iteration(execution.plan)
             rates = np.zeros(piece.stop)
             step = piece.first
             while step < piece.stop and not self.stop_evaluating:
@@ -812,8 +813,8 @@ class Trainer:
                     callbacks.on_test_batch_begin(done)
                     end = min(step + self._steps_per_execution, piece.stop)
                 before = step
-                step = executor.run(piece.arrays, piece.order, piece.size, step, end, rates, 0,
-                                    _BUDGET)
+                step = executor.run(piece.arrays, piece.order, piece.size, step, end, rates,
+                                    iteration + done, _BUDGET)
                 done += step - before
                 if reported:
                     callbacks.on_test_batch_end(done - 1, objective.logs(executor.totals))
@@ -901,7 +902,8 @@ class Trainer:
         before, live = objective.begin(), self._live
         self._live = objective, executor.totals
         if optimizer is None:
-            executor.run(samples.arrays, identity_order(rows), rows, 0, 1, _NO_RATE, 0, math.inf)
+            executor.run(samples.arrays, identity_order(rows), rows, 0, 1, _NO_RATE,
+                         first_iteration(execution.plan), math.inf)
         else:
             iteration = optimizer.steps
             rates = optimizer.learning_rates(iteration, 1)
@@ -1066,12 +1068,13 @@ class Trainer:
         return self.predict(x, None, 0)
 
     def __call__(self, x, training: bool = False) -> np.ndarray:
-        """The same as `predict`.
+        """The same as `predict`; with `training` layers behave as in training, and draw other
+        random numbers at each call.
 
         Raises
         ------
         ValueError
-            If `training` is asked for and a layer behaves differently then.
+            If `training` is asked for and the model begins with layers of words.
 
         >>> import fusedmlp as fm
         >>> model = fm.Sequential([fm.Input((2,)), fm.layers.Dense(1, kernel_initializer="ones")])
@@ -1079,13 +1082,16 @@ class Trainer:
         array([[3.]], dtype=float32)
         """
         if training:
-            different = [layer.name for layer in self.layers if layer.differs_in_training]
-            if different:
+            if not self.built:
+                self._prepare_forward(x)
+            if self.front is not None:
                 raise ValueError(
-                    "Argument `training` of a call must be False for a model with layers that "
-                    "behave differently in training, which only `fit` and `train_on_batch` do. "
-                    f"Received: training={training!r} with layers {', '.join(different)}"
+                    "Argument `training` of a call must be False for a model that begins with "
+                    f"layers of words. Received: training={training!r} with layers "
+                    f"{', '.join(self.front.names)}"
                 )
+            self.place()
+            return self.call_in_training(x)
         return self.predict(x, None, 0)
 
     def predictor(self, batch: int = 1) -> Predictor:
