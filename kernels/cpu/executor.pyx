@@ -16,12 +16,12 @@ from cpython.pythread cimport (
 from .activations cimport pack_params
 from .native cimport (
     FM_ALL, FM_COLUMNS, FM_COLUMNS_SUM, FM_LAYER_NORM, FM_LINE, FM_PANEL, FM_RELU, FM_RELU_GRAD,
-    FM_RMS_NORM, FM_ROWS, FM_UNIT_NORM, bfloat16_kernels, fm_kernels, fm_losses, kernels_for, run,
-    thread_limit, threads_always, threads_for,
+    FM_RMS_NORM, FM_ROWS, FM_STORE, FM_UNIT_NORM, bfloat16_kernels, fm_kernels, fm_losses,
+    kernels_for, run, thread_limit, threads_always, threads_for,
 )
 from .operations cimport forward_task, one_row_task, train_task, weights_step
 from .optimizers cimport CHUNK, whole_phases, whole_rule, whole_scratch, whole_sums
-from .products cimport groups_of
+from .products cimport groups_of, part_start
 from .steps cimport (
     ACCUMULATE, ACTIVITY_PENALTY, ADD, AFFINE, ALPHA_DROPOUT, AVERAGE, Base, BASES, BATCH_NORM_DX,
     BATCH_NORM_SUMS, BATCH_STATISTICS, BROADCAST, CHANGE, clock, Code, COLLECT, COLUMN_AFFINE,
@@ -31,11 +31,11 @@ from .steps cimport (
     GAUSSIAN_DROPOUT, GAUSSIAN_NOISE, GRADIENTS, GROUP_DB, GROUP_DW, KEEP, KEEP_STEPS, LOG, MAP,
     MAP_GRAD, MAX_DATA, MAXIMUM, MAXOUT, MAXOUT_GRAD, MINIMUM, MULTIPLY, OBSERVE, Operand,
     ORTHOGONAL_PENALTY, OVERLAP_LOSS, OVERLAP_SUMS, OWN, PAIR_COLUMNS, PAIR_GRAD, PAIR_KERNEL,
-    PAIR_LOSS, PAIR_ROWS, PARAMETERS, PENALTY, PENALTY_GRAD, PENALTY_TOTAL, POOL, POOL_GRAD,
+    PAIR_LOSS, PAIR_ROWS, PARAMETERS, PARTS, PENALTY, PENALTY_GRAD, PENALTY_TOTAL, POOL, POOL_GRAD,
     POWER, PRELU, PRELU_DALPHA, PRELU_DX, PUT_COLUMNS, PYTHON, RECORD, REDUCE, RESHAPE, ROW_DOT,
     ROW_LOSS, ROW_MAP, ROW_MAP_GRAD, ROW_NORM, ROW_NORM_GRAD, ROW_SUM, ROW_WEIGHTS, ROWS_TOGETHER,
     Run, SCALE_ROWS, SCALE_SHIFT, SCORE, SOFTMAX_CROSS_ENTROPY, SPARSE_DENSE, SPARSE_DW,
-    SPECTRAL_NORM, SQUARES, STANDARDIZE, Step, STEP_MASK, SUBTRACT, TAKE_COLUMNS, TALLY,
+    SPECTRAL_NORM, SQUARES, STANDARDIZE, Step, STEP_MASK, SUBTRACT, SUM_PARTS, TAKE_COLUMNS, TALLY,
     TRANSPOSE, UPDATE, Updating, WHOLE, WORKSPACE,
 )
 
@@ -44,6 +44,7 @@ import warnings
 
 import numpy as np
 
+from fusedmlp.kernels.cpu import parts
 from fusedmlp.kernels.layout import padded, read, write
 from fusedmlp.spec import (
     ACTIVATIONS, ELEMENTWISE, ELEMENTWISE_OPTIMIZERS, SCORES, TALLIES, losses_of,
@@ -71,6 +72,9 @@ cdef dict _OPTIMIZER_NUMBER = {name: i for i, name in enumerate(ELEMENTWISE_OPTI
 cdef double _RATE = 45.0
 # Nanoseconds of one step from which a second thread may pay.
 cdef double _STEP_WORTH = 8e3
+cdef double _PARTS_WORTH = 4e3
+# Bytes between memory of one thread and that of another, which processors would fetch unasked.
+cdef long _APART = 4096
 # A run measures itself in slices and goes on with the number of threads that was faster.  The other
 # number is tried again once in a while, many threads sooner than one: what slows them passes, such
 # as another library's threads that spin for a while after their work.  Seconds, and steps:
@@ -173,6 +177,9 @@ cdef class Executor:
     cdef Updating *_updatings
     cdef object _operands, _between, _options
     cdef dict _beside         # by base and place of a bias or its gradient; see Operand
+    cdef set _apart           # buffers of which every thread has columns of its own
+    cdef int _last_threads    # how many ran the last step
+    cdef dict _parted         # (parts, by rows) by base and place; see Operand
     cdef list _python      # (function, inputs, outputs) of the steps in Python
     cdef dict _views       # their arrays, by step and number of rows
     cdef object _error     # what one of them raised
@@ -249,7 +256,8 @@ cdef class Executor:
             )
         direct = self._direct_input()
         self._compressed = any(plan.buffers[i].role == "sparse" for i in plan.inputs)
-        self._operands, self._options, self._beside = [], [], {}
+        self._operands, self._options = [], []
+        self._beside, self._parted, self._apart = {}, {}, set()
         for buffer in plan.buffers:
             if buffer.role == "parameter":
                 place = (<int> PARAMETERS, buffer.offset * size, buffer.pitch)
@@ -321,6 +329,11 @@ cdef class Executor:
                 at += _lines(chunks * sizeof(double))
         groups, at = self._place_groups(ops, halved, at)
         at = self._place_between_rows(ops, at)
+        found = parts.find(plan, ops, _LATE, FM_PANEL // size, {*groups, *halved})
+        self._run.parted = found is not None
+        if found is not None:
+            sums_of_parts, at = self._place_parts(found, at)
+            ops.sort(key=lambda op: op.op != "penalty")  # so that threads have met behind them
         self._workspace = _aligned(at)
         self._run.workspace = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._workspace)
         self._run.workspace_bytes = at
@@ -384,6 +397,8 @@ cdef class Executor:
                 i += 1
             elif op.op == "concatenate":
                 i += self._concatenate(&self._steps[i], op)
+            elif found is not None and op is found.second:
+                i += self._parts(&self._steps[i], op, copies, sums_of_parts)
             elif id(op) in halved:
                 i += self._pair(&self._steps[i], op, ops, halved, pairs)
                 self._step(&self._steps[i], op, copies)
@@ -391,6 +406,10 @@ cdef class Executor:
                 i += 1
             else:
                 self._step(&self._steps[i], op, copies)
+                if found is not None:
+                    self._steps[i].private = op in found.tail
+                    self._steps[i].alone = op in found.tail or op is found.back
+                    self._steps[i].by_columns = op is found.first or op is found.back
                 i += 1
                 if op.op == "spectral_norm":
                     changed = op.inputs[:1]
@@ -482,6 +501,57 @@ cdef class Executor:
                                   False)
                 at += _lines(count * kernel.rows * kernel.pitch * size)
         return places, at
+
+    def _place_parts(self, found, long at):
+        """Operands of the operations that fall into parts, in memory from `at` on.
+
+        Returns where the parts' sums lie, and where the memory ends.
+        """
+        plan, size = self.plan, self._run.itemsize
+        self._apart = self._hidden(found)
+        for index in found.private | self._apart:
+            buffer = plan.buffers[index]
+            base, _, *rest = self._operands[index]
+            self._operands[index] = (<int> OWN, self._run.own_bytes, *rest)
+            self._run.own_bytes += _lines(
+                self._run.block * buffer.pitch * (8 if buffer.dtype == "int64" else size))
+        for index in (*found.first.outputs, *found.back.outputs):
+            base, place, *rest = self._operands[index]
+            self._parted[base, place] = (parts.COUNT, False)
+        for op, by_rows in ((found.first, False), (found.second, True)):
+            for index in op.inputs[1:]:
+                base, place, *rest = self._operands[index]
+                self._parted[base, place] = self._parted[<int> GRADIENTS, place] = (
+                    parts.COUNT, by_rows)
+        buffer = plan.buffers[found.second.outputs[0]]
+        place = (<int> WORKSPACE, at, buffer.pitch, buffer.columns, 0, False)
+        return place, at + parts.COUNT * self._part_bytes(place)
+
+    cdef long _part_bytes(self, place):
+        """Bytes from the sums of one part to those of the next, which other threads write."""
+        return _lines(self._run.block * place[2] * self._run.itemsize) + _APART
+
+    def _hidden(self, found):
+        """The last hidden layer and its gradient, if nobody looks at columns of other threads."""
+        indices = {*found.first.outputs, *found.back.outputs}
+        chain = (found.first, found.second, found.back)
+        alone = all(op in chain or op.op in ("dense_dw", "dense_db")
+                    for op in self.plan.ops if indices.intersection(op.inputs))
+        return indices if alone else set()
+
+    cdef int _parts(self, Step *s, op, copies, sums) except -1:
+        """A product as sums over parts of its columns, and their sum; returns their number."""
+        self._step(s, op, copies)
+        s[1] = s[0]
+        s[0].code, s[0].map, s[0].ending, s[0].alone = PARTS, NULL, FM_STORE, True
+        s[0].e.present = False
+        self._assign(&s[0].d, sums)
+        s[1].code, s[1].private, s[1].number = SUM_PARTS, True, parts.COUNT
+        s[1].a = s[0].d
+        s[0].width = s[1].width = self._part_bytes(sums) // self._run.itemsize
+        if s[1].ending == FM_RELU:
+            s[1].map = self._run.kernels.map[<int> _NUMBER["relu"]]
+        return 2
 
     def _biases(self, ops, groups, halved):
         """Gradients of biases that are sums beside that of a kernel in front of them."""
@@ -581,14 +651,22 @@ cdef class Executor:
         And before a ROWS operation that reads other rows than its own.
         """
         cdef int i
+        cdef bint alone = True
+        for i in range(count):
+            if _class(steps[i].code) == 0 and steps[i].code != PENALTY:
+                if steps[i].by_columns and steps[i].a.base == OWN:
+                    steps[i].alone = alone
+                alone = alone and (steps[i].alone or steps[i].private)
+            elif _class(steps[i].code) == 1:
+                steps[i].alone = alone
         for i in range(1, count):
-            steps[i].waits = (
+            steps[i].waits = not (steps[i].alone and _class(steps[i - 1].code) == 0) and (
                 steps[i].by_columns or steps[i].by_columns != steps[i - 1].by_columns
                 or _class(steps[i].code) != _class(steps[i - 1].code)
                 or steps[i].phase != steps[i - 1].phase
                 or steps[i].code != steps[i - 1].code
                 and (steps[i].code >= SQUARES or steps[i - 1].code >= SQUARES)
-                or steps[i].code in (PAIR_LOSS, PAIR_GRAD, PYTHON))
+                or steps[i].code in (PAIR_LOSS, PAIR_GRAD, PYTHON, SUM_PARTS))
 
     cdef _split_columns(self):
         """Choose the products that split columns: where rows make more lines travel.
@@ -607,7 +685,6 @@ cdef class Executor:
         cdef bint gathered, alone
         split = set()  # buffers whose columns were written by different threads
         rowwise = set()  # buffers of which gradients read each thread's own rows
-        self._run.own_bytes = 0
         if most == 1 or not self.plan.totals:
             return
         for i in range(self._run.count):
@@ -616,6 +693,9 @@ cdef class Executor:
         for i in range(self._run.count):
             s = &steps[i]
             if s.code != DENSE and s.code != DENSE_DX:
+                continue
+            if s.by_columns:  # as its parts are
+                split.add(s.d.at)
                 continue
             panels = (s.d.columns + each - 1) // each
             k, m, n = s.b.rows, s.d.columns, rows * s.repeat
@@ -628,6 +708,7 @@ cdef class Executor:
                 by_columns = 0.0 if gathered else n * k
             else:
                 by_rows = k * m + (0.0 if s.d.at in rowwise else n * m / 2)
+                by_rows += n * k / 2 if s.a.at in split else 0.0
                 by_columns = k * m / 2 + n * k
             if s.d.at in rowwise:
                 by_columns += n * m / 2
@@ -660,6 +741,7 @@ cdef class Executor:
             for j in range(self._run.count):
                 if steps[j].a.present and steps[j].a.base == WORKSPACE and steps[j].a.at == at:
                     steps[j].a.base, steps[j].a.at = OWN, self._run.own_bytes
+                    steps[j].private = steps[j].code == GATHER
             for j, operand in enumerate(self._operands):
                 if operand[:2] == (<int> WORKSPACE, at):
                     self._operands[j] = (<int> OWN, self._run.own_bytes, *operand[2:])
@@ -684,6 +766,7 @@ cdef class Executor:
         operand.base, operand.at, operand.ld = <Base> <int> base, at, ld
         operand.columns, operand.rows, operand.classes = columns, rows, classes
         operand.beside = self._beside.get((base, at), 0)
+        operand.parts, operand.by_rows = self._parted.get((base, at), (0, False))
         operand.present = True
         return 0
 
@@ -839,10 +922,10 @@ cdef class Executor:
             return 0
         u.norm = attributes["limit"]
         u.whole_norm = attributes["kind"] == "global_norm"
-        parts = list(clipped.values()) if u.whole_norm else [clipped[offset]]
-        u.squares = self._updatings[<int> parts[0]].sums
-        for part in parts:
-            one = &self._updatings[<int> part]
+        numbers = list(clipped.values()) if u.whole_norm else [clipped[offset]]
+        u.squares = self._updatings[<int> numbers[0]].sums
+        for number in numbers:
+            one = &self._updatings[<int> number]
             u.squares_count += one.sums_count
         return 0
 
@@ -1374,6 +1457,11 @@ cdef class Executor:
     def release(self):
         """Nothing is held."""
 
+    @property
+    def parted(self):
+        """Whether threads keep parts of the last products for themselves."""
+        return bool(self._run.parted)
+
     def run(self, tuple data, cnp.ndarray order not None, long batch_size, long start, long stop,
             cnp.ndarray learning_rate not None, int64_t iteration, double budget):
         self._acquire()
@@ -1410,6 +1498,7 @@ cdef class Executor:
         q.next = start
         q.first, q.stop = start, stop
         if q.own_bytes and self._owners < thread_limit():
+            q.own_bytes += _APART if self._owners == 0 else 0
             self._own = _aligned(thread_limit() * q.own_bytes)
             q.own = <char *> cnp.PyArray_DATA(<cnp.ndarray> self._own)
             self._owners = thread_limit()
@@ -1440,7 +1529,10 @@ cdef class Executor:
         cdef int most = thread_limit(), threads
         cdef bint many, trial, unknown
         cdef double now = clock(), before, spent
-        if most > 1 and not threads_always() and self._nanoseconds < _STEP_WORTH:
+        if q.parted and not threads_always():
+            most = min(most, 2)
+        if most > 1 and not threads_always() and self._nanoseconds < (
+                _PARTS_WORTH if q.parted else _STEP_WORTH):
             most = 1
         while (q.next < q.stop and (now < end or q.next == q.first)
                and not q.failed and not (q.bad and q.check_finite)):
@@ -1469,6 +1561,7 @@ cdef class Executor:
                 self._trial_at = now + max(_TRY_ONE_AFTER, 50.0 * spent)
             elif trial:
                 self._trial_at = now + max(_TRY_MANY_AFTER, 4.0 * spent)
+            self._last_threads = threads
             if threads > self.threads_used:
                 self.threads_used = threads
 
@@ -1596,15 +1689,23 @@ cdef class Executor:
 
     def buffer(self, index):
         """A copy of what the last step left in a buffer."""
-        return self._view(index, self._run.last_rows, True).copy()
+        found = self._view(index, self._run.last_rows, True).copy()
+        _, _, _, columns, *_ = self._operands[index]
+        for thread in range(1, self._last_threads if index in self._apart else 1):
+            start, stop = (
+                part_start(columns, FM_PANEL // self._run.itemsize, parts.COUNT, each,
+                           self._last_threads) for each in (thread, thread + 1))
+            found[:, start:stop] = self._view(index, self._run.last_rows, True, thread)[
+                :, start:stop]
+        return found
 
-    def _view(self, index, batch, writeable):
+    def _view(self, index, batch, writeable, thread=0):
         """The valid rows and columns of a buffer, of a batch of so many rows; a copy of a parameter
         or its gradient."""
         _, _, ld, columns, rows, classes = self._operands[index]
         buffer = self.plan.buffers[index]
         rows = batch * buffer.repeat if buffer.rows is None else rows
-        flat = self._flat(index, rows)
+        flat = self._flat(index, rows, thread)
         if buffer.offset is not None:
             return read(flat, rows, columns).copy()
         flat = flat.reshape(rows, ld)
@@ -1613,9 +1714,11 @@ cdef class Executor:
         view.flags.writeable = writeable
         return view
 
-    def _flat(self, index, rows):
-        """The memory of a buffer of so many rows."""
+    def _flat(self, index, rows, thread=0):
+        """The memory of a buffer of so many rows; that of a thread, where each has its own."""
         base, at, ld, *_ = self._operands[index]
+        if base == OWN:
+            at += thread * self._run.own_bytes
         dtype = np.dtype(self.plan.buffers[index].dtype)
         memory = {
             <int> WORKSPACE: self._workspace,

@@ -7,8 +7,10 @@ weight matrix, so that a thread updates what it computed and, where products spl
 reading it.  Within the first and the last class, what a thread reads it wrote itself; threads wait
 for each other between classes and before each operation on columns.  STATISTICS operations split
 the columns of a batch, over all of its rows; WHOLE operations are one thread's, or split a
-parameter otherwise than its update does.  Sums of the loss and the metrics are added up by one
-thread in a fixed order.  So the result does not depend on the number of threads.
+parameter otherwise than its update does.  The outputs of a small network, and what is made of
+them up to their gradient, every thread computes for itself (parts.py).  Sums of the loss and the
+metrics are added up by one thread in a fixed order.  So the result does not depend on the number
+of threads.
 """
 
 from libc.math cimport INFINITY, NAN, isfinite, sqrt
@@ -21,8 +23,8 @@ from .native cimport (
 )
 from .optimizers cimport CHUNK, whole_phase
 from .products cimport (
-    columns_step, combine_step, group_step, groups_of, own_groups, part_of, pieces_step,
-    product_step,
+    columns_step, combine_step, group_step, groups_of, own_groups, part_of, parts_step, pieces_step,
+    product_step, sum_parts,
 )
 from .steps cimport (
     ACCUMULATE, ACTIVITY_PENALTY, ADD, AFFINE, ALPHA_DROPOUT, AVERAGE, BASES, BATCH_NORM_DX,
@@ -32,12 +34,13 @@ from .steps cimport (
     ENCODE, EXTREME_GRAD, FEATURE_NORM, FOLD_STATISTICS, GAMMA_GRAD, GATHER, GAUSSIAN_DROPOUT,
     GAUSSIAN_NOISE, GRADIENTS, KEEP, KEEP_STEPS, LOG, MAP, MAP_GRAD, MAXIMUM, MAXOUT, MAXOUT_GRAD,
     MINIMUM, MULTIPLY, OBSERVE, Operand, ORTHOGONAL_PENALTY, OVERLAP_LOSS, OVERLAP_SUMS, OWN,
-    PAIR_COLUMNS, PAIR_GRAD, PAIR_KERNEL, PAIR_LOSS, PAIR_ROWS, panels_of, PARAMETERS, PENALTY,
-    PENALTY_GRAD, PENALTY_TOTAL, POOL, POOL_GRAD, POWER, PRELU, PRELU_DALPHA, PRELU_DX,
+    PAIR_COLUMNS, PAIR_GRAD, PAIR_KERNEL, PAIR_LOSS, PAIR_ROWS, panels_of, PARAMETERS, PARTS,
+    PENALTY, PENALTY_GRAD, PENALTY_TOTAL, POOL, POOL_GRAD, POWER, PRELU, PRELU_DALPHA, PRELU_DX,
     PUT_COLUMNS, PYTHON, RECORD, REDUCE, RESHAPE, row_at, ROW_DOT, ROW_LOSS, ROW_MAP,
     ROW_MAP_GRAD, ROW_NORM, ROW_NORM_GRAD, ROW_SUM, ROW_WEIGHTS, Run, SCALE_ROWS, SCALE_SHIFT,
     SCORE, SOFTMAX_CROSS_ENTROPY, SPARSE_DENSE, SPARSE_DW, SPECTRAL_NORM, SQUARES, STANDARDIZE,
-    Step, STEP_MASK, SUBTRACT, TAKE_COLUMNS, TALLY, TRANSPOSE, UPDATE, Updating, WHOLE, WORKSPACE,
+    Step, STEP_MASK, SUBTRACT, SUM_PARTS, TAKE_COLUMNS, TALLY, TRANSPOSE, UPDATE, Updating, WHOLE,
+    WORKSPACE,
 )
 
 # What an epsilon of 0 counts as.
@@ -839,8 +842,14 @@ cdef void train_task(void *argument, int thread, int threads) noexcept nogil:
                 group_step(q, s, bases, n, thread, threads)
             elif s.by_columns:
                 columns_step(q, s, bases, n, thread, threads)
-            elif s.code == GATHER and s.a.base == OWN:
+            elif s.code == PARTS:
+                parts_step(q, s, bases, n, thread, threads)
+            elif s.code == SUM_PARTS:
+                sum_parts(q, s, bases, n)
+            elif s.private and s.code == GATHER:
                 _gather(q, s, bases, order, 0, n)
+            elif s.private:
+                _rows_step(q, s, bases, order, 0, n, n, count)
             elif r1 > r0:
                 if s.code == GATHER:
                     _gather(q, s, bases, order + r0, r0, r1 - r0)

@@ -3,11 +3,21 @@ from .native cimport FM_PANEL
 from .steps cimport Operand, Run, Step
 
 
+cdef inline long part_start(long columns, long each, long parts, int thread,
+                            int threads) noexcept nogil:
+    """The first of the columns, in whole panels, of a thread's parts: see parts.py."""
+    return min(columns, (columns + each - 1) // each * (parts * thread // threads) // parts * each)
+
+
 cdef inline void _cut(const Operand *o, int thread, int threads, int itemsize, long *panel,
                       long *row) noexcept nogil:
     """Where in a parameter's memory a thread's part begins: at a row of a panel."""
     cdef long each = FM_PANEL // itemsize, width
     cdef long at = o.rows * o.ld * thread // threads
+    if o.parts and thread < threads:
+        at = part_start(o.rows if o.by_rows else o.columns, each, o.parts, thread, threads)
+        panel[0], row[0] = (0, at) if o.by_rows else (at // each, 0)
+        return
     panel[0] = at // (o.rows * each)
     width = o.ld - panel[0] * each
     if width <= 0 or width > each:
@@ -56,6 +66,9 @@ cdef void columns_step(const Run *q, const Step *s, char **bases, long n, int th
                        int threads) noexcept nogil
 cdef void pieces_step(const Run *q, const Step *s, const Operand *o, char *sums, char **bases,
                       long r0, long n, int begin, int until, int parts) noexcept nogil
+cdef void parts_step(const Run *q, const Step *s, char **bases, long n, int thread,
+                     int threads) noexcept nogil
+cdef void sum_parts(const Run *q, const Step *s, char **bases, long n) noexcept nogil
 cdef void group_step(const Run *q, const Step *s, char **bases, long n, int thread,
                      int threads) noexcept nogil
 cdef void combine_step(const Run *q, const Step *s, char **bases, long n, int thread,

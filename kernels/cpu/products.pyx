@@ -64,10 +64,46 @@ cdef inline void _follow(const Step *s, long n, char *out, char *y, char *saved)
 cdef void columns_step(const Run *q, const Step *s, char **bases, long n, int thread,
                        int threads) noexcept nogil:
     """A COLUMNS operation: this thread's panels."""
-    cdef long start, stop
-    share(s.d.columns, FM_PANEL // q.itemsize, thread, threads, &start, &stop)
+    cdef long start, stop, each = FM_PANEL // q.itemsize
+    if s.d.parts:
+        start = part_start(s.d.columns, each, s.d.parts, thread, threads)
+        stop = part_start(s.d.columns, each, s.d.parts, thread + 1, threads)
+    else:
+        share(s.d.columns, each, thread, threads, &start, &stop)
     if stop > start:
         product_step(q, s, bases, 0, n * s.repeat, start, stop - start)
+
+
+cdef void parts_step(const Run *q, const Step *s, char **bases, long n, int thread,
+                     int threads) noexcept nogil:
+    """A PARTS operation: sums over this thread's parts of the columns of a."""
+    cdef int size = q.itemsize
+    cdef long each = FM_PANEL // size, part, start, stop
+    # a x, b kernel of one panel, c bias, which the first part has, d sums
+    cdef fm_panels kernel
+    for part in range(s.a.parts * thread // threads, s.a.parts * (thread + 1) // threads):
+        start = part_start(s.a.columns, each, s.a.parts, <int> part, <int> s.a.parts)
+        stop = part_start(s.a.columns, each, s.a.parts, <int> part + 1, <int> s.a.parts)
+        kernel = panels_of(&s.b, bases, 0, size)
+        kernel.at = <char *> kernel.at + start * min(each, s.b.ld) * size
+        q.kernels.gemm(
+            0, n, s.d.columns, stop - start, row_at(&s.a, bases, 0, size) + start * size, s.a.ld,
+            kernel, row_at(&s.c, bases, 0, size) if part == 0 else NULL,
+            row_major(row_at(&s.d, bases, 0, size) + part * s.width * size, s.d.ld, size),
+            FM_STORE, NULL)
+
+
+cdef void sum_parts(const Run *q, const Step *s, char **bases, long n) noexcept nogil:
+    """A SUM_PARTS operation: the sum (e z, or d y) of parts (a), and the function that follows."""
+    cdef const Operand *z = &s.e if s.e.present else &s.d
+    cdef char *sum = row_at(z, bases, 0, q.itemsize)
+    cdef char *parts = row_at(&s.a, bases, 0, q.itemsize)
+    cdef long part
+    for part in range(1, s.number):
+        q.kernels.add(n * z.ld, parts if part == 1 else sum,
+                      parts + part * s.width * q.itemsize, sum)
+    if s.map != NULL:
+        s.map(n * z.ld, sum, row_at(&s.d, bases, 0, q.itemsize), &s.params)
 
 
 cdef void pieces_step(const Run *q, const Step *s, const Operand *o, char *sums, char **bases,

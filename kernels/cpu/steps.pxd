@@ -91,6 +91,9 @@ cdef enum Code:
     # gradients of groups of rows, which COMBINE adds up
     GROUP_DW
     GROUP_DB
+    # sums of a product's parts, which SUM_PARTS adds up
+    PARTS
+    SUM_PARTS
     # by itself, with the interpreter's lock
     PYTHON
     # WEIGHTS operations from here on
@@ -136,6 +139,8 @@ cdef struct Operand:
     long columns
     long rows      # of a parameter, or a transposed copy of one: those lie in panels
     long beside    # rows of the kernel whose gradient is computed together with that of this bias
+    long parts     # that its columns fall into, or its rows; 0 for equal shares of its memory
+    bint by_rows
     bint classes   # int64
     bint present
 
@@ -169,6 +174,8 @@ cdef struct Step:
     bint by_columns
     bint pairs     # a product of bfloat16
     bint grouped   # GROUP_DW or GROUP_DB
+    bint private   # every thread does it for itself, on all rows
+    bint alone     # reads nothing that another thread wrote since threads met
     long together  # elements that one thread updates at once: also those of parameters that follow
     bint covered   # whether the update of an earlier parameter is that of this one, too
     int number     # of a data array, a total
@@ -237,6 +244,7 @@ cdef struct Run:
     const Step *steps
     int count
     bint grouped   # whether some gradients are of groups of rows
+    bint parted    # whether the last products fall into parts
     int itemsize
     # what a call is about
     Data data[MAX_DATA]
