@@ -2,8 +2,9 @@
 
 Environment variables are read at the first use: ``FUSEDMLP_BACKEND`` (``auto`` or a backend's
 name), ``FUSEDMLP_THREADS`` (a number), ``FUSEDMLP_ISA`` (a cap on the instruction set of the
-compiled kernels), ``FUSEDMLP_MATMUL_PRECISION`` and ``FUSEDMLP_MATMUL_LIBRARY`` (see `set_matmul`).
-What is set here later takes their place.  This module knows no arrays.
+compiled kernels), ``FUSEDMLP_MATMUL_PRECISION`` and ``FUSEDMLP_MATMUL_LIBRARY`` (see `set_matmul`),
+``FUSEDMLP_MAX_EPOCHS`` and ``FUSEDMLP_MAX_STEPS_PER_EPOCH`` (see `set_max_epochs`).  What is set
+here later takes their place.  This module knows no arrays.
 
 >>> floatx()
 'float32'
@@ -20,17 +21,24 @@ from ._version import __version__
 
 __all__ = [
     "backend",
+    "disable_interactive_logging",
     "dtype_policy",
+    "enable_interactive_logging",
     "epsilon",
     "floatx",
     "info",
     "instruction_set",
+    "is_interactive_logging_enabled",
     "matmul",
+    "max_epochs",
+    "max_steps_per_epoch",
     "set_backend",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
     "set_matmul",
+    "set_max_epochs",
+    "set_max_steps_per_epoch",
     "set_threads",
     "show",
     "threads",
@@ -38,10 +46,13 @@ __all__ = [
 
 _FLOATX = ("float32", "float64")
 _VARIABLES = ("FUSEDMLP_BACKEND", "FUSEDMLP_ISA", "FUSEDMLP_THREADS", "FUSEDMLP_MATMUL_PRECISION",
-              "FUSEDMLP_MATMUL_LIBRARY")
+              "FUSEDMLP_MATMUL_LIBRARY", "FUSEDMLP_MAX_EPOCHS", "FUSEDMLP_MAX_STEPS_PER_EPOCH")
 
 _floatx = "float32"
 _epsilon = 1e-7
+_interactive = True
+_limits: dict[str, int] = {}  # on training, where there are any
+_limits_read = False  # whether environment variables have been
 
 
 # -- backend and threads -------------------------------------------------------------------------
@@ -318,6 +329,127 @@ def set_epsilon(value: float) -> None:
             f"Argument `value` must lie above 0 and below 0.5. Received: {value!r}"
         )
     _epsilon = number
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+def enable_interactive_logging() -> None:
+    """Let what is said to people, as the progress of `fit`, go to standard output: the default.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.enable_interactive_logging()
+    >>> fusedmlp.config.is_interactive_logging_enabled()
+    True
+    """
+    global _interactive
+    _interactive = True
+
+
+def disable_interactive_logging() -> None:
+    """Let it go to the logger "fusedmlp" of the standard library's `logging` instead.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.disable_interactive_logging()
+    >>> fusedmlp.config.is_interactive_logging_enabled()
+    False
+    >>> fusedmlp.config.enable_interactive_logging()
+    """
+    global _interactive
+    _interactive = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether what is said to people goes to standard output.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.is_interactive_logging_enabled()
+    True
+    """
+    return _interactive
+
+
+def max_epochs() -> int | None:
+    """Most epochs of a `fit`; None where there is no limit.  At first ``FUSEDMLP_MAX_EPOCHS``.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.max_epochs()
+    """
+    return _limit("max_epochs")
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Let no `fit` make more epochs, whatever it is asked for, as when a script is only tried out.
+
+    Parameters
+    ----------
+    max_epochs : int or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no positive integer and not None.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.set_max_epochs(2)
+    >>> fusedmlp.config.max_epochs()
+    2
+    >>> fusedmlp.config.set_max_epochs(None)
+    """
+    _set_limit("max_epochs", max_epochs)
+
+
+def max_steps_per_epoch() -> int | None:
+    """Most steps of an epoch, an evaluation or a prediction; None where there is no limit.
+
+    At first ``FUSEDMLP_MAX_STEPS_PER_EPOCH``.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.max_steps_per_epoch()
+    """
+    return _limit("max_steps_per_epoch")
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Let `fit`, `evaluate` and `predict` make no more steps in one pass.
+
+    Parameters
+    ----------
+    max_steps_per_epoch : int or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no positive integer and not None.
+
+    >>> import fusedmlp
+    >>> fusedmlp.config.set_max_steps_per_epoch(10)
+    >>> fusedmlp.config.max_steps_per_epoch()
+    10
+    >>> fusedmlp.config.set_max_steps_per_epoch(None)
+    """
+    _set_limit("max_steps_per_epoch", max_steps_per_epoch)
+
+
+def _limit(name):
+    global _limits_read
+    if not _limits_read:
+        _limits_read = True
+        for known in ("max_epochs", "max_steps_per_epoch"):
+            text = os.environ.get(f"FUSEDMLP_{known.upper()}")
+            if text:
+                _set_limit(known, int(text) if text.isdecimal() else text)
+    return _limits.get(name)
+
+
+def _set_limit(name, value):
+    from .checks import integer
+
+    _limit(name)
+    if value is None:
+        _limits.pop(name, None)
+    else:
+        _limits[name] = integer(value, name, 1)
 
 
 # -- what is in use ------------------------------------------------------------------------------

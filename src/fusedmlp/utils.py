@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import config, random, spec
+from .config import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from .registry import (
     custom_object_scope,
     get_custom_objects,
@@ -23,22 +28,39 @@ from .training.batches import PyDataset
 
 if TYPE_CHECKING:
     from .diagnostics.drawing import model_to_dot, plot_model
+    from .downloads import get_file
     from .layers.preprocessing.feature_space import FeatureSpace
     from .saving.objects import deserialize_keras_object, serialize_keras_object
+    from .settings import Config
+    from .training.array_datasets import (
+        split_dataset,
+        text_dataset_from_directory,
+        timeseries_dataset_from_array,
+    )
+    from .training.progbar import Progbar
 
 __all__ = [
-    "CustomObjectScope", "FeatureSpace", "PyDataset", "Sequence", "clear_session",
-    "custom_object_scope", "deserialize_keras_object", "get_custom_objects", "get_registered_name",
-    "get_registered_object", "is_keras_tensor", "model_to_dot", "normalize",
+    "Config", "CustomObjectScope", "FeatureSpace", "Progbar", "PyDataset", "Sequence",
+    "clear_session", "custom_object_scope", "deserialize_keras_object",
+    "disable_interactive_logging", "enable_interactive_logging", "get_custom_objects", "get_file",
+    "get_registered_name", "get_registered_object", "get_source_inputs",
+    "is_interactive_logging_enabled", "is_keras_tensor", "model_to_dot", "normalize",
     "pack_x_y_sample_weight", "pad_sequences", "plot_model", "register_keras_serializable",
-    "serialize_keras_object", "set_random_seed", "standardize_dtype", "to_categorical",
+    "serialize_keras_object", "set_random_seed", "split_dataset", "standardize_dtype",
+    "text_dataset_from_directory", "timeseries_dataset_from_array", "to_categorical",
     "unpack_x_y_sample_weight",
 ]
 
 Sequence = PyDataset
 CustomObjectScope = custom_object_scope
 _ELSEWHERE = {
+    "Config": "settings",
     "FeatureSpace": "layers.preprocessing.feature_space",
+    "Progbar": "training.progbar",
+    "get_file": "downloads",
+    "split_dataset": "training.array_datasets",
+    "text_dataset_from_directory": "training.array_datasets",
+    "timeseries_dataset_from_array": "training.array_datasets",
     "deserialize_keras_object": "saving.objects",
     "serialize_keras_object": "saving.objects",
     "model_to_dot": "diagnostics.drawing",
@@ -182,6 +204,41 @@ def is_keras_tensor(x) -> bool:
     from .layers.tensor import KerasTensor
 
     return isinstance(x, KerasTensor)
+
+
+def get_source_inputs(tensor) -> list:
+    """The symbolic inputs that a symbolic tensor is made of.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+
+    >>> import fusedmlp as fm
+    >>> a, b = fm.Input((2,), name="a"), fm.Input((2,), name="b")
+    >>> [x.name for x in get_source_inputs(fm.layers.add([a, fm.layers.Dense(2)(b)]))]
+    ['a', 'b']
+    """
+    from .layers.tensor import node_of
+
+    if not is_keras_tensor(tensor):
+        raise TypeError(
+            "Argument `tensor` must be a symbolic tensor. "
+            f"Received: {tensor!r} of type {type(tensor).__name__}"
+        )
+    if tensor._keras_history.operation is None:
+        return [tensor]
+    found, seen, waiting = [], set(), [tensor]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        node = node_of(one)
+        if node.is_input:
+            found.append(one)
+        waiting += reversed(node.input_tensors)
+    return found
 
 
 def standardize_dtype(dtype) -> str:

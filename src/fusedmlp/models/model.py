@@ -15,6 +15,7 @@ import numpy as np
 from .. import random, tree
 from ..layers.layer import Layer, map_shapes, of_package
 from ..layers.tensor import KerasTensor, PlanTensor, columns_of
+from ..messages import say
 from ..plan import Builder
 from ..training.execution import Executions
 from ..training.ports import Port
@@ -528,7 +529,7 @@ class Model(Trainer, Layer):
 
         for line in summary_lines(self, line_length, positions, expand_nested, show_trainable,
                                   layer_range):
-            (print_fn or print)(line)
+            (print_fn or say)(line)
 
     def explain_plan(self, batch_size: int = 32) -> str:
         """What `plan` returns, in words: each operation, what was fused, what it costs.
@@ -657,7 +658,7 @@ class Model(Trainer, Layer):
             )
         export_onnx(self, filepath, OPSET if opset_version is None else opset_version)
         if verbose:
-            print(f"Saved {self.name!r} to {str(filepath)!r}")
+            say(f"Saved {self.name!r} to {str(filepath)!r}")
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None) -> Model:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import checks
+from ..messages import say
 from .callbacks import Callback
-from .monitors import MonitorCallback, say
+from .monitors import MonitorCallback
 
 __all__ = ["BackupAndRestore", "ModelCheckpoint"]
 

@@ -11,14 +11,10 @@ import warnings
 from typing import Any
 
 from .. import checks
+from ..messages import say
 from .callbacks import Callback
 
-__all__ = ["EarlyStopping", "MonitorCallback", "ReduceLROnPlateau", "say"]
-
-
-def say(text: str) -> None:
-    """Tell people what a callback does."""
-    print(text, flush=True)
+__all__ = ["EarlyStopping", "MonitorCallback", "ReduceLROnPlateau"]
 
 
 class MonitorCallback(Callback):

@@ -6,6 +6,9 @@ import sys
 from time import perf_counter
 from typing import Any
 
+from .. import config
+from ..messages import say
+
 __all__ = ["Progress", "format_logs", "resolve_verbose"]
 
 
@@ -74,7 +77,7 @@ class Progress:
         self._total, self._title, self._unit, self._done = total, title, unit, 0
         self._bar: Any = None
         self._start = perf_counter()
-        if verbose == 1:
+        if verbose == 1 and config.is_interactive_logging_enabled():
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -102,7 +105,7 @@ class Progress:
                   f"{_duration(seconds / max(done, 1))}/{self._unit}"]
         if logs:
             parts.append(format_logs(logs))
-        print(" - ".join(parts), flush=True)
+        say(" - ".join(parts))
 
     def close(self) -> None:
         """End the bar where it stands."""

@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable
 from numbers import Real
 
+from ..messages import say
 from .callbacks import Callback
-from .monitors import current_rate, say
+from .monitors import current_rate
 
 __all__ = ["LearningRateScheduler", "SwapEMAWeights", "TerminateOnNaN"]
 

@@ -30,6 +30,7 @@ from .execution import Executions, block_rows, first_iteration, identity_order, 
 from .feed import ArrayFeed, BatchFeed, constant, pieces
 from .interrupt import BetweenSteps
 from .iteration import iterate
+from .limits import LIMITS, limited_epochs, limited_steps
 from .nonfinite import origin
 from .objective import Objective
 from .observing import Recorder, interval
@@ -572,7 +573,8 @@ class Trainer:
             size = checked.rows_per_step(samples.rows, self.optimizer.whole_data)
         held_out = self._held_out(validation_data, checked, validation_steps, arrays)
         if arrays is not None:
-            feed = ArrayFeed(self, samples, objective, size, checked.shuffle, steps_per_epoch)
+            feed = ArrayFeed(self, samples, objective, size, checked.shuffle,
+                             limited_steps(steps_per_epoch))
             self._ready(arrays[0])
         callbacks = _callback_list(callbacks, checked.verbose, checked.epochs, feed.steps,
                                    add_history=True)
@@ -639,6 +641,7 @@ class Trainer:
         """What is evaluated after epochs, checked; None where there is nothing."""
         if data is None:
             return None
+        steps = limited_steps(steps)
         if is_batches(data):
             return self._test_batches(data, None, None, steps, "validation_data",
                                       "validation_steps")
@@ -668,7 +671,7 @@ class Trainer:
             return self._prepare_batch(unpack_batch(batch), _TRAIN_NAMES, class_weight)
 
         return BatchFeed(self, Batches(x, order if arguments.shuffle else None), prepare,
-                         arguments.steps_per_epoch)
+                         limited_steps(arguments.steps_per_epoch))
 
     def _prepare_batch(self, batch, names, class_weight=None, ports=None):
         x, y, sample_weight = batch
@@ -765,6 +768,7 @@ class Trainer:
             checks.integer(batch_size, "batch_size", 1)
         if steps is not None:
             checks.integer(steps, "steps", 1)
+        steps = limited_steps(steps)
         if is_batches(x):
             feed = self._test_batches(x, y, sample_weight, steps)
         else:
@@ -960,7 +964,8 @@ class Trainer:
         array([[3.],
                [7.]], dtype=float32)
         """
-        if steps is None and callbacks is None and (verbose == "auto" or verbose == 0):
+        if steps is None and callbacks is None and not LIMITS and (
+                verbose == "auto" or verbose == 0):
             # What `_predict` found out once; such tests are most of the time that a row takes.
             dtype, width, columns, most, forward, active = self._fast
             if type(x) is _ndarray and x.dtype is dtype and active is backend._active:
@@ -976,13 +981,16 @@ class Trainer:
         verbose = 0 if isinstance(verbose, str) and verbose == "auto" else resolve_verbose(verbose)
         size = _DEFAULT_BATCH if batch_size is None else checks.integer(
             batch_size, "batch_size", 1)
+        if steps is not None:
+            checks.integer(steps, "steps", 1)
+        steps = limited_steps(steps)
         if is_batches(x):
             return self._predict_batches(x, verbose, steps, callbacks)
         x = self._prepare_forward(x)
         forward, most = self._predicting.executor.forward, self._most_rows
         most = min(most, *(a.block_rows for a in x if isinstance(a, Stored)), sys.maxsize)
         if steps is not None:
-            x = tuple(a[: checks.integer(steps, "steps", 1) * size] for a in x)
+            x = tuple(a[: steps * size] for a in x)
         rows = len(x[0])
         watched = callbacks is not None or verbose > 0
         if not watched:
@@ -1014,9 +1022,7 @@ class Trainer:
     def _predict_batches(self, x, verbose, steps, callbacks):
         """Predictions of data that comes as batches, whose targets are left alone."""
         batches = Batches(x)
-        if steps is not None:
-            checks.integer(steps, "steps", 1)
-        elif batches.endless:
+        if steps is None and batches.endless:
             raise ValueError(
                 "Argument `steps` must be given for data without an end. Received: None"
             )
@@ -1232,7 +1238,7 @@ class _FitArguments:
     def __init__(self, batch_size, epochs, verbose, shuffle, initial_epoch, steps_per_epoch,
                  validation_steps, validation_batch_size, validation_freq, validation_split):
         self.verbose = resolve_verbose(verbose)
-        self.epochs = checks.integer(epochs, "epochs", 0)
+        self.epochs = limited_epochs(checks.integer(epochs, "epochs", 0))
         self.initial_epoch = checks.integer(initial_epoch, "initial_epoch", 0)
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.validation_batch_size = validation_batch_size
