@@ -326,7 +326,7 @@ cdef class Executor:
                 buffer = plan.buffers[op.inputs[0]]
                 chunks = -(-buffer.rows * buffer.pitch // CHUNK)
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
-                at += _lines(chunks * sizeof(double))
+                at += _lines(parts.COUNT * chunks * sizeof(double))
         groups, at = self._place_groups(ops, halved, at)
         at = self._place_between_rows(ops, at)
         found = parts.find(plan, ops, _LATE, FM_PANEL // size, {*groups, *halved})

@@ -509,16 +509,33 @@ cdef void _whole_step(Run *q, const Step *s, char **bases, long n, int thread,
                              stop, s.params.storage)
 
 
+cdef inline long _chunks(long n) noexcept nogil:
+    return (n + CHUNK - 1) // CHUNK
+
+
 cdef void _penalty(const Run *q, const Step *s, char **bases, int thread,
                    int threads) noexcept nogil:
     """The penalty of this thread's chunks of a parameter (a), each into its place (b)."""
-    cdef long start, stop, i, size, n = s.a.rows * s.a.ld
+    cdef long start, stop, first, part, n = s.a.rows * s.a.ld
     cdef double *sums = <double *> (bases[<int> s.b.base] + s.b.at)
-    share((n + CHUNK - 1) // CHUNK, 1, thread, threads, &start, &stop)
+    if s.a.parts == 0:
+        share(_chunks(n), 1, thread, threads, &start, &stop)
+        _penalties(q, s, bases, 0, n, start, stop, sums)
+        return
+    for part in range(s.a.parts * thread // threads, s.a.parts * (thread + 1) // threads):
+        part_of(&s.a, <int> part, <int> s.a.parts, q.itemsize, &first, &stop)
+        n = stop - first
+        _penalties(q, s, bases, first, n, 0, _chunks(n), sums + part * s.b.ld)
+
+
+cdef void _penalties(const Run *q, const Step *s, char **bases, long first, long n, long start,
+                     long stop, double *sums) noexcept nogil:
+    """The penalties of chunks `start` to `stop` of n elements from the first on."""
+    cdef long i
     for i in range(start, stop):
-        size = n - i * CHUNK if n - i * CHUNK < CHUNK else CHUNK
         sums[i] = q.kernels.penalty(
-            size, row_at(&s.a, bases, 0, q.itemsize) + i * CHUNK * q.itemsize, s.x, s.y)
+            min(<long> CHUNK, n - i * CHUNK),
+            row_at(&s.a, bases, 0, q.itemsize) + (first + i * CHUNK) * q.itemsize, s.x, s.y)
 
 
 cdef inline double *_records(const Run *q, int64_t count) noexcept nogil:
@@ -536,7 +553,7 @@ cdef void _observe_parameter(const Run *q, const Step *s, int thread,
                              int threads) noexcept nogil:
     """Sums of squares of this thread's chunks: parameter, gradient (in front), change."""
     cdef long size = q.itemsize, elements = s.a.rows * s.a.ld, start, stop, i, n
-    cdef long chunks = (elements + CHUNK - 1) // CHUNK
+    cdef long chunks = _chunks(elements)
     cdef const char *w
     share(chunks, 1, thread, threads, &start, &stop)
     for i in range(start, stop):
@@ -556,7 +573,7 @@ cdef void _write_record(const Run *q, const Step *s, long n, int64_t count) noex
     """Add up what was counted of a buffer, or of a parameter, and write it down."""
     cdef double *out = _records(q, count) + 4 * s.number
     cdef double active = 0.0, dead = 0.0
-    cdef long i, k, chunks = (s.a.rows * s.a.ld + CHUNK - 1) // CHUNK
+    cdef long i, k, chunks = _chunks(s.a.rows * s.a.ld)
     for k in range(4):
         out[k] = 0.0
     if s.a.rows:
@@ -579,9 +596,11 @@ cdef void _write_record(const Run *q, const Step *s, long n, int64_t count) noex
 cdef void _penalty_total(Run *q, const Step *s, char **bases, long n) noexcept nogil:
     cdef const double *sums = <const double *> (bases[<int> s.b.base] + s.b.at)
     cdef double total = 0.0
-    cdef long i
-    for i in range((s.a.rows * s.a.ld + CHUNK - 1) // CHUNK):
-        total += sums[i]
+    cdef long i, part, first, stop
+    for part in range(max(s.a.parts, 1)):
+        part_of(&s.a, <int> part, max(<int> s.a.parts, 1), q.itemsize, &first, &stop)
+        for i in range(_chunks(stop - first)):
+            total += sums[part * s.b.ld + i]
     q.totals[2 * s.number] += total * (n * _penalty_scale(q, s, bases, n))
     if not isfinite(total):
         q.bad = True
@@ -764,7 +783,7 @@ cdef void _phase(const Run *q, const Step *s, double rate, int64_t count, int th
         whole_phase(&u.whole, s.phase, rate, rate * u.decay, <double> (count // u.every + 1),
                     thread, threads)
         return
-    share((elements + CHUNK - 1) // CHUNK, 1, thread, threads, &start, &stop)
+    share(_chunks(elements), 1, thread, threads, &start, &stop)
     factor = _factor(u) if s.code == WHOLE else 0.0
     for i in range(start, stop):
         n = min(<long> CHUNK, elements - i * CHUNK)
