@@ -220,7 +220,7 @@ def optimizers() -> str:
     base = fm.optimizers.Optimizer
     parts = []
     for name, cls in _classes("optimizers", base).items():
-        if cls is base:
+        if cls in (base, fm.optimizers.MultiOptimizer):  # which have no update of their own
             continue
         text = f"## {name} {{ #{name.lower()} }}\n\n{summary(cls)}  See {link('optimizers', name)}."
         for row_name, condition in optimizer_rows(cls).items():

@@ -846,7 +846,7 @@ class Executor:
                 length = shape[name == "column"]
                 arrays.append((flat[place : place + length], (length,)))
             else:
-                arrays.append((self._part(flat, place), shape))
+                arrays.append((flat[place : place + arrays[0][0].size], shape))
         return arrays
 
     def _average(self, inputs, outputs, rows, slot, momentum, overwrite, every, parameters):

@@ -12,6 +12,7 @@ from .adam import Adam, Adamax, AdamW, Lamb, Nadam, RAdam, ScheduleFreeAdamW
 from .adaptive import Adadelta, Adafactor, Adagrad, Ftrl, RMSprop
 from .base import Optimizer
 from .lbfgs import LBFGS
+from .multi import MultiOptimizer, OptimizerMap
 from .muon import Muon
 from .sgd import SGD
 from .signs import Lion, Rprop
@@ -31,9 +32,11 @@ __all__ = [
     "Ftrl",
     "Lamb",
     "Lion",
+    "MultiOptimizer",
     "Muon",
     "Nadam",
     "Optimizer",
+    "OptimizerMap",
     "RAdam",
     "RMSprop",
     "Rprop",
@@ -44,8 +47,8 @@ __all__ = [
     "serialize",
 ]
 
-_REGISTRY = Registry("optimizer", Optimizer, _BUILT_IN)
-_ANY_CASE = {cls.__name__.lower(): cls.__name__ for cls in _BUILT_IN}
+_REGISTRY = Registry("optimizer", Optimizer, (*_BUILT_IN, MultiOptimizer))
+_ANY_CASE = {cls.__name__.lower(): cls.__name__ for cls in (*_BUILT_IN, MultiOptimizer)}
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:

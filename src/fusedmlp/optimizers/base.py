@@ -396,6 +396,10 @@ class Optimizer:
         found = [Variable([float(self.steps)], name="iteration", trainable=False)]
         if not isinstance(self._learning_rate, schedules.LearningRateSchedule):
             found.append(Variable([self.learning_rate], name="learning_rate", trainable=False))
+        return found + self._state_variables()
+
+    def _state_variables(self):
+        found: list[Variable] = []
         if self._state is None:
             return found
         for number, slot in enumerate(self._state.slots):
