@@ -12,6 +12,7 @@ end in reasonable time.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 
@@ -98,6 +99,11 @@ def use_threads(other):
     other.native.set_threads(before)
 
 
+@functools.cache  # most functions make many items
+def _mentions_keras(function):
+    return "keras" in inspect.getsource(function)
+
+
 def pytest_collection_modifyitems(items):
     """Mark the tests that mention Keras, so that they can be run where it is installed, and those
     that compute on a GPU.
@@ -107,6 +113,5 @@ def pytest_collection_modifyitems(items):
         if GPU in (named.get("backend"), named.get("other")) or GPU in item.fixturenames:
             item.add_marker("gpu")
         function = getattr(item, "function", None)
-        if function is not None and ("keras" in item.fixturenames
-                                     or "keras" in inspect.getsource(function)):
+        if function is not None and ("keras" in item.fixturenames or _mentions_keras(function)):
             item.add_marker("keras")

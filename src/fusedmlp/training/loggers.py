@@ -171,7 +171,7 @@ not supported. Received: 2
         self.every_batch = update_freq != "epoch"
         self._open = _writer()
         self._writers: dict = {}
-        self._steps = self._tests = 0
+        self._steps = 0
         self._began = self._iterations = 0.0
 
     def _to(self, part):
