@@ -595,7 +595,7 @@ COMMON = {
 }
 
 
-@pytest.mark.parametrize("form", ["momentum", "adam", "nadam", "muon"])
+@pytest.mark.parametrize("form", ["momentum", "adam", "muon"])
 @pytest.mark.parametrize("common", COMMON)
 def test_common_arguments_like_keras(form, common):
     keras = keras_peer.load()
