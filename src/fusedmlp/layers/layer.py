@@ -674,25 +674,33 @@ class Layer:
     def _sublayers(self) -> list[Layer]:
         """Layers that are attributes of this one, also within lists and dicts, each once."""
         found: dict[int, Layer] = {}
-        for name, value in vars(self).items():
-            if _may_hold(name, value):
-                _collect(value, found, Layer)
+        for value in self._holders():
+            _collect(value, found, Layer)
         return list(found.values())
+
+    def __setattr__(self, name, value):
+        if type(value) not in _PLAIN and name not in _OWN and (
+                isinstance(value, _HOLDERS) or hasattr(type(value), "reset_state")):
+            vars(self).setdefault("_holding", set()).add(name)
+        super().__setattr__(name, value)
+
+    def _holders(self):
+        """The attributes that are layers, variables or metrics, or may hold some."""
+        attributes = vars(self)
+        holding = attributes.get("_holding", ())  # names, also those that don't hold any more
+        return [value for name, value in attributes.items() if name in holding]
 
     @property
     def _own_variables(self) -> list[Variable]:
         """The layer's own: those that `add_weight` made, and those that are attributes of it, also
         within lists and dicts; what can be trained comes first."""
         found = {id(v): v for v in self._variables}
-        inner = None
-        for name, value in vars(self).items():
-            if _may_hold(name, value):
-                others: dict[int, Variable] = {}
-                _collect(value, others, Variable)
-                if others.keys() - found.keys():
-                    if inner is None:  # a layer around another one may name its variables
-                        inner = {id(v) for layer in self._sublayers for v in layer.variables}
-                    found.update((key, v) for key, v in others.items() if key not in inner)
+        others: dict[int, Variable] = {}
+        for value in self._holders():
+            _collect(value, others, Variable)
+        if others.keys() - found.keys():  # a layer around another one may name its variables
+            inner = {id(v) for layer in self._sublayers for v in layer.variables}
+            found.update((key, v) for key, v in others.items() if key not in inner)
         return sorted(found.values(), key=lambda v: not v.trainable)
 
     def _all_metrics(self) -> list:
@@ -701,12 +709,15 @@ class Layer:
         from ..metrics import Metric
 
         found: dict = {}
-        for name, value in vars(self).items():
-            if name not in _OWN and isinstance(value, (Metric, list, tuple, dict)):
-                _collect(value, found, Metric)
-        for layer in self._sublayers:
-            found.update((id(m), m) for m in layer._all_metrics())
+        self._add_metrics(found, Metric)
         return list(found.values())
+
+    def _add_metrics(self, found, kind):
+        for value in self._holders():
+            if type(value) is not Variable:
+                _collect(value, found, kind)
+        for layer in self._sublayers:
+            layer._add_metrics(found, kind)
 
     @property
     def metrics(self) -> list:
@@ -909,10 +920,6 @@ _OWN = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_vari
 # What most attributes are, and what can be a layer or a variable or hold some.
 _PLAIN = frozenset((bool, int, float, str, type(None), types.FunctionType))
 _HOLDERS = (Layer, Variable, list, tuple, dict)
-
-
-def _may_hold(name, value):
-    return type(value) not in _PLAIN and isinstance(value, _HOLDERS) and name not in _OWN
 
 
 def _collect(value, found, kind):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import backend, config, random
+from .. import backend, config, constraints, random
 from ..plan import Builder, Plan
 from .objective import BoundObjective
 from .observing import no_slope
@@ -27,13 +27,15 @@ _MIXED_ROWS = 32  # Keras's batch, where predictions depend on how rows are cut 
 
 
 class Execution(NamedTuple):
-    """A plan, the executor that runs it, what it is bound to, and who owns its buffers."""
+    """A plan, the executor that runs it, what it is bound to, who owns its buffers, and the
+    variables that constraints in Python project."""
 
     plan: Plan
     executor: Any
     objective: BoundObjective | None
     slots: tuple
     owners: dict[str, str]
+    projected: list
 
 
 def lower(model, rows: int, objective: BoundObjective | None = None, weighted: tuple = (),
@@ -145,7 +147,8 @@ class Executions:
             plan, owners = lower(model, rows, objective, weighted, optimizer, sparse,
                                  observe)
             executor = backend.executor(plan, model.arena, slots, model.seed)
-            execution = Execution(plan, executor, objective, slots, owners)
+            projected = [] if optimizer is None else constraints.with_own(model.trained_variables())
+            execution = Execution(plan, executor, objective, slots, owners, projected)
             self._kept[key] = execution
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

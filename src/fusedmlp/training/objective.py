@@ -191,7 +191,7 @@ class BoundObjective:
 
     def __init__(self, objective: Objective, shapes: Sequence[tuple | None],
                  ports: Sequence[Port]):
-        self.ports, self._owner = tuple(ports), objective.owner
+        self.ports, self._owner, self._tracked = tuple(ports), objective.owner, []
         asked = per_port(objective.loss, ports, "loss")
         weights = _weights(objective.loss_weights, asked, ports)
         plain = _metrics_of(objective.metrics, ports, "metrics")
@@ -288,9 +288,10 @@ class BoundObjective:
 
     def begin(self) -> list[dict]:
         """Let metrics that are computed in Python begin anew; what they had, for `resume`."""
-        own = self._kept_in_python()
         if self._owner is not None:
+            self._tracked = self._owner.tracked_metrics()
             self._owner.forget_reported()
+        own = self._kept_in_python()
         before = [copy.deepcopy(vars(metric)) for metric in own]
         for metric in own:
             metric.reset_state()
@@ -299,7 +300,7 @@ class BoundObjective:
     def _kept_in_python(self):
         """Metrics whose state is no part of a plan's totals."""
         found = [metric for _, metric, *_ in self.metrics if in_python(metric)]
-        return found + ([] if self._owner is None else self._owner.tracked_metrics())
+        return found + self._tracked
 
     def resume(self, before: list[dict]) -> None:
         """Give metrics that are computed in Python back what they had before `begin`."""
@@ -310,7 +311,7 @@ class BoundObjective:
         """The numbers by name, from sums and counts in the order of `names`; the model may report
         others."""
         found = self.compiled(totals)
-        return found if self._owner is None else self._owner.reported(found)
+        return found if self._owner is None else self._owner.reported(found, self._tracked)
 
     def compiled(self, totals: np.ndarray) -> dict[str, float]:
         """The numbers that `compile` was asked for, by name."""

@@ -282,8 +282,14 @@ class Trainer:
 
     def tracked_metrics(self) -> list:
         """The metrics that the model updates itself, in a `call` or in a method of its own."""
-        known = set(map(id, self._compiled_metrics()))
-        return [metric for metric in self.metrics if id(metric) not in known]
+        found = self._all_metrics() if self._lists_all_metrics else self.metrics
+        known = set(map(id, self._compiled_metrics())) if found else ()
+        return [metric for metric in found if id(metric) not in known]
+
+    @property
+    def _lists_all_metrics(self):
+        """Whether `metrics` is not a subclass's own."""
+        return type(self).metrics is Trainer.metrics
 
     @property
     def metrics_names(self) -> list[str]:
@@ -297,6 +303,8 @@ class Trainer:
 
     def _reports_compiled(self):
         """Whether what `compile` was asked for is reported: not if `metrics` leaves it out."""
+        if self._lists_all_metrics:
+            return True
         self._asked_metrics = False
         return self.metrics is not None and self._asked_metrics
 
@@ -362,14 +370,15 @@ class Trainer:
         """Begin anew with what a model reports itself."""
         self._reported = None
 
-    def reported(self, logs: dict[str, float]) -> dict[str, float]:
-        """What is reported, given the numbers that `compile` was asked for."""
-        return self._with_tracked(logs) if self._reported is None else dict(self._reported)
+    def reported(self, logs: dict[str, float], tracked: list) -> dict[str, float]:
+        """What is reported, given the numbers that `compile` was asked for, and own metrics."""
+        return dict(self._reported) if self._reported is not None \
+            else self._with_tracked(logs, tracked)
 
-    def _with_tracked(self, logs):
+    def _with_tracked(self, logs, tracked):
         """The numbers that `compile` was asked for, and those of the model's own metrics."""
         logs = logs if self._reports_compiled() else {}
-        for metric in self.tracked_metrics():
+        for metric in tracked:
             found = metric.result()
             found = found if isinstance(found, Mapping) else {metric.name: found}
             logs.update((name, _number(value)) for name, value in found.items())
@@ -404,7 +413,7 @@ class Trainer:
         """
         if self._measuring:
             objective, totals = self._live
-            return self._with_tracked(objective.compiled(totals))
+            return self._with_tracked(objective.compiled(totals), self.tracked_metrics())
         return dict(self._latest_logs)
 
     def metric_directions(self) -> dict[str, int]:
@@ -1332,13 +1341,12 @@ class _Training:
         self.begun = callbacks.methods("on_train_batch_begin", "on_batch_begin")
         self.ended = callbacks.methods("on_train_batch_end", "on_batch_end")
         self.each = callbacks.wants_batches("train")
-        self.projected = constraints.with_own(model.trained_variables())
 
     def _bind(self, rows):
         self.execution = self.model._executions.get(self.model, rows, self.objective,
                                                     self.feed.weighted, self.optimizer,
                                                     self.feed.sparse, self.observe)
-        self.executor = self.execution.executor
+        self.executor, self.projected = self.execution.executor, self.execution.projected
         if self.recorder is not None:
             self.recorder.bind(self.executor)
         self.arena, self.model._live = self.model.arena, (self.objective, self.executor.totals)
