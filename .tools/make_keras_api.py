@@ -10,9 +10,9 @@ import inspect
 import json
 from pathlib import Path
 
-MODULES = ("activations", "callbacks", "config", "constraints", "initializers", "layers", "losses",
-           "metrics", "models", "optimizers", "optimizers.schedules", "random", "regularizers",
-           "saving", "utils")
+MODULES = ("keras", "activations", "callbacks", "config", "constraints", "initializers", "layers",
+           "losses", "metrics", "models", "optimizers", "optimizers.schedules", "preprocessing",
+           "preprocessing.sequence", "random", "regularizers", "saving", "utils")
 TARGET = Path(__file__).resolve().parent.parent / "tests" / "keras_api.json"
 
 
@@ -51,7 +51,7 @@ def snapshot():
 
     found = {}
     for name in MODULES:
-        module = importlib.import_module(f"keras.{name}")
+        module = importlib.import_module("keras" if name == "keras" else f"keras.{name}")
         found[name] = {n: arguments(getattr(module, n)) for n in names(module)}
     return {"version": keras.__version__, "modules": found}
 

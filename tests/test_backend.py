@@ -351,7 +351,7 @@ def test_a_kernel_that_a_gpu_lacks_says_so_when_it_is_called(made):
     ("", "'cpu', 'gpu', 'cuda'"), ("gpu:1", "CUDA_VISIBLE_DEVICES"), ("cpu:", "another number")])
 def test_unknown_devices(wrong, message):
     before = backends.kernels()
-    with (pytest.raises(ValueError, match=rf"Argument `name` must .*{message}.* Received: "),
+    with (pytest.raises(ValueError, match=rf"Argument `device_name` must .*{message}.* Received: "),
           backends.device(wrong)):
         pytest.fail("the block runs")
     assert backends.kernels() is before

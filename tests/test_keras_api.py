@@ -51,9 +51,10 @@ for _, (_names, _where, _reason) in rows("Arguments that are not here"):
 
 
 def item(module, name):
-    """The object of that name here, or None."""
+    """The object of that name here, or None; the module "keras" is the package itself."""
     try:
-        return getattr(importlib.import_module(f"fusedmlp.{module}"), name)
+        return getattr(importlib.import_module(
+            "fusedmlp" if module == "keras" else f"fusedmlp.{module}"), name)
     except (ImportError, AttributeError):
         return None
 

@@ -33,13 +33,14 @@ if TYPE_CHECKING:
         models,
         ops,
         optimizers,
+        preprocessing,
         random,
         regularizers,
         saving,
         utils,
     )
     from .backend import device
-    from .dtype_policies import DTypePolicy
+    from .dtype_policies import DTypePolicy, FloatDTypePolicy
     from .initializers import Initializer
     from .layers import Input, InputSpec, Layer
     from .layers.tensor import KerasTensor
@@ -47,16 +48,18 @@ if TYPE_CHECKING:
     from .metrics import Metric
     from .models import Model, Sequential
     from .optimizers import Optimizer
+    from .regularizers import Regularizer
     from .variable import Variable
 
 _MODULES = (
     "activations", "backend", "callbacks", "config", "constraints", "datasets", "diagnostics",
     "dtype_policies", "initializers", "layers", "losses", "metrics", "mixed_precision", "models",
-    "ops", "optimizers", "random", "regularizers", "saving", "utils",
+    "ops", "optimizers", "preprocessing", "random", "regularizers", "saving", "utils",
 )
 _OPTIONAL = ("sklearn",)  # modules that need more than NumPy, so no part of `__all__`
 _NAMES = {
     "DTypePolicy": "dtype_policies",
+    "FloatDTypePolicy": "dtype_policies",
     "Initializer": "initializers",
     "Input": "layers",
     "InputSpec": "layers",
@@ -66,6 +69,7 @@ _NAMES = {
     "Metric": "metrics",
     "Model": "models",
     "Optimizer": "optimizers",
+    "Regularizer": "regularizers",
     "Sequential": "models",
     "Variable": "variable",
     "device": "backend",
@@ -73,6 +77,7 @@ _NAMES = {
 
 __all__ = [
     "DTypePolicy",
+    "FloatDTypePolicy",
     "Initializer",
     "Input",
     "InputSpec",
@@ -82,6 +87,7 @@ __all__ = [
     "Metric",
     "Model",
     "Optimizer",
+    "Regularizer",
     "Sequential",
     "Variable",
     "__version__",
@@ -102,6 +108,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "saving",

@@ -369,7 +369,7 @@ def _select(name):
 
 
 @contextmanager
-def device(name):
+def device(device_name):
     """Within the block, compute on a device; then again with the backend that was in use before.
 
     The choice is one of the whole process, as that of `choose` is.  On a GPU `fit`, `evaluate`
@@ -378,7 +378,7 @@ def device(name):
 
     Parameters
     ----------
-    name : str
+    device_name : str
         "cpu", "gpu" or "cuda", which is the same; ":0" may follow.  "cpu" leaves a backend that
         computes on the CPU as it is, and else takes the best of them; large models are trained
         there, too.
@@ -399,10 +399,10 @@ def device(name):
     ...     pass
     Traceback (most recent call last):
     ...
-    ValueError: Argument `name` must be one of 'cpu', 'gpu', 'cuda'. Received: 'tpu'
+    ValueError: Argument `device_name` must be one of 'cpu', 'gpu', 'cuda'. Received: 'tpu'
     """
     global _active, _automatic
-    wanted = _family(name)
+    wanted = _family(device_name)
     before = kernels(), _automatic
     if _BACKENDS[before[0].name].gpu != wanted:
         choose(next(row.name for row in _BACKENDS.values() if row.gpu) if wanted else "auto")
@@ -418,11 +418,12 @@ def _family(name):
     family, _, number = name.lower().partition(":") if isinstance(name, str) else ("", "", "")
     if family not in _FAMILIES:
         raise ValueError(
-            f"Argument `name` must be one of {', '.join(map(repr, _FAMILIES))}. Received: {name!r}"
+            f"Argument `device_name` must be one of {', '.join(map(repr, _FAMILIES))}. "
+            f"Received: {name!r}"
         )
     if ":" in name and number != "0":
         raise ValueError(
-            "Argument `name` must not have another number than 0: of several GPUs, "
+            "Argument `device_name` must not have another number than 0: of several GPUs, "
             f"CUDA_VISIBLE_DEVICES chooses the one to be used. Received: {name!r}"
         )
     return _FAMILIES[family]

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import config
 
-__all__ = ["DTypePolicy", "dtype_policy", "get", "set_dtype_policy"]
+__all__ = ["DTypePolicy", "FloatDTypePolicy", "dtype_policy", "get", "set_dtype_policy"]
 
 _COMPUTE = {"float32": "float32", "float64": "float64", "mixed_bfloat16": "bfloat16",
             "mixed_float16": "float32"}
@@ -39,7 +39,8 @@ class DTypePolicy:
 
     Parameters
     ----------
-    name : {"float32", "float64", "mixed_bfloat16", "mixed_float16"}
+    name : {"float32", "float64", "mixed_bfloat16", "mixed_float16"}, optional
+        By default that of the policy of layers that name none.
 
     Attributes
     ----------
@@ -67,7 +68,9 @@ class DTypePolicy:
     ('bfloat16', 'float32')
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str | None = None):
+        if name is None:
+            name = dtype_policy().name
         if name not in _COMPUTE:
             reason = _WHY_NOT.get(name) if isinstance(name, str) else None
             raise ValueError(
@@ -112,6 +115,9 @@ class DTypePolicy:
 
     def __repr__(self):
         return f"<DTypePolicy {self._name!r}>"
+
+
+FloatDTypePolicy = DTypePolicy
 
 
 def get(identifier) -> DTypePolicy:

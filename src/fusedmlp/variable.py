@@ -117,8 +117,8 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(self, initializer, shape=None, dtype: Any = None, trainable: bool = True,
-                 autocast: bool = True, aggregation: str | None = None,
-                 synchronization: str | None = None, name: str | None = None):
+                 autocast: bool = True, aggregation: str | None = "none",
+                 synchronization: str | None = "auto", name: str | None = None):
         if isinstance(initializer, str) or callable(initializer):
             initializer = _initialized(initializer, shape, dtype)
         given = np.asarray(initializer)
