@@ -34,9 +34,10 @@ from .threads import limit
 __all__ = ["MultilayerPerceptron"]
 
 ACTIVATIONS = {alias for row in spec.ACTIVATIONS.values() for alias in (row.name, *row.aliases)}
-OPTIMIZERS = {
+OPTIMIZERS = {  # those that a name is enough for
     name.lower() for name in optimizers.__all__
-    if isinstance(getattr(optimizers, name), type) and name != "Optimizer"
+    if isinstance(cls := getattr(optimizers, name), type) and issubclass(cls, Optimizer)
+    and name not in ("Optimizer", "MultiOptimizer")
 }
 _OURS = {"softmax": "softmax", "logistic": "sigmoid", "identity": "linear", "exp": "exponential"}
 
