@@ -749,7 +749,7 @@ def test_losses_of_ones_own_that_can_not_be(data):
     x = data[0][0]
 
     def scalar(t, p):
-        return np.mean((t - p) ** 2)
+        return np.mean(np.square(np.asarray(t) - np.asarray(p)))
 
     def ranks(t, p):
         return (p - p.mean(axis=0)).sum(axis=1) ** 2

@@ -172,3 +172,102 @@ def test_a_config_without_get_config():
     assert whole(X).shape == (48, 3)
     with pytest.raises(NotImplementedError, match=r"Block.*get_config"):
         Block(2, [np.tanh]).get_config()
+
+
+# -- losses of one's own -------------------------------------------------------------------------
+
+
+def likelihood(y_true, y_pred):
+    """One number for the whole batch, of targets with half as many columns."""
+    scale = ops.softplus(y_pred[:, 1:]) + 1e-3
+    return ops.mean(ops.log(scale) + 0.5 * ops.square((y_true - y_pred[:, :1]) / scale))
+
+
+def quantiles(y_true, y_pred):
+    """A number for each row, of targets with a third of the columns."""
+    miss, shares = y_true - y_pred, np.array([0.1, 0.5, 0.9])
+    return ops.mean(ops.maximum(shares * miss, (shares - 1) * miss), axis=-1)
+
+
+def split_by_class(y_true, y_pred):
+    """Compares targets with `==`."""
+    return ops.mean(ops.where(y_true == 1, -ops.log(y_pred), -ops.log(1 - y_pred)), axis=-1)
+
+
+@pytest.mark.parametrize(("loss", "columns", "activation"), [
+    (likelihood, 2, None), (quantiles, 3, None), (split_by_class, 1, "sigmoid")])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_of_ones_own_are_differentiated(loss, columns, activation, weighted, backend):
+    fm.utils.set_random_seed(1)
+    model = fm.Sequential([fm.Input((5,), dtype="float64"),
+                           layers.Dense(columns, activation=activation)])
+    model.compile(fm.optimizers.SGD(0.1), loss)
+    x, y = X.astype("float64"), (Y[:, :1] > 0 if activation else Y[:, :1]).astype("float64")
+    weight = RNG.random(48) if weighted else None
+    before = model.get_weights()
+    model.train_on_batch(x, y, weight)
+    found = (before[0] - model.get_weights()[0]) / 0.1
+
+    def value(shift):
+        model.set_weights([before[0] + shift, before[1]])
+        return model.test_on_batch(x, y, weight)
+
+    for place in np.ndindex(2, columns):
+        shift = np.zeros_like(before[0])
+        shift[place] = 1e-5
+        slope = (value(shift) - value(-shift)) / 2e-5
+        assert found[place] == pytest.approx(slope, rel=1e-5, abs=1e-9)
+    model.set_weights(before)
+    expected = float(np.mean(np.asarray(loss(y, model.predict(x))) * (
+        1 if weight is None else weight)))
+    assert value(0) == pytest.approx(expected)
+
+
+def test_losses_of_several_outputs_of_ones_own():
+    x = fm.Input((5,))
+    model = fm.Model(x, [layers.Dense(2, name="a")(x), layers.Dense(3, name="b")(x)])
+    model.compile("adam", {"a": likelihood, "b": quantiles}, loss_weights={"b": 0.5})
+    target = Y[:, :1]
+    found = model.evaluate(X, {"a": target, "b": target}, batch_size=48, return_dict=True)
+    a, b = model.predict(X)
+    assert found["a_loss"] == pytest.approx(float(likelihood(target, a)), rel=1e-5)
+    assert found["b_loss"] == pytest.approx(float(np.mean(quantiles(target, b))), rel=1e-5)
+    assert found["loss"] == pytest.approx(found["a_loss"] + 0.5 * found["b_loss"], rel=1e-5)
+
+
+def test_gradient_of_the_largest(backend):
+    class Largest(layers.Layer):
+        def call(self, x):
+            values, places = ops.top_k(x, 2)
+            assert places.dtype == "int32"
+            return ops.softmax(values) + ops.erf(values)
+
+    fm.utils.set_random_seed(1)
+    model = fm.Sequential([fm.Input((5,), dtype="float64"), layers.Dense(5), Largest()])
+    model.compile(fm.optimizers.SGD(0.1), "mse")
+    before, x, y = model.get_weights(), X.astype("float64"), Y[:, :2].astype("float64")
+    model.train_on_batch(x, y)
+    found = ((before[0] - model.get_weights()[0]) / 0.1)[1, 3]
+
+    def value(shift):
+        kernel = before[0].copy()
+        kernel[1, 3] += shift
+        model.set_weights([kernel, before[1]])
+        return model.test_on_batch(x, y)
+
+    assert found == pytest.approx((value(1e-6) - value(-1e-6)) / 2e-6, rel=1e-5)
+
+
+def test_layers_that_return_numbers_and_variables():
+    class Total(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.total = self.add_weight((5,), "zeros", trainable=False)
+
+        def call(self, x):
+            self.total.assign_add(ops.sum(x, axis=0))
+            return self.total
+
+    layer = Total()
+    np.testing.assert_allclose(layer(X), X.sum(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(layer(X), 2 * X.sum(axis=0), rtol=1e-4)

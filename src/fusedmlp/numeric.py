@@ -314,6 +314,8 @@ def erf(x):
     """
     from math import erf as scalar
 
+    if hasattr(x, "given_to"):
+        return x.given_to(erf)
     x = convert_to_tensor(x)
     found = np.frompyfunc(scalar, 1, 1)(x)
     return np.asarray(found, x.dtype)
@@ -382,6 +384,8 @@ def top_k(x, k: int, sorted: bool = True):
     >>> [part.tolist() for part in top_k(np.array([1.0, 3.0, 2.0]), 2)]
     [[3.0, 2.0], [1, 2]]
     """
+    if hasattr(x, "given_to"):
+        return tuple(x.given_to(top_k, k, sorted))
     x = np.asarray(x)
     places = np.argsort(-x, axis=-1, kind="stable")[..., :k]
     return np.take_along_axis(x, places, axis=-1), places.astype(np.int32)

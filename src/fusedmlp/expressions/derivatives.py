@@ -18,6 +18,7 @@ import math
 import numpy as np
 
 from ..differences import quotient, step_size
+from ..numeric import erf, top_k
 from .functions import (
     activated,
     astype,
@@ -392,6 +393,12 @@ def _determinant(g, y, x):
     return (np.asarray(g * y)[..., None, None] * _swapped(np.linalg.inv(x)),)
 
 
+def _largest(g, y, x, k, sorted=True):
+    result = np.zeros(np.shape(x), np.asarray(g[0]).dtype)
+    np.put_along_axis(result, np.asarray(y[1], np.int64), g[0], -1)
+    return (result,)
+
+
 def _where(g, y, condition, a, b):
     return None, np.where(condition, g, 0), np.where(condition, 0, g)
 
@@ -464,9 +471,10 @@ RULES = {
     np.tril: lambda g, y, x, k=0: (np.tril(g, k),),
     np.triu: lambda g, y, x, k=0: (np.triu(g, k),),
     np.linalg.inv: _inverse, np.linalg.det: _determinant,
-    np.where: _where, np.clip: _clipped, np.copy: lambda g, y, x, *more: (g,),
+    top_k: _largest, np.where: _where, np.clip: _clipped, np.copy: lambda g, y, x, *more: (g,),
     np.array: lambda g, y, x, *more: (g,),
     astype: lambda g, y, x, dtype: (g if np.dtype(dtype).kind == "f" else np.zeros(np.shape(x)),),
+    erf: lambda g, y, x: (g * (2.0 / math.sqrt(math.pi)) * np.exp(-np.square(x)),),
     activated: _activated, loss_of_samples: _loss_of_samples,
 }
 

@@ -26,13 +26,15 @@ from ..expressions.functions import (
     loss_of_samples,
     taken,
 )
+from ..numeric import erf, top_k
 from ..variable import Variable
 from . import tensor as tensors
 from .layer import Layer, lower_variable, of_package
 from .naming import auto_name
 from .tensor import KerasTensor, PlanTensor, SymbolicError, columns_of
 
-__all__ = ["Call", "Deferred", "Tracer", "add_to_loss", "defer", "follow_loss"]
+__all__ = ["Call", "Deferred", "Tracer", "add_to_loss", "defer", "follow",
+           "follow_loss", "in_rows", "value_of"]
 
 _ROWS = (3, 5)  # of the samples that tell the shape of a result
 _SUBSTITUTES = {np.take: taken}
@@ -111,7 +113,7 @@ class Call(Layer):
         return {**super().get_config(), "function": module + self.function.__name__}
 
 
-_OWN = (activated, astype, halted, item, taken)
+_OWN = (activated, astype, erf, halted, item, taken, top_k)
 
 
 def _named(name):
@@ -343,7 +345,7 @@ def _leaves_of(output):
             [v for v in found.values() if isinstance(v, Variable)])
 
 
-def _step(output, columns, by_sample=False):
+def _step(output, columns, by_sample=False, role="activation"):
     """The buffer of a step that computes a deferred tensor; a number goes to every row.
 
     It is divided by their number where it is one `by_sample`.
@@ -383,7 +385,7 @@ def _step(output, columns, by_sample=False):
     return builder.python(
         function, [builder.formed(t.buffer, columns_of(t.shape)) for t in given], [columns],
         name=name if missing is None else missing, gradient=gradient if missing is None else None,
-        parameters=[lower_variable(builder, v) for v in placed])[0]
+        parameters=[lower_variable(builder, v) for v in placed], roles=[role])[0]
 
 
 # -- what a step does to variables and metrics ---------------------------------------------------
@@ -416,6 +418,17 @@ def _effect(builder, function, args, kwargs, name):
 
     builder.python(step, [builder.formed(t.buffer, columns_of(t.shape)) for t in given], [],
                    name=name, phase="effect")
+
+
+def value_of(tensor: PlanTensor) -> list:
+    """A list whose only element each step replaces by the value of a tensor."""
+    kept: list = [None]
+
+    def keep(value):
+        kept[0] = np.array(value, dtype=tensor.dtype)
+
+    _effect(tensor.builder, keep, (tensor,), {}, tensor.name)
+    return kept
 
 
 def _waits(part):
@@ -464,20 +477,30 @@ def follow_loss(function, anchor: PlanTensor) -> PlanTensor | None:
 
     What layers added to the loss is dropped where the function does not count it.
     """
-    builder, tracer = anchor.builder, Tracer(anchor)
-    before = builder.mark()
+    tracer = Tracer(anchor)
+    found = follow(function, anchor, tracer)
+    if found is not None and not tracer.counts_losses:
+        anchor.builder.drop_penalties()
+    return found
+
+
+def follow(function, anchor: PlanTensor, tracer: Tracer | None = None) -> PlanTensor | None:
+    """What ``function()`` makes of symbolic tensors; None where it takes arrays."""
+    before = anchor.builder.mark()
     try:
-        with tensors.unrecorded(), tracing.following(tracer):
+        with tensors.unrecorded(), tracing.following(tracer or Tracer(anchor)):
             found = function()
     except SymbolicError:
-        builder.rewind(before)
-        return None
-    if not isinstance(found, PlanTensor):
-        builder.rewind(before)
-        return None
-    if not tracer.counts_losses:
-        builder.drop_penalties()
-    return found
+        found = None
+    if isinstance(found, PlanTensor):
+        return found
+    anchor.builder.rewind(before)
+    return None
+
+
+def in_rows(x: PlanTensor) -> int:
+    """A buffer of rows, each of which has a number of a plan."""
+    return _step(x, 1, role="row")
 
 
 def add_to_loss(x: PlanTensor, by_sample: bool = False) -> None:

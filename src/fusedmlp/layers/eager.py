@@ -79,16 +79,21 @@ def call_on_arrays(layer, args: tuple, kwargs: dict):
             key = (*key, whole)
             *made, _ = _prepared(layer, given, filled, key[0], arena, size, whole)
         kept = layer._eager[key] = (arena, *made)
-    _, executor, outputs, added = kept
+    _, executor, outputs, added, values = kept
     arrays = tuple(
         np.ascontiguousarray(array.reshape(len(array), -1), dtype=layer.dtype) for array in given)
     results = _trained(executor, arrays) if training else _predicted(executor, arrays)
     count = len(results) - len(added)
     layer._called_losses = [_penalty(y, **factors) for y, factors in
                             zip(results[count:], added, strict=True)]
-    shaped = (array.reshape(len(array), *t.shape[1:])
-              for array, t in zip(results, tree.leaves(outputs), strict=False))
-    return tree.pack(outputs, shaped)
+    found = iter(results)
+    return tree.pack(outputs, (
+        values[i][0].copy() if i in values else _reshaped(next(found), t.shape)
+        for i, t in enumerate(tree.leaves(outputs))))
+
+
+def _reshaped(array, shape):
+    return array.reshape(len(array), *shape[1:])
 
 
 def _penalty(y, linear, l1, l2):
@@ -124,8 +129,8 @@ _NOTHING = {dtype: aligned_zeros(64, dtype) for dtype in ("float32", "float64")}
 
 
 def _prepared(layer, given, filled, rows, arena, size, block):
-    """The executor of the layer's plan, the tensors of its outputs, what adds to a loss, and
-    whether what it computes for a row depends on the others.
+    """The executor of the layer's plan, the tensors of its outputs, what adds to a loss, the
+    values of outputs that have no rows, and whether a row's depends on the others.
 
     The plan is a step of training of so many `rows`, or with None a prediction in blocks.
     """
@@ -138,12 +143,18 @@ def _prepared(layer, given, filled, rows, arena, size, block):
     outputs = layer._emitted(builder, args, kwargs, None)
     if rows is not None:
         builder.totals.append("")  # runs as a step of training does
-    results = [t.buffer for t in tree.leaves(outputs)]
+    from .deferred import value_of
+
+    leaves = tree.leaves(outputs)
+    # what has no row for each row, such as a variable or a number, is made of all rows at once
+    whole = {i: value_of(t) for i, t in enumerate(leaves) if not getattr(t, "by_rows", True)}
+    builder.mixes_rows |= bool(whole)
+    results = [t.buffer for i, t in enumerate(leaves) if i not in whole]
     added = builder.added_losses
     results += [builder.packed(y) for y, _ in added]
     plan = builder.finish(results, parameter_size=size)
     executor = backend.executor(plan, arena, (), random.next_seed())
-    return executor, outputs, [factors for _, factors in added], builder.mixes_rows
+    return executor, outputs, [factors for _, factors in added], whole, builder.mixes_rows
 
 
 def _predicted(executor, arrays):

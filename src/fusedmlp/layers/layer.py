@@ -337,7 +337,7 @@ class Layer:
             if not self.python_step:
                 try:
                     with tracing.following(self._tracer(leaf)):
-                        return self.call(*args, **kwargs)
+                        return tree.map_leaves(tracing.symbolic, self.call(*args, **kwargs))
                 except SymbolicError:
                     if not self._foreign:
                         raise
@@ -404,6 +404,8 @@ class Layer:
             builder.training = before
         if not self._defers:
             for leaf in tree.leaves(result):
+                if not getattr(leaf, "by_rows", True):
+                    continue  # a number, say, which others make something of
                 if self.activity_regularizer is not None:
                     _penalize_activity(self.activity_regularizer, leaf)
                 builder.layer_output(leaf.buffer, self.name)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import tree
+from .. import tracing, tree
 from ..plan import Builder
 from ..tracing import SymbolicError
 from .naming import auto_name
@@ -116,9 +116,15 @@ class KerasTensor:
 
     def halted(self) -> KerasTensor:
         """The same numbers, which let no gradient through."""
-        from .deferred import defer, halted
+        from .deferred import halted
 
-        return defer(halted, (self,), {}, self)
+        return self.given_to(halted)
+
+    def given_to(self, function, *args) -> KerasTensor:
+        """What a function of arrays makes of it and of constants."""
+        from .deferred import defer
+
+        return defer(function, (self, *args), {}, self)
 
     def __array__(self, *args, **kwargs):
         self._refuse()
@@ -137,6 +143,22 @@ class KerasTensor:
         if not name.startswith("_") and hasattr(np.ndarray, name):
             self._refuse(f"`{name}` is an attribute of arrays")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __eq__(self, other):
+        if tracing.current() is None or other is None or isinstance(other, str):
+            return NotImplemented  # the tensor itself is meant
+        from .arithmetic import _deferred
+
+        return _deferred(np.equal, self, other)
+
+    def __ne__(self, other):
+        if tracing.current() is None or other is None or isinstance(other, str):
+            return NotImplemented
+        from .arithmetic import _deferred
+
+        return _deferred(np.not_equal, self, other)
+
+    __hash__ = object.__hash__
 
     def __float__(self):
         self._refuse("it is no number")

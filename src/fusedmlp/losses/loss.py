@@ -107,9 +107,9 @@ class Loss:
         if weights is not None:
             if len(weights.shape) == len(values.shape) + 1 and weights.shape[-1] == 1:
                 weights = weights[..., 0]
-            if len(weights.shape) != len(values.shape):
-                raise tracing.SymbolicError("weights are spread over arrays alone")
-            values = values * weights
+            while len(weights.shape) < len(values.shape):
+                weights = np.expand_dims(weights, -1)
+            values = values * weights  # one loss of a whole batch goes to each sample
         if self.reduction in (None, "none"):
             return values
         if self.reduction == "sum":

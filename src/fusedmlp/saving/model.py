@@ -205,9 +205,20 @@ def _with_weights(model, arrays, filepath):
     return model
 
 
+def _renamed(slots, model):
+    """Arrays of the optimizer under this model's names: layers may be called otherwise here."""
+    paths = [v.path for v in model.variables]
+    result = {}
+    for key, array in slots.items():
+        slot, place, path = key.split("/", 2)
+        known = place.isdecimal() and int(place) < len(paths)
+        result[f"{slot}/{place}/{paths[int(place)] if known else path}"] = array
+    return result
+
+
 def _restore(model, state, arrays, filepath):
     """Give the optimizer the state that it had."""
-    optimizer = model.optimizer
+    optimizer, arrays = model.optimizer, _renamed(arrays, model)
     optimizer.build(model.trained_variables())
     found, wanted = (sorted({key.partition("/")[0] for key in keys})
                      for keys in (arrays, (key for key, _, _ in _state_keys(model))))

@@ -111,21 +111,11 @@ def restore_training(model, filepath: str | Path) -> tuple[int, list]:
         }))
     model.set_weights(weights)
     if members[_OPTIMIZER] or state["optimizer"]["steps"]:
-        _restore(model, state["optimizer"], _renamed(members[_OPTIMIZER], model), filepath)
+        _restore(model, state["optimizer"], members[_OPTIMIZER], filepath)
     if state["optimizer"]["learning_rate"] is not None:
         model.optimizer.learning_rate = state["optimizer"]["learning_rate"]
     model._set_state(state["model"])
     return state["epoch"], callbacks
-
-
-def _renamed(slots, model):
-    """Arrays of the optimizer under this model's names: layers may be called otherwise here."""
-    paths = [v.path for v in model.variables]
-    result = {}
-    for key, array in slots.items():
-        slot, place, _ = key.split("/", 2)
-        result[f"{slot}/{place}/{paths[int(place)]}"] = array
-    return result
 
 
 def _is_arrays(value) -> bool:

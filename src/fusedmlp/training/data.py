@@ -483,7 +483,8 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
     ports = [port if len(port.shape) < 3 else port._replace(
                 weighed=classes is not None or (weight is not None and weight.ndim > 1))
              for port, classes, weight in zip(ports, by_output, sample_weights, strict=True)]
-    objective = bind([None if array is None else array.shape for _, array in found], ports)
+    objective = bind([None if array is None else array.shape for _, array in found], ports,
+                     [array is not None and array.dtype.kind == "f" for _, array in found])
     arrays, weighted = list(x), []
     for output, (label, array), weight, classes in zip(
             objective.outputs, found, sample_weights, by_output, strict=True):
@@ -491,8 +492,9 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
         if array is not None:
             array = by_rows(array, label, steps, output.port.shape)
         for kind in output.kinds:
-            made = labels(array, label, kind, columns, dtype, output.ignore_class,
-                          output.wanted_by(kind), output.interval(kind))
+            made = labels(array, label, "dense" if kind == "own" else kind,
+                          output.own_columns if kind == "own" else columns, dtype,
+                          output.ignore_class, output.wanted_by(kind), output.interval(kind))
             arrays.append(made if steps == 1 else made.reshape(rows, -1))
         if classes is not None and array is not None:
             by_class = class_weights(array, classes, dtype, columns)

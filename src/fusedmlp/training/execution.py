@@ -83,8 +83,10 @@ def lower(model, rows: int, objective: BoundObjective | None = None, weighted: t
         labels.append({
             kind: builder.input(1, f"{prefix}y", "labels", "int64", repeat=output.steps)
             if kind in ("classes", "groups")
-            else builder.input(output.columns // 2 if kind == "halves" else output.columns,
-                               f"{prefix}targets", "labels", repeat=output.steps)
+            else builder.input(
+                output.own_columns if kind == "own" else
+                output.columns // 2 if kind == "halves" else output.columns,
+                f"{prefix}targets", "labels", repeat=output.steps)
             for kind in output.kinds
         })
         heeded = int(weighted[number]) if weighted else 0

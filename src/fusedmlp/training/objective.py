@@ -71,12 +71,12 @@ class Objective:
                 if identifier is not None or not optional:
                     _named(argument, metrics.resolve, identifier, (1,), (1, 2))
 
-    def bind(self, shapes: Sequence[tuple | None] | None, ports: Sequence[Port]
-             ) -> BoundObjective:
+    def bind(self, shapes: Sequence[tuple | None] | None, ports: Sequence[Port],
+             real: Sequence[bool] = ()) -> BoundObjective:
         """This objective for targets of these shapes, one for each output.
 
         Without shapes the most likely ones are assumed: what was bound last, else what the losses
-        expect.
+        expect.  `real` says which targets are floating-point numbers.
 
         Raises
         ------
@@ -88,12 +88,14 @@ class Objective:
                 return self.latest
             asked = per_port(self.loss, ports, "loss")
             shapes = [_likely(loss, port) for loss, port in zip(asked, ports, strict=True)]
+        real = tuple(real) or (False,) * len(ports)
         key = (tuple(ports), tuple(
-            None if shape is None else losses.kind_of_labels(shape, (1, *port.shape[1:]))
-            for shape, port in zip(shapes, ports, strict=True)))
+            None if shape is None else (losses.kind_of_labels(shape, (1, *port.shape[1:])),
+                                        one and prod(shape[1:]))
+            for shape, port, one in zip(shapes, ports, real, strict=True)))
         bound = self._bound.get(key)
         if bound is None:
-            bound = self._bound[key] = BoundObjective(self, shapes, ports)
+            bound = self._bound[key] = BoundObjective(self, shapes, ports, real)
         self.latest = bound
         return bound
 
@@ -120,13 +122,15 @@ class BoundOutput:
     kinds : tuple of str
         Kinds of label arrays that a plan takes, such as "classes" and "dense", in its order.
     ignore_class : int or None
+    own_columns : int
+        Of targets of the kind "own", which have other columns than the prediction.
     steps, columns : int
         Of how many rows a sample is for losses and metrics, and how many columns they have: one
         row for each step, what lies in front of the last axis, where that matters.
     """
 
     def __init__(self, port: Port, shape: tuple | None, loss, weight, metrics_: list,
-                 computes_metrics: bool = False):
+                 computes_metrics: bool = False, real: bool = False):
         self.port, self.weight = port, weight
         shapes = (shape or (1,), ((shape or (1,))[0], *port.shape[1:]))
         self.loss = None if shape is None else losses.resolve(loss, *shapes)
@@ -137,6 +141,9 @@ class BoundOutput:
             )
         self.metrics = [metrics.resolve(m, *shapes) for m in metrics_]
         self.in_python = "classes" if losses.kind_of_labels(*shapes) == "classes" else "dense"
+        self.own_columns = prod(shapes[0][1:])
+        if real and len(port.shape) == 2 and self.own_columns != port.columns:
+            self.in_python = "own"
         found = [] if self.loss is None else [self.labels_of(self.loss)]
         found += [self.labels_of(m) for m in self.metrics]
         found += [self.in_python] if computes_metrics and shape is not None else []
@@ -190,7 +197,7 @@ class BoundObjective:
     """
 
     def __init__(self, objective: Objective, shapes: Sequence[tuple | None],
-                 ports: Sequence[Port]):
+                 ports: Sequence[Port], real: Sequence[bool]):
         self.ports, self._owner, self._tracked = tuple(ports), objective.owner, []
         asked = per_port(objective.loss, ports, "loss")
         weights = _weights(objective.loss_weights, asked, ports)
@@ -198,9 +205,9 @@ class BoundObjective:
         heeding = _metrics_of(objective.weighted_metrics, ports, "weighted_metrics")
         self.outputs = [
             BoundOutput(port, shape, loss, weight, one + other,
-                        self._owner is not None and self._owner.computes_metrics)
-            for port, shape, loss, weight, one, other in
-            zip(self.ports, shapes, asked, weights, plain, heeding, strict=True)]
+                        self._owner is not None and self._owner.computes_metrics, floats)
+            for port, shape, loss, weight, one, other, floats in
+            zip(self.ports, shapes, asked, weights, plain, heeding, real, strict=True)]
         self.metrics = []
         seen: dict[str, int] = {}
         several = len(self.ports) > 1
@@ -229,6 +236,9 @@ class BoundObjective:
         """Whether the numbers for a set of rows depend on how it is cut into batches."""
         if self._owner is not None and self._owner.computes_metrics:
             return True
+        if any(in_python(wanted) for o in self.outputs for wanted in (o.loss, *o.metrics)
+               if wanted is not None):
+            return True  # who knows
         return any(o.loss is not None
                    and (o.loss.by_batch or o.port.masked
                         or o.loss.reduction in ("sum", "mean_with_sample_weight"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import tracing
 from ..differences import quotient, step_size
-from ..layers.deferred import add_to_loss, follow_loss
+from ..layers.deferred import add_to_loss, follow, follow_loss, in_rows
 from ..layers.tensor import PlanTensor
 from ..losses import Loss
 
@@ -133,24 +133,18 @@ def _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradi
 
 def _followed(builder, loss, sample, prediction, labels, sample_weight, training):
     """Whether a `ModelLoss` could be added by following it on symbolic tensors."""
-    def tensor(index, shape=None):
-        shape = builder.shape(index) if shape is None else shape
-        same = builder.shape(index) == shape or not shape
-        dtype = builder.buffers[index].dtype
-        return PlanTensor((None, *shape), dtype, builder,
-                          index if same else builder.view(index, shape))
-
     if builder.buffers[labels].repeat != 1 or (
             sample_weight is not None and builder.buffers[sample_weight].repeat != 1):
         return False
-    inputs = [tensor(b.index) for b in list(builder.buffers) if b.role == "input"]
+    inputs = [_tensor(builder, b.index) for b in list(builder.buffers) if b.role == "input"]
     whole = builder.buffers[labels].columns == prod(sample)
     one = builder.buffers[labels].dtype == "int64"
-    y_pred = tensor(prediction, sample)
+    y_pred = _tensor(builder, prediction, sample)
     given = {"x": inputs[0] if len(inputs) == 1 else inputs,
-             "y": tensor(labels, () if one else sample if whole else None), "y_pred": y_pred,
-             "sample_weight": None if sample_weight is None else tensor(sample_weight, ()),
-             "training": training}
+             "y": _tensor(builder, labels, () if one else sample if whole else None),
+             "y_pred": y_pred, "training": training,
+             "sample_weight": None if sample_weight is None else _tensor(
+                 builder, sample_weight, ())}
     found = follow_loss(lambda: loss.model.compute_loss(**loss.arguments(**given)), y_pred)
     if found is None:
         return False
@@ -163,14 +157,52 @@ def _followed(builder, loss, sample, prediction, labels, sample_weight, training
     return True
 
 
+def _tensor(builder, index, shape=None):
+    """A buffer as a symbolic tensor, with samples of a shape."""
+    shape = builder.shape(index) if shape is None else shape
+    same = builder.shape(index) == shape or not shape
+    return PlanTensor((None, *shape), builder.buffers[index].dtype, builder,
+                      index if same else builder.view(index, shape))
+
+
+def _function_followed(builder, loss, sample, prediction, labels, sample_weight, weight, training):
+    """Whether a loss could be added by following its function on symbolic tensors."""
+    target = builder.buffers[labels]
+    if target.repeat != 1 or (
+            sample_weight is not None and builder.buffers[sample_weight].repeat != 1):
+        return False
+    before, first = builder.mark(), len(builder.ops)
+    y_pred = _tensor(builder, prediction, sample)
+    whole = target.columns == prod(sample)
+    y_true = _tensor(builder, labels,
+                     () if target.dtype == "int64" else sample if whole else None)
+    weights = None if sample_weight is None else _tensor(builder, sample_weight, ())
+    try:
+        found = follow(lambda: loss(y_true, y_pred, weights), y_pred)
+    except (TypeError, ValueError, AttributeError, IndexError):  # said again of arrays
+        found = None
+    if found is not None and not found.shape:
+        add_to_loss(found if weight == 1.0 else found * weight)
+        unknown = any(op.op == "python" and op.attributes["gradient"] is None
+                      for op in builder.ops[first:] if op.phase == "forward")
+        if not (training and unknown):
+            if builder.loss_total is not None:
+                builder.penalize_activities(training)  # the first total is that of all
+                builder.reduce(builder.loss_total, in_rows(found))
+            return True
+    builder.rewind(before)
+    return False
+
+
 def lower_loss(builder, loss, sample: tuple, prediction: int, labels: int,
                sample_weight: int | None, weight: float, gradient: bool) -> None:
     """Add a loss whose `call(y_true, y_pred)` is Python, called with samples of shape `sample`.
 
-    It must give one number for each row.  Its derivative is ``loss.gradient(y_true, y_pred)``, of
-    the shape of y_pred, where the loss (or the function that it wraps) has such an attribute; else
-    central differences in float64, two calls for each predicted column, for which a row's loss must
-    not depend on other rows.
+    It is followed on symbolic tensors and becomes part of the plan, differentiated by the rules of
+    `fusedmlp.expressions`.  Where that can't be, it must give one number for each row of arrays.
+    Its derivative is then ``loss.gradient(y_true, y_pred)``, of the shape of y_pred, where the loss
+    (or the function that it wraps) has such an attribute; else central differences in float64, two
+    calls for each predicted column, for which a row's loss must not depend on other rows.
     """
     if isinstance(loss, ModelLoss):
         _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradient)
@@ -178,6 +210,9 @@ def lower_loss(builder, loss, sample: tuple, prediction: int, labels: int,
     where = f"loss {loss.name!r}"
     mean = loss.reduction != "sum"
     exact = getattr(loss, "gradient", None) or getattr(getattr(loss, "fn", None), "gradient", None)
+    if exact is None and _function_followed(builder, loss, sample, prediction, labels,
+                                            sample_weight, weight, gradient):
+        return
     checked = []
     prediction = builder.beside(prediction, labels)
     columns, repeat = builder.columns(prediction), builder.buffers[prediction].repeat
