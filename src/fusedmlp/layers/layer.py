@@ -37,6 +37,9 @@ from .tensor import KerasTensor, Node, PlanTensor, SymbolicError
 
 __all__ = ["Layer"]
 
+# How often an attribute of a layer was set that is, or may hold, a layer, a variable or a metric.
+changes = [0]
+
 
 def of_package(call):
     """Mark a `call` that this package defines, which needs nobody to follow it."""
@@ -680,10 +683,15 @@ class Layer:
             _collect(value, found, Layer)
         return list(found.values())
 
+    # Attributes of the base classes, in which no layers are looked for.
+    _internal = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_variables",
+                           "_made_with"))
+
     def __setattr__(self, name, value):
-        if type(value) not in _PLAIN and name not in _OWN and (
+        if type(value) not in _PLAIN and name not in self._internal and (
                 isinstance(value, _HOLDERS) or hasattr(type(value), "reset_state")):
             vars(self).setdefault("_holding", set()).add(name)
+            changes[0] += 1
         super().__setattr__(name, value)
 
     def _holders(self):
@@ -708,18 +716,26 @@ class Layer:
     def _all_metrics(self) -> list:
         """The metrics that are attributes of the layer, and those of the layers that it is made of.
         """
+        before, known = vars(self).get("_known_metrics", (None, None))
+        if before == changes[0]:
+            return known
         from ..metrics import Metric
 
         found: dict = {}
-        self._add_metrics(found, Metric)
+        if self._add_metrics(found, Metric):
+            vars(self)["_known_metrics"] = changes[0], list(found.values())
         return list(found.values())
 
     def _add_metrics(self, found, kind):
+        """Put all metrics into `found`; whether none can come without an attribute being set."""
+        known = True
         for value in self._holders():
+            known = known and not isinstance(value, (list, dict))
             if type(value) is not Variable:
                 _collect(value, found, kind)
         for layer in self._sublayers:
-            layer._add_metrics(found, kind)
+            known = layer._add_metrics(found, kind) and known
+        return known
 
     @property
     def metrics(self) -> list:
@@ -854,7 +870,9 @@ class Layer:
 
     # Copies and pickles take no part in the graphs that the original was called in.
     def __getstate__(self):
-        return {**self.__dict__, "_inbound_nodes": [], "_eager": {}}
+        state = {**self.__dict__, "_inbound_nodes": [], "_eager": {}}
+        state.pop("_known_metrics", None)
+        return state
 
 
 def lower_variable(builder: Builder, variable: Variable, name: str | None = None) -> int:
@@ -912,11 +930,6 @@ def _penalty(regularizer, x):
             f"functions of `fusedmlp.ops`. Received: {found!r} from {regularizer!r}"
         )
     return found
-
-
-# Attributes of the base classes, in which no layers are looked for.
-_OWN = frozenset(("_inbound_nodes", "_eager", "_called_losses", "_front", "_variables",
-                  "_made_with"))
 
 
 # What most attributes are, and what can be a layer or a variable or hold some.

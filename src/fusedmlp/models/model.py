@@ -146,6 +146,9 @@ class Model(Trainer, Layer):
         """The layers, from input to output; of a subclass in the order of its attributes."""
         return [layer for layer in self._sublayers if layer._is_part]
 
+    _internal = Layer._internal | {"_signature", "_adding", "_flags", "_fast", "_live",
+                                   "_latest_logs", "_reported", "_position", "_restored"}
+
     @layers.setter
     def layers(self, value):
         raise AttributeError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import layers as layers_module
 from ..layers.input import InputLayer
-from ..layers.layer import Layer, is_shape, of_package
+from ..layers.layer import Layer, changes, is_shape, of_package
 from ..layers.preprocessing.base import HostLayer
 from ..layers.tensor import KerasTensor, Node
 from ..training.ports import Port
@@ -47,6 +47,8 @@ class Sequential(Model):
     >>> model.count_params(), model.output_shape
     (7510, (None, 10))
     """
+
+    _internal = Model._internal | {"_stack", "_chain"}
 
     def __init__(self, layers=None, trainable: bool = True, name: str | None = None):
         self._stack: list[Layer] = []
@@ -174,6 +176,7 @@ class Sequential(Model):
         self.built = False
         self._updated = None
         self._moved()
+        changes[0] += 1
         if self._has_input:
             self._build_layers()
 

@@ -924,7 +924,7 @@ class Trainer:
                 executor.run(samples.arrays, identity_order(rows), rows, 0, 1, rates, iteration,
                              math.inf)
                 optimizer.steps = iteration + 1
-                constraints.apply_own(constraints.with_own(self.trained_variables()))
+                constraints.apply_own(execution.projected)
         logs = self._latest_logs = objective.logs(executor.totals)
         objective.resume(before)
         self._live = live
