@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import warnings
 
 import numpy as np
@@ -948,3 +949,51 @@ def test_epochs_leave_no_arrays_behind(x, y):
         assert tracemalloc.get_traced_memory()[0] - first < 20_000
     finally:
         tracemalloc.stop()
+
+
+# -- Python around the steps ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "most"), [
+    ("fit", 400), ("epoch", 100), ("train_on_batch", 280), ("evaluate", 430),
+    ("test_on_batch", 230), ("predict", 10), ("predictor", 10), ("call", 20)])
+def test_little_python_runs_around_the_steps(name, most):
+    """Calls of Python functions, which small networks spend their time on; times are not tested."""
+    if fm.config.backend() == "numpy":
+        pytest.skip("the steps are Python themselves")
+    net = fm.Sequential([fm.Input((4,)), layers.Dense(16, "relu"), layers.Dense(16, "relu"),
+                         layers.Dense(3)])
+    net.compile("adam", fm.losses.SparseCategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((32, 4)).astype("float32"), rng.integers(0, 3, 32)
+    predictor = net.predictor(batch=32)
+    calls = {
+        "fit": lambda: net.fit(x, y, verbose=0),
+        "epoch": lambda: net.fit(x, y, epochs=2, verbose=0),
+        "train_on_batch": lambda: net.train_on_batch(x, y),
+        "evaluate": lambda: net.evaluate(x, y, verbose=0),
+        "test_on_batch": lambda: net.test_on_batch(x, y),
+        "predict": lambda: net.predict(x, verbose=0),
+        "predictor": lambda: predictor(x),
+        "call": lambda: net(x),
+    }
+
+    def counted(function):
+        count = 0
+
+        def hook(frame, event, argument):
+            nonlocal count
+            count += event == "call"
+
+        function()  # what is made once
+        before = sys.getprofile()
+        sys.setprofile(hook)
+        try:
+            function()
+        finally:
+            sys.setprofile(before)
+        return count
+
+    found = counted(calls[name]) - (counted(calls["fit"]) if name == "epoch" else 0)
+    assert 0 < found <= most
