@@ -271,3 +271,21 @@ def test_layers_that_return_numbers_and_variables():
     layer = Total()
     np.testing.assert_allclose(layer(X), X.sum(axis=0), rtol=1e-4)
     np.testing.assert_allclose(layer(X), 2 * X.sum(axis=0), rtol=1e-4)
+
+
+def test_gradients_of_functions_whose_arguments_are_named(backend):
+    class Gated(layers.Layer):
+        def call(self, x):
+            x = ops.expand_dims(x, axis=-1)
+            a, b = ops.split(ops.concatenate([x, 2 * x], axis=-1), indices_or_sections=2, axis=2)
+            a = ops.swapaxes(a, axis1=1, axis2=2)
+            return ops.squeeze(ops.swapaxes(a, axis1=1, axis2=2) * b, axis=-1)
+
+    model = fm.Sequential([fm.Input((5,)), layers.Dense(3, kernel_initializer="ones"), Gated()])
+    model.compile(fm.optimizers.SGD(1e-3), "mse")
+    before = model.get_weights()[0]
+    model.train_on_batch(X, Y)
+    h = X @ before
+    slope = X.T @ (2 * (2 * h**2 - Y) / Y.size * 4 * h)
+    found = (before - model.get_weights()[0]) / 1e-3
+    np.testing.assert_allclose(found, slope, rtol=0.02, atol=0.02)

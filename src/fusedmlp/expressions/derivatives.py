@@ -283,7 +283,7 @@ def _stacked(g, y, arrays, axis=0):
     return ([np.take(g, i, axis) for i in range(len(arrays))],)
 
 
-def _split(g, y, x, parts, axis=0):
+def _split(g, y, x, indices_or_sections, axis=0):
     return (np.concatenate(g, axis),)
 
 
@@ -456,7 +456,7 @@ RULES = {
     np.vdot: _vdot, np.outer: _outer, np.einsum: _einsum,
     np.reshape: _reshaped, np.ravel: _reshaped, np.expand_dims: _reshaped, np.squeeze: _reshaped,
     np.transpose: _transposed, np.moveaxis: _moved,
-    np.swapaxes: lambda g, y, x, a, b: (np.swapaxes(g, a, b),),
+    np.swapaxes: lambda g, y, x, axis1, axis2: (np.swapaxes(g, axis1, axis2),),
     np.broadcast_to: lambda g, y, x, shape: (g,),
     np.flip: lambda g, y, x, axis=None: (np.flip(g, axis),),
     np.concatenate: _joined, np.stack: _stacked, np.split: _split, item: _item,
