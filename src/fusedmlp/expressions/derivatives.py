@@ -421,7 +421,7 @@ def _activated(g, y, x, name, params, axis=None):
     saved = {"y": y} if spec.ACTIVATIONS[name].reads == "y" else {"x": x}
     row = dict(zip((key for key, _ in spec.ACTIVATIONS[name].params), params, strict=False))
     more = {} if axis is None else {"axis": axis}
-    return (ops.activation_grad(np.ascontiguousarray(g, np.asarray(x).dtype), name, **saved, **row,
+    return (ops.activation_grad(np.asarray(g, np.asarray(x).dtype, order="C"), name, **saved, **row,
                                 **more),)
 
 
