@@ -41,29 +41,29 @@ WHOLE = {
 }
 
 
-def trained(backend, name, dtype):
+def trained(backend, name, dtype, batch=BATCH):
     """What is left of three epochs: parameters, state, totals, gradients, buffers by name."""
     layers, loss, labels, optimizer, more = PARTED[name]
-    net = network(layers, loss=loss, labels=labels, optimizer=optimizer, dtype=dtype, batch=BATCH,
+    net = network(layers, loss=loss, labels=labels, optimizer=optimizer, dtype=dtype, batch=batch,
                   columns=COLUMNS, params=defaults(optimizer), **more)
     data = samples(net, labels, ROWS, weighted=more.get("weighted", False), dtype=dtype,
                    columns=COLUMNS)
     run = executor(backend, net)
     for epoch in range(3):
         order = np.random.default_rng(epoch).permutation(ROWS)
-        train(run, data, BATCH, order=order, rate=0.01, iteration=3 * epoch)
+        train(run, data, batch, order=order, rate=0.01, iteration=3 * epoch)
     buffers = [run.buffer(b.index) for b in net.plan.buffers if b.offset is None]
     return run, [net.arena, *net.slots, run.totals, *gradients(run, net), *buffers]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", PARTED)
+@pytest.mark.parametrize(("name", "batch"), [*((name, BATCH) for name in PARTED), ("classes", 64)])
 def test_parts_have_the_same_bits_for_any_number_of_threads(other, oracle, use_threads, name,
-                                                            dtype):
+                                                            batch, dtype):
     results = []
     for count in (1, 2, 3, 5):
         use_threads(count)
-        run, found = trained(other, name, dtype)
+        run, found = trained(other, name, dtype, batch)
         assert run.parted
         assert run.threads_used == count
         results.append(found)
@@ -71,7 +71,7 @@ def test_parts_have_the_same_bits_for_any_number_of_threads(other, oracle, use_t
         for a, b in zip(results[0], again, strict=True):
             np.testing.assert_array_equal(a, b)
     rounding = 2e-11 if dtype == "float64" else 5e-3  # steps of Adam where gradients vanish
-    for ours, true in zip(results[0], trained(oracle, name, dtype)[1], strict=True):
+    for ours, true in zip(results[0], trained(oracle, name, dtype, batch)[1], strict=True):
         np.testing.assert_allclose(ours, true, rtol=rounding,
                                    atol=rounding * max(np.abs(true).max(initial=0.0), 1e-3))
 
@@ -83,11 +83,11 @@ def test_other_networks_stay_whole(other, use_threads, name):
     assert not executor(other, net).parted
 
 
-def test_large_batches_have_groups_of_rows_instead(other, use_threads):
-    layers = PARTED["classes"][0]
-    for batch, parted in ((63, True), (64, False)):
-        net = network(layers, loss="mean_squared_error", optimizer="adam", dtype="float32",
-                      batch=batch, columns=COLUMNS)
+def test_groups_of_rows_where_more_products_follow_one_another(other, use_threads):
+    for name, batch, parted in (("classes", 64, True), ("three products", 63, True),
+                                ("three products", 64, False)):
+        net = network(PARTED[name][0], loss="mean_squared_error", optimizer="adam",
+                      dtype="float32", batch=batch, columns=COLUMNS)
         assert executor(other, net).parted == parted
 
 

@@ -327,9 +327,11 @@ cdef class Executor:
                 chunks = -(-buffer.rows * buffer.pitch // CHUNK)
                 sums[id(op)] = (<int> WORKSPACE, at, chunks, chunks, 1, False)
                 at += _lines(parts.COUNT * chunks * sizeof(double))
-        groups, at = self._place_groups(ops, halved, at)
+        found = parts.find(plan, ops, _LATE, FM_PANEL // size, halved,
+                           groups_of(self._run.block) > 1)
+        kept = set() if found is None else found.gradients(ops)
+        groups, at = self._place_groups(ops, halved | kept, at)
         at = self._place_between_rows(ops, at)
-        found = parts.find(plan, ops, _LATE, FM_PANEL // size, {*groups, *halved})
         self._run.parted = found is not None
         if found is not None:
             sums_of_parts, at = self._place_parts(found, at)

@@ -41,13 +41,20 @@ class Parts(NamedTuple):
         """Buffers of which every thread has its own."""
         return {index for op in (self.second, *self.tail) for index in op.outputs}
 
+    def gradients(self, ops):
+        """Ids of the gradients of the two products' kernels and biases, among `ops`."""
+        made = {*self.private, *self.back.outputs}
+        return {id(op) for op in ops
+                if op.op in ("dense_dw", "dense_db") and made.intersection(op.inputs)}
 
-def find(plan, ops, late, each, whole):
+
+def find(plan, ops, late, each, whole, grouped):
     """The operations of a step that fall into parts, or None.
 
     `ops` are those of a plan in order, the operations on weights, called `late`, behind the others;
     `each` is the number of columns of a panel, and `whole` are ids of operations that must stay
-    what they are.
+    what they are.  `grouped` says that rows fall into groups, whose gradients are added up: that is
+    as good where more than two products follow one another.
     """
     early = [op for op in ops if op.op not in late]
     if not plan.totals or early != ops[:len(early)] or any(op.op == "python" for op in ops):
@@ -60,6 +67,8 @@ def find(plan, ops, late, each, whole):
     first = next((op for op in products if op.outputs[0] == hidden), None)
     back = [op for op in early if op.op == "dense_dx" and op.inputs[1] == kernel]
     if first is None or len(back) != 1:
+        return None
+    if grouped and not any(op.op == "gather" and first.inputs[0] in op.outputs for op in early):
         return None
     back = back[0]
     between = early[early.index(first) + 1:early.index(back)]
