@@ -100,7 +100,7 @@ def apply(function: str, x, **params):
 def apply_activation(x: KerasTensor, name: str, params: tuple, axis: int = -1) -> KerasTensor:
     """An activation of the table, its parameters in the row's order."""
     last = axis in (-1, x.ndim - 1)
-    if not _operable(x) or not last:
+    if not _operable(x) or not last or x.ndim == 1:
         from .deferred import activated
 
         return _deferred(activated, x, name, list(params), *(() if last else (axis,)))

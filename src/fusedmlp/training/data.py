@@ -27,8 +27,8 @@ from .ports import Port, spread
 from .stored import Stored, is_stored
 
 __all__ = ["Converted", "Features", "Samples", "by_rows", "class_weights", "features", "inputs",
-           "labels", "only", "outputs", "prepare", "split", "targets", "unpack", "weights",
-           "weights_of"]
+           "is_alone", "labels", "only", "outputs", "prepare", "split", "targets", "unpack",
+           "weights", "weights_of"]
 
 
 class Samples(NamedTuple):
@@ -422,8 +422,11 @@ def inputs(x, name: str, ports: Sequence[Port], dtype: np.dtype) -> tuple:
 
 
 def outputs(y, name: str, ports: Sequence[Port], rows: int, beside: str,
-            dtype: np.dtype | None = None) -> list[tuple[str, np.ndarray | None]]:
+            dtype: np.dtype | None = None, alone: bool = False
+            ) -> list[tuple[str, np.ndarray | None]]:
     """Targets of each output by what messages call them; None for outputs that have none.
+
+    One array that is for all outputs (`alone`) is the first one's, of any shape.
 
     Raises
     ------
@@ -432,6 +435,9 @@ def outputs(y, name: str, ports: Sequence[Port], rows: int, beside: str,
     """
     if y is None:  # a model may do with the losses that its layers add
         return [(name, None)] * len(ports)
+    if alone:
+        array = targets(y, name, rows, beside, dtype, (None, *np.shape(y)[1:]))
+        return [(name, array)] + [(name, None)] * (len(ports) - 1)
     result = []
     for port, (label, value) in zip(ports, spread(y, ports, name, missing=True), strict=True):
         if value is not None:
@@ -455,7 +461,7 @@ def weights_of(sample_weight, name: str, ports: Sequence[Port], rows: int,
 
 def prepare(x: tuple, y, names: tuple[str, str, str],
             bind: Callable[[list, Sequence[Port]], BoundObjective], ports: Sequence[Port],
-            sample_weight: Any = None, class_weight: Any = None
+            sample_weight: Any = None, class_weight: Any = None, own_loss: bool = False
             ) -> tuple[Samples, BoundObjective]:
     """Samples for a plan, with all checks made.
 
@@ -470,6 +476,8 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
     bind : callable (shapes of targets, ports) -> BoundObjective
     ports : sequence of Port
         The outputs.
+    own_loss : bool
+        Whether the model computes the loss itself, of targets of any structure or none.
 
     Returns
     -------
@@ -477,14 +485,18 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
     objective : BoundObjective
     """
     rows, dtype = len(x[0]), x[0].dtype
-    found = outputs(y, names[1], ports, rows, names[0], dtype)
+    alone = own_loss and is_alone(y, ports)
+    if own_loss and len(ports) > 1:
+        _check_one(sample_weight, names[2])
+        _check_one(class_weight, "class_weight")
+    found = outputs(y, names[1], ports, rows, names[0], dtype, alone)
     sample_weights = weights_of(sample_weight, names[2], ports, rows, dtype)
     by_output = _class_weights_of(class_weight, ports)
     ports = [port if len(port.shape) < 3 else port._replace(
                 weighed=classes is not None or (weight is not None and weight.ndim > 1))
              for port, classes, weight in zip(ports, by_output, sample_weights, strict=True)]
     objective = bind([None if array is None else array.shape for _, array in found], ports,
-                     [array is not None and array.dtype.kind == "f" for _, array in found])
+                     [array is not None and array.dtype.kind == "f" for _, array in found], alone)
     arrays, weighted = list(x), []
     for output, (label, array), weight, classes in zip(
             objective.outputs, found, sample_weights, by_output, strict=True):
@@ -503,11 +515,30 @@ def prepare(x: tuple, y, names: tuple[str, str, str],
                 weight = weight if weight is None or weight.ndim > 1 else weight[:, None]
             with np.errstate(over="ignore"):  # training tells of it, with the step
                 weight = by_class if weight is None else weight * by_class
-        heeded = weight is not None and bool(output.kinds)
+        heeded = weight is not None and (bool(output.kinds) or (own_loss and not weighted))
         weighted.append(weight[0].size if heeded else 0)
         if heeded:
             arrays.append(weight)
     return Samples(tuple(arrays), rows, tuple(weighted), sparse_inputs(x)), objective
+
+
+def is_alone(y, ports: Sequence[Port]) -> bool:
+    """Whether targets are one array, not one for each of several outputs.
+
+    >>> is_alone(np.zeros(3), [Port("a", (None, 1)), Port("b", (None, 1))])
+    True
+    """
+    return len(ports) > 1 and y is not None and not isinstance(y, (list, tuple, Mapping))
+
+
+def _check_one(weight, name):
+    """Raise ValueError for weights by output, of which a loss of the model's own knows nothing."""
+    if isinstance(weight, (list, tuple, Mapping)):
+        raise ValueError(
+            f"Argument `{name}` must be one array with a weight per row where a model with several "
+            "outputs computes its loss itself; of classes it can't be given. Received: a "
+            f"{type(weight).__name__}"
+        )
 
 
 def sparse_inputs(x: tuple) -> tuple:
@@ -568,17 +599,17 @@ def split(fraction, *arrays):
 
 
 def unpack(data, argument: str = "validation_data") -> tuple:
-    """x, y and weights (or None) from a tuple of two or three.
+    """x, y and weights (or None) from a tuple of two or three; of x alone, of one.
 
     Raises
     ------
     ValueError
         If it is no such tuple.
     """
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+    if not isinstance(data, (tuple, list)) or len(data) not in (1, 2, 3):
         raise ValueError(
-            f"Argument `{argument}` must be a tuple (x, y) or (x, y, sample_weight). "
-            f"Received: {type(data).__name__}"
+            f"Argument `{argument}` must be a tuple (x, y) or (x, y, sample_weight), or (x,) "
+            f"where no targets are needed. Received: {type(data).__name__}"
             + (f" of length {len(data)}" if isinstance(data, (tuple, list)) else "")
         )
-    return (*data, None)[:3]
+    return (*data, None, None)[:3]

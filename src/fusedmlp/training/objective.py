@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from .. import checks, losses, metrics, spec
-from .own import ModelLoss, lower_loss, lower_metric, lower_own_metrics
+from .own import (
+    ModelLoss,
+    Target,
+    lower_loss,
+    lower_metric,
+    lower_own_metrics,
+    lower_total,
+)
 from .ports import Port, per_port
 from .weighing import Weighing
 
@@ -72,11 +79,12 @@ class Objective:
                     _named(argument, metrics.resolve, identifier, (1,), (1, 2))
 
     def bind(self, shapes: Sequence[tuple | None] | None, ports: Sequence[Port],
-             real: Sequence[bool] = ()) -> BoundObjective:
+             real: Sequence[bool] = (), alone: bool = False) -> BoundObjective:
         """This objective for targets of these shapes, one for each output.
 
         Without shapes the most likely ones are assumed: what was bound last, else what the losses
-        expect.  `real` says which targets are floating-point numbers.
+        expect.  `real` says which targets are floating-point numbers, `alone` whether those of the
+        first output are for all of several, whose loss the model computes itself.
 
         Raises
         ------
@@ -89,13 +97,13 @@ class Objective:
             asked = per_port(self.loss, ports, "loss")
             shapes = [_likely(loss, port) for loss, port in zip(asked, ports, strict=True)]
         real = tuple(real) or (False,) * len(ports)
-        key = (tuple(ports), tuple(
+        key = (tuple(ports), alone and shapes[0], tuple(
             None if shape is None else (losses.kind_of_labels(shape, (1, *port.shape[1:])),
-                                        one and prod(shape[1:]))
+                                        (one or len(port.shape) > 2) and prod(shape[1:]))
             for shape, port, one in zip(shapes, ports, real, strict=True)))
         bound = self._bound.get(key)
         if bound is None:
-            bound = self._bound[key] = BoundObjective(self, shapes, ports, real)
+            bound = self._bound[key] = BoundObjective(self, shapes, ports, real, alone)
         self.latest = bound
         return bound
 
@@ -124,13 +132,15 @@ class BoundOutput:
     ignore_class : int or None
     own_columns : int
         Of targets of the kind "own", which have other columns than the prediction.
+    own_shape : tuple or None
+        Of a sample of targets that are for all outputs.
     steps, columns : int
         Of how many rows a sample is for losses and metrics, and how many columns they have: one
         row for each step, what lies in front of the last axis, where that matters.
     """
 
     def __init__(self, port: Port, shape: tuple | None, loss, weight, metrics_: list,
-                 computes_metrics: bool = False, real: bool = False):
+                 in_python: bool = False, real: bool = False, alone: bool = False):
         self.port, self.weight = port, weight
         shapes = (shape or (1,), ((shape or (1,))[0], *port.shape[1:]))
         self.loss = None if shape is None else losses.resolve(loss, *shapes)
@@ -144,9 +154,17 @@ class BoundOutput:
         self.own_columns = prod(shapes[0][1:])
         if real and len(port.shape) == 2 and self.own_columns != port.columns:
             self.in_python = "own"
+        misfits = (len(port.shape) > 2 and self.own_columns != port.columns
+                   and shapes[0][1 : len(port.shape) - 1] != port.shape[1:-1])
+        if misfits and (real or self.own_columns == 1):  # a function may do without them
+            self.in_python = "own" if real else "groups"
+        self.own_shape = None
+        if alone and shape is not None:
+            self.own_shape = shape[1:]
+            self.in_python = "own" if real or self.own_columns > 1 else "groups"
         found = [] if self.loss is None else [self.labels_of(self.loss)]
         found += [self.labels_of(m) for m in self.metrics]
-        found += [self.in_python] if computes_metrics and shape is not None else []
+        found += [self.in_python] if in_python and shape is not None else []
         self.kinds = tuple(dict.fromkeys(found))
         self.ignore_class = getattr(self.loss, "ignore_class", None)
         self.steps, self.columns = 1, port.columns
@@ -166,7 +184,8 @@ class BoundOutput:
             return f"metric {asking.name!r}"
         if self.loss is not None and self.labels_of(self.loss) == kind:
             return f"loss {self.loss.name!r}"
-        return next(f"metric {m.name!r}" for m in self.metrics if self.labels_of(m) == kind)
+        return next((f"metric {m.name!r}" for m in self.metrics if self.labels_of(m) == kind),
+                    "a method of the model")
 
     def interval(self, kind: str) -> tuple[float, float] | None:
         """Where targets of `kind` must lie; None where any number will do."""
@@ -197,15 +216,18 @@ class BoundObjective:
     """
 
     def __init__(self, objective: Objective, shapes: Sequence[tuple | None],
-                 ports: Sequence[Port], real: Sequence[bool]):
+                 ports: Sequence[Port], real: Sequence[bool], alone: bool = False):
         self.ports, self._owner, self._tracked = tuple(ports), objective.owner, []
-        asked = per_port(objective.loss, ports, "loss")
+        whole = isinstance(objective.loss, ModelLoss)
+        self.own_loss, self.alone = objective.loss if whole else None, alone
+        asked = per_port(None if whole else objective.loss, ports, "loss")
         weights = _weights(objective.loss_weights, asked, ports)
         plain = _metrics_of(objective.metrics, ports, "metrics")
         heeding = _metrics_of(objective.weighted_metrics, ports, "weighted_metrics")
         self.outputs = [
             BoundOutput(port, shape, loss, weight, one + other,
-                        self._owner is not None and self._owner.computes_metrics, floats)
+                        whole or (self._owner is not None and self._owner.computes_metrics), floats,
+                        alone)
             for port, shape, loss, weight, one, other, floats in
             zip(self.ports, shapes, asked, weights, plain, heeding, real, strict=True)]
         self.metrics = []
@@ -234,6 +256,8 @@ class BoundObjective:
     @property
     def by_batch(self) -> bool:
         """Whether the numbers for a set of rows depend on how it is cut into batches."""
+        if self.own_loss is not None:
+            return True
         if self._owner is not None and self._owner.computes_metrics:
             return True
         if any(in_python(wanted) for o in self.outputs for wanted in (o.loss, *o.metrics)
@@ -278,6 +302,12 @@ class BoundObjective:
                 else:
                     output.loss.lower(builder, *arguments)
                 builder.loss_total = None
+        if self.own_loss is not None:
+            lower_total(builder, self.own_loss, [
+                Target(output.port.shape[1:], prediction, kinds.get(output.in_python),
+                       output.own_shape)
+                for output, prediction, kinds in zip(self.outputs, predictions, labels, strict=True)
+            ], sample_weights[0], self.alone, gradient)
         builder.penalize_activities(gradient)
         if "loss" not in builder.totals:
             raise ValueError("There is no loss: give `compile()` the argument `loss`, or have a "
@@ -355,8 +385,6 @@ def in_python(wanted) -> bool:
     >>> in_python(losses.MeanSquaredError()), in_python(losses.get(lambda t, p: abs(t - p)))
     (False, True)
     """
-    if isinstance(wanted, ModelLoss):
-        return True
     own = wanted.call if isinstance(wanted, losses.Loss) else wanted.update_state
     if not getattr(own, "__module__", "").startswith("fusedmlp."):  # also in a subclass of ours
         return True
@@ -402,7 +430,7 @@ def _nested(value):
 
 def _likely(loss, port):
     """The shape of targets that a loss expects; None where there is no loss."""
-    *steps, columns = port.shape[1:]
+    *steps, columns = port.shape[1:] or (1,)
     found = losses.resolve(loss, (1, *steps), (1, *steps, columns))
     return {"dense": (1, *steps, columns), "signs": (1, *steps, columns),
             "halves": (1, *steps, columns // 2)}.get(getattr(found, "labels", ""), (1, *steps))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
-from .. import tracing
+from .. import tracing, tree
 from ..differences import quotient, step_size
 from ..layers.deferred import add_to_loss, follow, follow_loss, in_rows
 from ..layers.tensor import PlanTensor
 from ..losses import Loss
 
-__all__ = ["ModelLoss", "lower_loss", "lower_metric", "lower_own_metrics"]
+__all__ = ["ModelLoss", "Target", "lower_loss", "lower_metric", "lower_own_metrics",
+           "lower_total"]
 
 
 class ModelLoss(Loss):
@@ -47,6 +49,23 @@ class ModelLoss(Loss):
         if any(p.kind is p.VAR_KEYWORD for p in known.values()):
             return given
         return {name: value for name, value in given.items() if name in known}
+
+    def inputs(self, parts: list):
+        """What is given as `x`, of one part for each input."""
+        structure = self.model._signature[0]
+        if len(parts) == 1 and not isinstance(structure, dict):
+            return parts[0]
+        return tree.pack(structure, parts) if len(tree.leaves(structure)) == len(parts) else parts
+
+    def predictions(self, parts: list):
+        """What is given as `y_pred`, of one part for each output: what the model returns."""
+        return tree.pack(self.model._signature[1], parts)
+
+    def targets(self, parts: list, alone: bool):
+        """What is given as `y`, of one part, or None, for each output."""
+        if len(parts) == 1 or alone or all(part is None for part in parts):
+            return parts[0]
+        return self.predictions(parts)
 
     def total(self, x, y_true, y_pred, weights, training: bool) -> float:
         """The number that the method returns.
@@ -85,30 +104,73 @@ def _shaped(array, sample, repeat):
     return array.reshape(-1, *sample) if whole else array
 
 
-def _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradient):
+class Target(NamedTuple):
+    """An output of a model, and what is there of its targets, in a plan under construction.
+
+    Attributes
+    ----------
+    sample : tuple
+        Shape of a predicted sample.
+    prediction : int
+        Buffer.
+    labels : int or None
+        Buffer; None where there are no targets.
+    own : tuple or None
+        Shape of a sample of targets that are of another shape than the prediction.
+    """
+
+    sample: tuple
+    prediction: int
+    labels: int | None
+    own: tuple | None
+
+
+def lower_total(builder, loss, targets: list, sample_weight: int | None, alone: bool,
+                gradient: bool) -> None:
     """Add a `ModelLoss`.
 
     Where the method can't be followed on symbolic tensors, it runs in Python on arrays, and its
     gradient is taken by central differences, two calls for each prediction.
+
+    Parameters
+    ----------
+    loss : ModelLoss
+    targets : list of Target
+        One for each output.
+    alone : bool
+        Whether the targets are one array, which is kept with the first output.
     """
-    if _followed(builder, loss, sample, prediction, labels, sample_weight, gradient):
+    if _followed(builder, loss, targets, sample_weight, alone, gradient):
         return
     if not loss.counts_losses:
         builder.drop_penalties()
     inputs = [b.index for b in builder.buffers if b.role == "input"]
     shapes = [builder.shape(index) for index in inputs]
-    prediction = builder.beside(prediction, labels)
-    columns, repeat = builder.columns(prediction), builder.buffers[prediction].repeat
+    wide = [builder.formed(t.prediction, builder.size(t.prediction)) for t in targets]
+    prediction = wide[0] if len(wide) == 1 else builder.concatenate(wide)
+    columns = [builder.columns(buffer) for buffer in wide]
+    labels = [t.labels for t in targets if t.labels is not None]
+    repeats = [None if t.labels is None else builder.buffers[t.labels].repeat for t in targets]
+
+    def shaped(array, target, repeat):
+        if target.own is not None and array.ndim == 2:
+            return array.reshape(-1, *target.own)
+        return _shaped(array, target.sample, repeat)
 
     def step(arrays, outputs):
-        y_pred, y_true = arrays[0].astype(np.float64), _shaped(arrays[1], sample, repeat)
-        x = [a.reshape(len(a), *shape) for a, shape in zip(arrays[2:], shapes, strict=False)]
+        y_pred, rest = arrays[0].astype(np.float64), iter(arrays[1:])
+        y = [None if repeat is None else shaped(next(rest), target, repeat)
+             for target, repeat in zip(targets, repeats, strict=True)]
+        x = [a.reshape(len(a), *shape) for shape, a in zip(shapes, rest, strict=False)]
         weights = arrays[-1].reshape(-1) if sample_weight is not None else None
         training = len(outputs) > 1
+        x, y = loss.inputs(x), loss.targets(y, alone)
+        ends = np.cumsum(columns)[:-1]
 
         def at(prediction):
-            return loss.total(x[0] if len(x) == 1 else x, y_true,
-                              _shaped(prediction, sample, repeat), weights, training)
+            parts = [part.reshape(-1, *target.sample) for part, target in
+                     zip(np.split(prediction, ends, axis=1), targets, strict=True)]
+            return loss.total(x, y, loss.predictions(parts), weights, training)
 
         with np.errstate(all="ignore"):
             value = at(y_pred)
@@ -125,27 +187,26 @@ def _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradi
                 y_pred[place] = kept
                 outputs[1][place] = quotient(value, np.float64(above), np.float64(below), up, down)
 
-    given = [prediction, labels, *inputs] + ([] if sample_weight is None else [sample_weight])
-    outputs = builder.python(step, given, [1, columns] if gradient else [1], name=loss.name,
-                             phase="loss", roles=["row", "gradient"], repeat=repeat)
+    given = [prediction, *labels, *inputs] + ([] if sample_weight is None else [sample_weight])
+    outputs = builder.python(step, given, [1, sum(columns)] if gradient else [1], name=loss.name,
+                             phase="loss", roles=["row", "gradient"])
     builder.begin_at(outputs[0], "mean", 1.0)
 
 
-def _followed(builder, loss, sample, prediction, labels, sample_weight, training):
+def _followed(builder, loss, targets, sample_weight, alone, training):
     """Whether a `ModelLoss` could be added by following it on symbolic tensors."""
-    if builder.buffers[labels].repeat != 1 or (
-            sample_weight is not None and builder.buffers[sample_weight].repeat != 1):
+    read = [t.labels for t in targets if t.labels is not None]
+    read += [] if sample_weight is None else [sample_weight]
+    if any(builder.buffers[buffer].repeat != 1 for buffer in read):
         return False
     inputs = [_tensor(builder, b.index) for b in list(builder.buffers) if b.role == "input"]
-    whole = builder.buffers[labels].columns == prod(sample)
-    one = builder.buffers[labels].dtype == "int64"
-    y_pred = _tensor(builder, prediction, sample)
-    given = {"x": inputs[0] if len(inputs) == 1 else inputs,
-             "y": _tensor(builder, labels, () if one else sample if whole else None),
-             "y_pred": y_pred, "training": training,
+    y_pred = [_tensor(builder, t.prediction, t.sample) for t in targets]
+    given = {"x": loss.inputs(inputs),
+             "y": loss.targets([_target(builder, t) for t in targets], alone),
+             "y_pred": loss.predictions(y_pred), "training": training,
              "sample_weight": None if sample_weight is None else _tensor(
                  builder, sample_weight, ())}
-    found = follow_loss(lambda: loss.model.compute_loss(**loss.arguments(**given)), y_pred)
+    found = follow_loss(lambda: loss.model.compute_loss(**loss.arguments(**given)), y_pred[0])
     if found is None:
         return False
     if found.shape:
@@ -155,6 +216,18 @@ def _followed(builder, loss, sample, prediction, labels, sample_weight, training
         )
     add_to_loss(found)
     return True
+
+
+def _target(builder, target):
+    """The targets of an output as a symbolic tensor; None where there are none."""
+    if target.labels is None:
+        return None
+    if target.own is not None:
+        return _tensor(builder, target.labels, target.own)
+    if builder.buffers[target.labels].dtype == "int64":
+        return _tensor(builder, target.labels, ())
+    whole = builder.buffers[target.labels].columns == prod(target.sample)
+    return _tensor(builder, target.labels, target.sample if whole else None)
 
 
 def _tensor(builder, index, shape=None):
@@ -204,9 +277,6 @@ def lower_loss(builder, loss, sample: tuple, prediction: int, labels: int,
     (or the function that it wraps) has such an attribute; else central differences in float64, two
     calls for each predicted column, for which a row's loss must not depend on other rows.
     """
-    if isinstance(loss, ModelLoss):
-        _lower_total(builder, loss, sample, prediction, labels, sample_weight, gradient)
-        return
     where = f"loss {loss.name!r}"
     mean = loss.reduction != "sum"
     exact = getattr(loss, "gradient", None) or getattr(getattr(loss, "fn", None), "gradient", None)

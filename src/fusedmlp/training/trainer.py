@@ -196,16 +196,18 @@ class Trainer:
         Parameters
         ----------
         x : symbolic tensor, or ndarray
-            The input, a list where there are several.
-        y, y_pred : symbolic tensor, or ndarray
-            Targets and predictions; the model must have one output.
+            The input, a list or dict where there are several.
+        y, y_pred : symbolic tensor, ndarray, list or dict
+            Targets and predictions: what `fit` was given, which may be None or one array for
+            several outputs, and what the model returns.
         sample_weight : symbolic tensor or ndarray, optional
         training : bool
 
         Raises
         ------
         ValueError
-            If `compile` was not given a loss, or there are several outputs.
+            If this one is called though `compile` was not given a loss, or the model has several
+            outputs.
 
         Examples
         --------
@@ -578,7 +580,8 @@ class Trainer:
             x, y, sample_weight, validation_data, arrays = self._split(
                 x, y, sample_weight, validation_data, validation_split)
             samples, objective = adapters.prepare(
-                x, y, _TRAIN_NAMES, self._objective.bind, arrays[1], sample_weight, class_weight)
+                x, y, _TRAIN_NAMES, self._objective.bind, arrays[1], sample_weight, class_weight,
+                self._own_loss)
             size = checked.rows_per_step(samples.rows, self.optimizer.whole_data)
         held_out = self._held_out(validation_data, checked, validation_steps, arrays)
         if arrays is not None:
@@ -636,11 +639,16 @@ class Trainer:
         x = self._inputs(x, "x", ports[0])
         if fraction and validation_data is None:
             rows, counts = len(x[0]), (len(ports[0]), len(ports[1]))
-            y = [array for _, array in adapters.outputs(y, "y", ports[1], rows, "x", dtype)]
+            alone = self._own_loss and adapters.is_alone(y, ports[1])
+            y = [array for _, array in adapters.outputs(y, "y", ports[1], rows, "x", dtype, alone)]
             w = adapters.weights_of(sample_weight, "sample_weight", ports[1], rows, dtype)
             front, back = adapters.split(fraction, *x, *y, *w)
             parts = [_regrouped(part, counts, ports[0]) for part in (front, back)]
             (x, y, sample_weight), (held_x, *held) = parts
+            if self._own_loss and counts[1] > 1:  # one array of weights, and perhaps of targets
+                sample_weight, held[1] = (w and w[0] for w in (sample_weight, held[1]))
+                if alone:
+                    y, held[0] = y[0], held[0][0]
             x, held_x = (adapters.Features(adapters.inputs(part, "x", ports[0], dtype))
                          for part in (x, held_x))
             validation_data = (held_x, *held)
@@ -687,7 +695,7 @@ class Trainer:
         ports = self._ports_for(x, names[0]) if ports is None else ports
         x = self._inputs(x, names[0], ports[0])
         result = adapters.prepare(x, y, names, self._objective.bind, ports[1], sample_weight,
-                                  class_weight)
+                                  class_weight, self._own_loss)
         self._ready(ports[0])
         return result
 

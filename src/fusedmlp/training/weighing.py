@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .own import ModelLoss
-
 __all__ = ["Weighing"]
 
 
@@ -39,8 +37,6 @@ class Weighing:
 
     def of_loss(self, loss, labels: int) -> int | None:
         """The buffer for a loss with these labels; None where every row weighs 1."""
-        if isinstance(loss, ModelLoss):
-            return self._weight
         over = {"sum": "rows", "mean_with_sample_weight": "weights"}.get(
             loss.reduction, "rows" if self._mask is None else "kept")
         return self._rows(self._weight, self._mask, over, labels,
