@@ -112,6 +112,48 @@ def test_losses_of_several_outputs_that_look_at_values():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+class Beside(Autoencoder):
+    """Adds something to the loss of `compile`, of all outputs or of one."""
+
+    part = False
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.part:
+            loss = super(Autoencoder, self).compute_loss(x, x, y_pred[0], sample_weight)
+        else:
+            loss = super(Autoencoder, self).compute_loss(x, y, y_pred, sample_weight)
+        return loss + 0.1 * ops.mean(ops.square(y_pred[1]))
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_the_loss_of_compile_for_several_outputs(looks):
+    class Model(Beside):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            if looks:
+                assert float(ops.sum(y_pred[0])) < np.inf  # so that arrays are needed
+            return super().compute_loss(x, y, y_pred, sample_weight)
+
+    targets, weights = [X, X[:, :2], None], np.linspace(0, 2, 40)
+    model = Model("list")
+    model(X)
+    model.compile(fm.optimizers.SGD(0.05), ["mse", "mae", None], loss_weights=[0.5, 2.0, 1.0])
+    a, b, _ = model.predict(X)
+    expected = (0.5 * np.mean(weights[:, None] * (a - X) ** 2)
+                + 2 * np.mean(weights[:, None] * abs(b - X[:, :2])) + 0.1 * np.mean(b**2))
+    found = model.test_on_batch(X, targets, weights)
+    assert np.ravel(found)[0] == pytest.approx(expected, rel=1e-5)
+    assert model.get_compile_config()["loss"] == ["mse", "mae", None]
+    with pytest.raises(ValueError, match=r"Argument `y` must hold the targets.*Received: None"):
+        model.fit(X, [X, None, None], verbose=0)
+    Model.part = True
+    model = Model("list")
+    model.compile("sgd", "mse")
+    model(X)
+    a, b, _ = model.predict(X)
+    found = model.evaluate(X, batch_size=40)
+    assert found[0] == pytest.approx(np.mean((a - X) ** 2) + 0.1 * np.mean(b**2), rel=1e-5)
+
+
 # -- triplets ------------------------------------------------------------------------------------
 
 

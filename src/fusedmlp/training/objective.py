@@ -62,6 +62,7 @@ class Objective:
         self._bound: dict[tuple, BoundObjective] = {}
         self.latest: BoundObjective | None = None
         self.owner: Any = None  # the model, which may have metrics of its own
+        self.asked = self  # what `compile` was given, where the model computes the loss itself
         self._check()
 
     def _check(self):
@@ -107,11 +108,16 @@ class Objective:
         self.latest = bound
         return bound
 
+    def terms(self, ports: Sequence[Port]) -> list[tuple[Any, float]]:
+        """What was asked for as the loss of each output, or None, and its factor."""
+        asked = per_port(self.loss, ports, "loss")
+        return list(zip(asked, _weights(self.loss_weights, asked, ports), strict=True))
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of `compile` that make an equal objective."""
         return {
-            "loss": _described(self.loss, losses.serialize),
-            "loss_weights": _described(self.loss_weights, lambda weight: weight),
+            "loss": _described(self.asked.loss, losses.serialize),
+            "loss_weights": _described(self.asked.loss_weights, lambda weight: weight),
             "metrics": _described(self.metrics, metrics.serialize),
             "weighted_metrics": _described(self.weighted_metrics, metrics.serialize),
         }

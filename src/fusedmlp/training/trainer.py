@@ -35,7 +35,7 @@ from .nonfinite import origin
 from .objective import Objective
 from .observing import Recorder, interval
 from .own import ModelLoss
-from .ports import Port, is_several
+from .ports import Port, is_several, spread
 from .predictor import Predictor
 from .progress import resolve_verbose
 from .stored import Stored
@@ -162,10 +162,10 @@ class Trainer:
         steps = checks.integer(steps_per_execution, "steps_per_execution", 1)
         found = optimizers.get(optimizer)
         objective = Objective(loss, loss_weights, metrics, weighted_metrics)
-        asked = objective.get_config
         if self._own_loss:
+            asked = objective
             objective = Objective(ModelLoss(self), None, metrics, weighted_metrics)
-            objective.get_config = asked  # which knows what `compile` was given
+            objective.asked = asked
         objective.owner = self
         if self.built:
             objective.bind(None, self.ports()[1])
@@ -199,15 +199,16 @@ class Trainer:
             The input, a list or dict where there are several.
         y, y_pred : symbolic tensor, ndarray, list or dict
             Targets and predictions: what `fit` was given, which may be None or one array for
-            several outputs, and what the model returns.
+            several outputs, and what the model returns.  This method needs targets for each
+            prediction that has a loss; `y_pred` may also be one of several.
         sample_weight : symbolic tensor or ndarray, optional
         training : bool
 
         Raises
         ------
         ValueError
-            If this one is called though `compile` was not given a loss, or the model has several
-            outputs.
+            If this one is called though `compile` was not given a loss, or with targets or
+            predictions that don't fit the outputs.
 
         Examples
         --------
@@ -228,20 +229,23 @@ class Trainer:
         """
         if self.loss is None:
             raise ValueError("`compute_loss` needs a loss: give `compile()` the argument `loss`")
-        if len(self.ports()[1]) > 1:
+        predicted, ports = tree.leaves(y_pred), self.ports()[1]
+        if len(predicted) == 1:
+            ports = ports[:1]  # perhaps a part of what the model returns
+        elif len(predicted) != len(ports):
             raise ValueError(
-                f"`compute_loss` is for models with one output. Received: {self.name!r} with "
-                f"{len(self.ports()[1])}"
+                f"Argument `y_pred` must be what {self.name!r} returns, {len(ports)} predictions, "
+                f"or one of them. Received: {len(predicted)}"
             )
-        if tracing.current() is not None:
-            tracing.current().counts_losses = True
-            shapes = [(1, *part.shape[1:]) for part in (y, y_pred)]
-            return losses.resolve(self.loss, *shapes)(y, y_pred, sample_weight)
-        y, y_pred = np.asarray(y), np.asarray(y_pred)
-        loss = copy.copy(losses.resolve(self.loss, y.shape, y_pred.shape))
-        if y_pred.dtype == np.float64:  # as in training, which takes differences
-            loss._dtype = "float64"
-        return loss(y, y_pred, sample_weight)
+        targets = [part for _, part in spread(y, ports, "y", missing=True)]
+        total = None
+        for (loss, factor), y_true, prediction in zip(
+                self._objective.asked.terms(ports), targets, predicted, strict=True):
+            if loss is not None:
+                found = _loss_of(loss, y_true, prediction, sample_weight)
+                found = found if factor == 1.0 else found * factor
+                total = found if total is None else total + found
+        return total
 
     def _refuse_own_steps(self):
         """TypeError for a subclass that writes a step anew, which would never be called."""
@@ -1242,6 +1246,21 @@ def _regrouped(arrays, counts, ports):
          for a, port in zip(x, ports, strict=True)]
     return (x[0] if inputs == 1 else x, y[0] if outputs == 1 else y,
             None if all(a is None for a in w) else w[0] if outputs == 1 else w)
+
+
+def _loss_of(loss, y, y_pred, sample_weight):
+    """A loss of `compile` for one output, of symbolic tensors or of arrays."""
+    if y is None:
+        raise ValueError("Argument `y` must hold the targets of `compute_loss`. Received: None")
+    if tracing.current() is not None:
+        tracing.current().counts_losses = True
+        shapes = [(1, *part.shape[1:]) for part in (y, y_pred)]
+        return losses.resolve(loss, *shapes)(y, y_pred, sample_weight)
+    y, y_pred = np.asarray(y), np.asarray(y_pred)
+    loss = copy.copy(losses.resolve(loss, y.shape, y_pred.shape))
+    if y_pred.dtype == np.float64:  # as in training, which takes differences
+        loss._dtype = "float64"
+    return loss(y, y_pred, sample_weight)
 
 
 def _number(value):
