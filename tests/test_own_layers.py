@@ -289,3 +289,18 @@ def test_gradients_of_functions_whose_arguments_are_named(backend):
     slope = X.T @ (2 * (2 * h**2 - Y) / Y.size * 4 * h)
     found = (before - model.get_weights()[0]) / 1e-3
     np.testing.assert_allclose(found, slope, rtol=0.02, atol=0.02)
+
+
+def test_what_a_file_leaves_out_is_said(tmp_path):
+    class Keeper(layers.Layer):
+        def save_own_variables(self, store):
+            raise AssertionError("not called")
+
+        def call(self, x):
+            return x * 2.0
+
+    model = fm.Sequential([fm.Input((2,)), Keeper(), layers.Dense(1)])
+    for save in (model.save, model.save_weights):
+        suffix = "model.keras" if save == model.save else "model.weights.h5"
+        with pytest.warns(UserWarning, match="Keeper.save_own_variables of one's own are not call"):
+            save(tmp_path / suffix)

@@ -323,7 +323,7 @@ class Model(Trainer, Layer):
             found = ("nothing", False)
             if any(node.kwargs.get("training") for node in self._nodes()) or any(
                     layer._foreign or layer.activity_regularizer is not None
-                    for layer in _all_layers(self)):
+                    for layer in all_layers(self)):
                 self.place()
                 builder = Builder(1, self.dtype)
                 builder.arena = self.arena
@@ -702,11 +702,11 @@ def give_masks(values: list, mask) -> None:
             tensor._keras_mask = one
 
 
-def _all_layers(layer):
+def all_layers(layer):
     """A layer and all that it is made of."""
     yield layer
     for part in layer._sublayers:
-        yield from _all_layers(part)
+        yield from all_layers(part)
 
 
 def _ports(structure, names):

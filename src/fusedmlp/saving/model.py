@@ -19,7 +19,7 @@ from ..models import Model
 from ..registry import custom_object_scope
 from . import archive, keras_model, matching
 from .files import as_path, read_bytes
-from .weights import WEIGHTS, arrays_of, check_model
+from .weights import WEIGHTS, arrays_of, check_model, warn_of_own
 
 __all__ = ["load_model", "save_model"]
 
@@ -82,6 +82,7 @@ def save_model(model: Model, filepath: str | Path, overwrite: bool = True) -> No
         archive.write(filepath, {_CONFIG: {"feature_space": layers.serialize(model)},
                                  WEIGHTS: arrays_of(model)}, overwrite)
         return
+    warn_of_own(model)
     config = {
         "model": layers.serialize(model),
         "input_shape": model.input_shape if model.built else None,

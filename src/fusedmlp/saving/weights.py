@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from ..models import Model
+from ..models.model import all_layers
 from . import archive, hdf5, matching, safetensors, torch_files
 from .files import check_target, kind, read_bytes, write_bytes
 
 __all__ = ["WEIGHTS", "arrays_of", "check_built", "check_model", "load_weights",
-           "save_torch_weights", "save_weights"]
+           "save_torch_weights", "save_weights", "warn_of_own"]
 
 WEIGHTS = "weights.npz"
 _WRITER = "fusedmlp"  # such files keep the order of the layers
@@ -50,6 +51,18 @@ def check_built(model: Model) -> None:
             f"Argument `model` must be built, by an Input or `build(input_shape)`. "
             f"Received: {model!r}"
         )
+
+
+def warn_of_own(model: Model) -> None:
+    """Warn of layers that would write their files themselves: what they have beside variables is
+    not saved."""
+    names = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
+    found = sorted({f"{type(layer).__name__}.{name}" for layer in all_layers(model)
+                    for name in names if hasattr(layer, name)})
+    if found:
+        warnings.warn(
+            f"{', '.join(found)} of one's own are not called: files hold the variables of layers, "
+            "and nothing else that they have", stacklevel=3)
 
 
 def arrays_of(model: Model) -> dict[str, np.ndarray]:
@@ -98,6 +111,7 @@ def save_weights(model: Model, filepath: str | Path, overwrite: bool = True) -> 
     True
     """
     check_built(model)
+    warn_of_own(model)
     path = check_target(filepath, overwrite)
     suffix = path.suffix.lower()
     if suffix in _NOT_WRITTEN:
