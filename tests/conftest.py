@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 
 import pytest
 
@@ -102,6 +103,12 @@ def use_threads(other):
 @functools.cache  # most functions make many items
 def _mentions_keras(function):
     return "keras" in inspect.getsource(function)
+
+
+def pytest_configure(config):
+    """Interrupts are as in a terminal, also where whoever started the tests ignores them."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
